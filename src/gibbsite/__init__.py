@@ -1,0 +1,57 @@
+"""Gibbsite: restricted Boltzmann machines, trained, sampled at equilibrium and measured."""
+
+from gibbsite import datasets, exact
+from gibbsite.energy_based import EnergyBasedModel
+from gibbsite.errors import (
+    ArgumentError,
+    DataError,
+    DivergenceError,
+    GibbsiteError,
+    ModelFileError,
+    OutputError,
+    TooLargeError,
+)
+from gibbsite.gradients import CD, PCD, ExactGradient, MeanField
+from gibbsite.io import load, save
+from gibbsite.layers import Bernoulli, Gaussian
+from gibbsite.likelihood import free_energy_gap, pseudo_likelihood, reconstruction_error
+from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, random_start, reconstruct, sample
+from gibbsite.training import L1, L2, History, Monitor, fit, initialize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CD",
+    "L1",
+    "L2",
+    "PCD",
+    "RBM",
+    "ArgumentError",
+    "Bernoulli",
+    "DataError",
+    "DivergenceError",
+    "EnergyBasedModel",
+    "ExactGradient",
+    "Gaussian",
+    "Gibbs",
+    "GibbsiteError",
+    "History",
+    "MeanField",
+    "ModelFileError",
+    "Monitor",
+    "OutputError",
+    "TooLargeError",
+    "datasets",
+    "exact",
+    "fit",
+    "free_energy_gap",
+    "initialize",
+    "load",
+    "pseudo_likelihood",
+    "random_start",
+    "reconstruct",
+    "reconstruction_error",
+    "sample",
+    "save",
+]

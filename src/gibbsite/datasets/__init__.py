@@ -1,0 +1,44 @@
+"""Data sets: real ones by name, your own by path.
+
+>>> import gibbsite as gb
+>>> digits = gb.datasets.load("digits")
+>>> digits.train.shape, digits.test.shape
+(torch.Size([1437, 64]), torch.Size([360, 64]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gibbsite.datasets.base import Dataset
+from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
+from gibbsite.datasets.files import read
+from gibbsite.datasets.mnist import mnist
+from gibbsite.errors import DataError
+
+NAMES: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "bars-and-stripes": bars_and_stripes,
+    "patches": patches,
+    "mnist": mnist,
+}
+"""The data sets that have a name; each function's first docstring line describes it."""
+
+
+def load(name_or_path: str | Path) -> Dataset:
+    """A data set by name (see `NAMES`) or from a .npy, .npz, .csv, .tsv or IDX (.gz) file.
+
+    A name wins over a file of that name; write ``./digits`` for the file. Raises `DataError`.
+    """
+    if str(name_or_path) in NAMES:
+        return NAMES[str(name_or_path)]()
+    path = Path(name_or_path)
+    if not path.exists():
+        raise DataError(
+            f"{name_or_path}: neither a file nor a data set; the names are {', '.join(NAMES)}"
+        )
+    return read(path)
+
+
+__all__ = ["NAMES", "Dataset", "bars_and_stripes", "digits", "load", "mnist", "patches", "read"]

@@ -1,0 +1,99 @@
+"""MNIST: found locally or downloaded, and always verified."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from gibbsite.datasets.base import Dataset
+from gibbsite.datasets.files import parse_idx, to_rows
+from gibbsite.errors import DataError
+from gibbsite.io import write_atomically
+
+# sha256 of the decompressed bytes
+CHECKSUMS = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+}
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+TIMEOUT_SECONDS = 30
+
+
+def mnist() -> Dataset:
+    """MNIST: 60,000 + 10,000 handwritten digits of 28x28 grey levels, divided by 255.
+
+    Bernoulli units take the grey levels as probabilities (dynamic stochastic binarisation in
+    `fit`). The files are looked for in ``$GIBBSITE_DATA`` and its folder ``mnist``, then in the
+    cache; else downloaded there from public mirrors.
+    """
+    train, test = (to_rows(parse_idx(_bytes(name), name), name) for name in CHECKSUMS)
+    return Dataset(
+        name="mnist",
+        train=train[0],
+        test=test[0],
+        visible="bernoulli",
+        image_shape=(28, 28),
+        description="MNIST grey levels / 255 (LeCun, Cortes, Burges)",
+    )
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/gibbsite``, by default ``~/.cache/gibbsite``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gibbsite"
+
+
+def _bytes(name: str) -> bytes:
+    """The verified, decompressed content of one file."""
+    data = os.environ.get("GIBBSITE_DATA")
+    folders = [Path(data), Path(data) / "mnist"] if data else []
+    for folder in [*folders, cache_folder()]:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return _verified(name, path.read_bytes(), str(path))
+    return _download(name)
+
+
+def _verified(name: str, content: bytes, source: str) -> bytes:
+    try:
+        raw = gzip.decompress(content) if source.endswith(".gz") else content
+    except (OSError, EOFError) as error:
+        raise DataError(f"{source} is not a whole gzip file ({error}); delete it") from error
+    found = hashlib.sha256(raw).hexdigest()
+    if found != CHECKSUMS[name]:
+        raise DataError(
+            f"{source} is not MNIST's {name}: sha256 {found[:12]}..., expected "
+            f"{CHECKSUMS[name][:12]}...; delete it and try again"
+        )
+    return raw
+
+
+def _download(name: str) -> bytes:
+    failures = []
+    for mirror in MIRRORS:
+        url = f"{mirror}{name}.gz"
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+                content = response.read()
+            raw = _verified(name, content, url)
+        except (OSError, DataError) as error:
+            failures.append(f"{url}: {error}")
+            continue
+        folder = cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make the cache folder {folder}: {error.strerror}") from error
+        write_atomically(folder / f"{name}.gz", lambda path: path.write_bytes(content))
+        return raw
+    raise DataError(
+        f"MNIST is not on this machine and could not be downloaded ({'; '.join(failures)}). "
+        f"Put {', '.join(f'{file}.gz' for file in CHECKSUMS)} into {cache_folder()}, or set "
+        "GIBBSITE_DATA to the folder that holds them"
+    )

@@ -1,0 +1,46 @@
+"""Typed errors. Each message names the value, what was expected and the remedy."""
+
+from __future__ import annotations
+
+
+class GibbsiteError(Exception):
+    """Base class: ``except gb.GibbsiteError`` catches everything Gibbsite raises on purpose."""
+
+
+class ArgumentError(GibbsiteError, ValueError):
+    """An option or argument has a value that cannot be used."""
+
+
+class DataError(GibbsiteError, ValueError):
+    """Data do not fit the model, or a data file cannot be read."""
+
+
+class ModelFileError(GibbsiteError, ValueError):
+    """A model file is damaged, foreign or of another version."""
+
+
+class OutputError(GibbsiteError, OSError):
+    """Output cannot be written where it was asked for, or would overwrite something."""
+
+
+class TooLargeError(GibbsiteError, ValueError):
+    """An exact computation was asked for on a model too large to enumerate."""
+
+
+class DivergenceError(GibbsiteError, ArithmeticError):
+    """Training produced a non-finite value; the model is back at its last good state.
+
+    Attributes: ``step`` (the update, counted from 1) and ``history`` (the epochs completed).
+    """
+
+    def __init__(self, message: str, step: int, history: object) -> None:
+        super().__init__(message)
+        self.step = step
+        self.history = history
+
+
+def check_positive(**values: int) -> None:
+    """Raise `ArgumentError` unless every named value is a whole number of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}={value!r}: expected a whole number of at least 1")

@@ -1,0 +1,200 @@
+r"""Exact answers by enumeration: log Z, log-likelihood, moments, gradient, independent draws.
+
+The side with fewer states is enumerated, the other is summed or integrated in closed form, so the
+cost is min(2^n_visible, 2^n_hidden) rows. States are made in blocks, so memory stays bounded
+(about `BLOCK_BYTES`, a few times over) whatever the number of states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from gibbsite.errors import TooLargeError, check_positive
+from gibbsite.layers import Marginals
+from gibbsite.model import RBM
+
+MAX_STATES = 2**25
+"""The largest number of states enumerated; a larger request raises `TooLargeError`."""
+
+BLOCK_BYTES = 2**25
+"""Size of one block of states and of the other side's inputs together."""
+
+
+class Moments(NamedTuple):
+    """First moments of p(v, h): <v> (n_visible,), <h> (n_hidden,), <v h> (n_visible, n_hidden)."""
+
+    visible: Tensor
+    hidden: Tensor
+    product: Tensor
+
+
+def is_enumerable(rbm: RBM, max_states: float = MAX_STATES) -> bool:
+    """Whether the side with fewer states has at most max_states of them."""
+    return min(rbm.visible.n_states, rbm.hidden.n_states) <= max_states
+
+
+def log_partition(rbm: RBM) -> Tensor:
+    r"""log Z in nats, a 0-d tensor; differentiable.
+
+    $$\log Z = \log\sum_h \int e^{-E(v,h)}\,dv = \log\sum_h e^{-F(h)}$$
+
+    Raises `TooLargeError` beyond `MAX_STATES`. Source: Cheng's tutorial (2.2), (3.2).
+
+    >>> import gibbsite as gb
+    >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
+    >>> round(gb.exact.log_partition(rbm).item(), 4)  # 5 log 2
+    3.4657
+    """
+    side = _enumerated_side(rbm)
+    sums = torch.stack([_block_log_sum(side, *block) for block in _blocks(side)])
+    return torch.logsumexp(sums, 0).to(rbm.weight.dtype)
+
+
+def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
+    """log p(v) = -F(v) - log Z of each row, in nats (for Gaussian units: of the density), (rows,).
+
+    Take ``.mean()`` for the log-likelihood of a data set. Raises `TooLargeError` beyond
+    `MAX_STATES` and `DataError` for unfit data. Source: Cheng's tutorial (2.6), (3.6).
+
+    >>> import torch, gibbsite as gb
+    >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
+    >>> gb.exact.log_likelihood(rbm, torch.zeros(2, 3)).exp()
+    tensor([0.1250, 0.1250], grad_fn=<ExpBackward0>)
+    """
+    v = rbm.visible.check_data(v)
+    return -rbm.free_energy(v) - log_partition(rbm)
+
+
+@torch.no_grad()
+def moments(rbm: RBM) -> Moments:
+    """<v>, <h> and <v h> under the model (of the states themselves, not of v/sigma)."""
+    side = _enumerated_side(rbm)
+
+    def block_moments(x: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        other = side.hidden_mean(x)
+        return {
+            "ours": weights @ x,
+            "theirs": weights @ other,
+            "product": (x * weights[:, None]).T @ other,
+        }
+
+    _, mean = _expectation(side, block_moments)
+    if side is rbm:
+        return Moments(mean["ours"], mean["theirs"], mean["product"])
+    return Moments(mean["theirs"], mean["ours"], mean["product"].T)
+
+
+@torch.no_grad()
+def model_phase(rbm: RBM) -> dict[str, Tensor]:
+    """The negative phase: the mean of -dE/dtheta under p(v, h), keyed by ``named_parameters()``."""
+    side = _enumerated_side(rbm)
+
+    def block_phase(x: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        ours, theirs = Marginals.at(x), side.hidden.marginals(side.hidden_inputs(x))
+        visible, hidden = (ours, theirs) if side is rbm else (theirs, ours)
+        return rbm.phase(visible, hidden, weights)
+
+    return _expectation(side, block_phase)[1]
+
+
+@torch.no_grad()
+def gradient(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
+    """Gradient of the mean log-likelihood of the rows of v, keyed by ``rbm.named_parameters()``.
+
+    Data expectation minus model expectation: Cheng's tutorial (2.14)-(2.16), (3.14)-(3.16).
+
+    >>> import torch, gibbsite as gb
+    >>> rbm = gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2))
+    >>> gb.exact.gradient(rbm, torch.ones(4, 2))["visible.bias"].tolist()
+    [0.5, 0.5]
+    """
+    v = rbm.visible.check_data(v)
+    data, model = rbm.data_phase(v), model_phase(rbm)
+    return {name: data[name] - model[name] for name in data}
+
+
+@torch.no_grad()
+def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n independent draws of v from p(v), (n, n_visible): no Markov chain, no burn-in.
+
+    >>> import torch, gibbsite as gb
+    >>> rbm = gb.RBM(gb.Gaussian(3), gb.Bernoulli(2))
+    >>> gb.exact.sample(rbm, 5, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 3])
+    """
+    check_positive(n=n)
+    side = _enumerated_side(rbm)
+    blocks = list(_blocks(side))
+    sums = torch.stack([_block_log_sum(side, *block) for block in blocks])
+    chosen = torch.multinomial(torch.softmax(sums, 0), n, replacement=True, generator=generator)
+    states = rbm.weight.new_empty(n, side.visible.n)
+    for number in chosen.unique().tolist():
+        start, stop = blocks[number]
+        rows = (chosen == number).nonzero()[:, 0]
+        block = side.visible.states(start, stop)
+        odds = torch.softmax(-side.free_energy(block).double(), 0)
+        states[rows] = block[
+            torch.multinomial(odds, len(rows), replacement=True, generator=generator)
+        ]
+    return states if side is rbm else side.sample_hidden(states, generator)
+
+
+def _enumerated_side(rbm: RBM) -> RBM:
+    """The model, or its mirror, whose *visible* layer is to be enumerated."""
+    if not is_enumerable(rbm):
+        smaller = min((rbm.visible, rbm.hidden), key=lambda layer: layer.n_states)
+        raise TooLargeError(
+            f"the smaller side, {smaller.describe()}, has 2^{smaller.n} states; exact sums stop at "
+            f"{MAX_STATES:,}. Use a smaller layer, or train with gb.PCD and watch the free-energy "
+            "gap and the pseudo-likelihood instead"
+            if smaller.n_states < float("inf")
+            else f"neither {rbm.visible.describe()} nor {rbm.hidden.describe()} has finitely many "
+            "states; exact sums need one binary side"
+        )
+    return rbm if rbm.visible.n_states <= rbm.hidden.n_states else rbm.mirror()
+
+
+def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of state numbers that cover every state of the visible layer."""
+    total = int(side.visible.n_states)
+    row_bytes = (side.visible.n + side.hidden.n) * side.weight.element_size()
+    rows = max(1, min(total, BLOCK_BYTES // row_bytes))
+    for start in range(0, total, rows):
+        yield start, min(start + rows, total)
+
+
+def _block_log_sum(side: RBM, start: int, stop: int) -> Tensor:
+    """log sum of exp(-F) over one block, in float64."""
+
+    def log_sum() -> Tensor:
+        return torch.logsumexp(-side.free_energy(side.visible.states(start, stop)).double(), 0)
+
+    if torch.is_grad_enabled() and side.weight.requires_grad:
+        # keep nothing of the block for the backward pass: recompute it there
+        total: Tensor = checkpoint(log_sum, use_reentrant=False, preserve_rng_state=False)
+        return total
+    return log_sum()
+
+
+def _expectation(
+    side: RBM, block_sum: Callable[[Tensor, Tensor], dict[str, Tensor]]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(log Z, expectation) in one pass; `block_sum` is linear in the weights it is given."""
+    log_z = side.weight.new_full((), -torch.inf, dtype=torch.float64)
+    mean: dict[str, Tensor] = {}
+    for start, stop in _blocks(side):
+        states = side.visible.states(start, stop)
+        log_weights = -side.free_energy(states).double()
+        log_block = torch.logsumexp(log_weights, 0)
+        weights = torch.exp(log_weights - log_block).to(states.dtype)
+        new_log_z = torch.logaddexp(log_z, log_block)
+        old, new = torch.exp(log_z - new_log_z), torch.exp(log_block - new_log_z)
+        for name, value in block_sum(states, weights).items():
+            mean[name] = mean[name] * old.to(value) + value * new.to(value) if mean else value
+        log_z = new_log_z
+    return log_z, mean

@@ -1,0 +1,8 @@
+"""Estimators of the log-likelihood gradient: the data's phase minus the model's."""
+
+from gibbsite.gradients.base import Gradient
+from gibbsite.gradients.contrastive import CD, PCD
+from gibbsite.gradients.exact import ExactGradient
+from gibbsite.gradients.mean_field import MeanField
+
+__all__ = ["CD", "PCD", "ExactGradient", "Gradient", "MeanField"]

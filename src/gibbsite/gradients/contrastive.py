@@ -1,0 +1,84 @@
+"""Gradients whose negative phase comes from short Markov chains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gibbsite.errors import check_positive
+from gibbsite.gradients.base import difference
+from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, Sampler, random_start
+
+
+@dataclass(frozen=True)
+class CD:
+    """Contrastive divergence, CD-k: chains start at the minibatch and run `steps` steps.
+
+    Biased towards the data for any finite `steps`; the bias vanishes as they grow. h is averaged
+    exactly given v in both phases, which lowers the variance and leaves the expectation.
+    Source: Hinton (2002), Training products of experts by minimizing contrastive divergence.
+
+    >>> import gibbsite as gb
+    >>> gb.CD(steps=10).steps
+    10
+    """
+
+    steps: int = 1
+    sampler: Sampler = field(default_factory=Gibbs)
+
+    def __post_init__(self) -> None:
+        check_positive(steps=self.steps)
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
+        return None
+
+    @torch.no_grad()
+    def step(
+        self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], None]:
+        chains = self.sampler.init(rbm, v, generator)
+        gradient, _ = _chain_gradient(self, rbm, v, chains, generator)
+        return gradient, None
+
+
+@dataclass(frozen=True)
+class PCD:
+    """Persistent contrastive divergence: `chains` chains go on from update to update.
+
+    They start at `random_start`. Unbiased when the chains are at equilibrium; biased as far as the
+    model moves faster than they mix, so let the learning rate fall. h is averaged exactly given v.
+    Source: Tieleman (2008), Training RBMs using approximations to the likelihood gradient.
+
+    >>> import gibbsite as gb
+    >>> gb.PCD(chains=50).steps
+    1
+    """
+
+    chains: int = 100
+    steps: int = 1
+    sampler: Sampler = field(default_factory=Gibbs)
+
+    def __post_init__(self) -> None:
+        check_positive(chains=self.chains, steps=self.steps)
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
+        return self.sampler.init(rbm, random_start(rbm, self.chains, generator), generator)
+
+    @torch.no_grad()
+    def step(
+        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        return _chain_gradient(self, rbm, v, state, generator)
+
+
+def _chain_gradient(
+    how: CD | PCD, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
+) -> tuple[dict[str, Tensor], Any]:
+    """Move the chains, then take the negative phase where they are."""
+    for _ in range(how.steps):
+        state, _ = how.sampler.step(rbm, state, generator)
+    return difference(rbm.data_phase(v), rbm.data_phase(state.v)), state

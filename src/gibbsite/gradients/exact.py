@@ -1,0 +1,33 @@
+"""The exact gradient, for models small enough to enumerate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gibbsite import exact
+from gibbsite.gradients.base import difference
+from gibbsite.model import RBM
+
+
+@dataclass(frozen=True)
+class ExactGradient:
+    """Data expectation minus model expectation, both exact: Cheng's (2.14)-(2.16), (3.14)-(3.16).
+
+    Costs one enumeration (`gb.exact`) an update and raises `TooLargeError` where that does.
+
+    >>> import gibbsite as gb
+    >>> data, rbm = gb.datasets.load("bars-and-stripes").train, gb.RBM(gb.Bernoulli(9), gb.Bernoulli(4))
+    >>> history = gb.fit(rbm, data, gradient=gb.ExactGradient(), epochs=5)
+    """
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
+        return None
+
+    def step(
+        self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], None]:
+        with torch.no_grad():
+            return difference(rbm.data_phase(v), exact.model_phase(rbm)), None

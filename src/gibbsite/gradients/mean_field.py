@@ -1,0 +1,46 @@
+"""Hinton's deterministic approximation: means passed back and forth instead of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gibbsite.errors import check_positive
+from gibbsite.gradients.base import difference
+from gibbsite.layers import Marginals
+from gibbsite.model import RBM
+
+
+@dataclass(frozen=True)
+class MeanField:
+    r"""Contrastive divergence with every sample replaced by its mean; biased, without noise.
+
+    From $\hat v = v$: `steps` times $\hat h = E[h\mid\hat v]$, $\hat v = E[v\mid\hat h]$; then the
+    negative phase is taken under independent units with means $\hat v$ and $E[h\mid\hat v]$.
+    Source: pencil-and-paper (31)-(37) in the corrected form: with the sigmoid and bias that (33)
+    and (36) lack, and the reconstruction in (37) where the text has the data.
+
+    >>> import gibbsite as gb
+    >>> gb.MeanField(steps=2)
+    MeanField(steps=2)
+    """
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(steps=self.steps)
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
+        return None
+
+    @torch.no_grad()
+    def step(
+        self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], None]:
+        visible = Marginals.at(v)
+        for _ in range(self.steps):
+            visible = rbm.visible.marginals(rbm.visible_inputs(rbm.hidden_mean(visible.mean)))
+        hidden = rbm.hidden.marginals(rbm.hidden_inputs(visible.mean))
+        return difference(rbm.data_phase(v), rbm.phase(visible, hidden)), None

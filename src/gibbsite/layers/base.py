@@ -1,0 +1,178 @@
+"""The contract that every unit type fulfils."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gibbsite.errors import ArgumentError, DataError
+
+
+class Marginals(NamedTuple):
+    """Means and variances of independent units, each (rows, n).
+
+    A known configuration x is ``Marginals(x, zeros)``: see `Marginals.at`.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def at(cls, x: Tensor) -> Marginals:
+        """Units whose states are known: mean x, no variance."""
+        return cls(x, x.new_zeros(()))
+
+
+class Layer(nn.Module, ABC):
+    r"""A vector of n independent units of one type, coupled to the rest through `inputs`.
+
+    A layer is the exponential family
+
+    $$p(x \mid \text{inputs}) = \exp\bigl(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs}
+      - \text{log\_partition}(\text{inputs})\bigr),$$
+
+    where inputs, (..., n), is what the other layer sends through the weight. Everything that
+    depends on the unit type is a method here; nothing outside ``layers/`` asks for the type.
+    Two identities hold for every layer and are tested for every layer:
+    ``statistic(mean(inputs)) = d log_partition / d inputs``, and samples have `mean` and `variance`.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ArgumentError(f"a layer of {n!r} units: expected a whole number of at least 1")
+        self.n = n
+        self.bias = nn.Parameter(torch.zeros(n))
+
+    # the exponential family
+
+    @abstractmethod
+    def energy(self, x: Tensor) -> Tensor:
+        """The layer's own energy of states x: (..., n) -> (...)."""
+
+    @abstractmethod
+    def statistic(self, x: Tensor) -> Tensor:
+        """What meets the weight in the energy, unit by unit and linear in x: (..., n) -> (..., n)."""
+
+    @abstractmethod
+    def log_partition(self, inputs: Tensor) -> Tensor:
+        r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$ -> (...)."""
+
+    @abstractmethod
+    def mean(self, inputs: Tensor) -> Tensor:
+        """E[x | inputs], unit by unit."""
+
+    @abstractmethod
+    def variance(self, inputs: Tensor) -> Tensor:
+        """Var[x | inputs], unit by unit."""
+
+    @abstractmethod
+    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x ~ p(x | inputs), unit by unit."""
+
+    def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """log p(x | inputs) in nats: (...)."""
+        coupling = (self.statistic(x) * inputs).sum(-1)
+        return coupling - self.energy(x) - self.log_partition(inputs)
+
+    def marginals(self, inputs: Tensor) -> Marginals:
+        """`mean` and `variance` together."""
+        return Marginals(self.mean(inputs), self.variance(inputs))
+
+    @abstractmethod
+    def parameter_gradient(
+        self, units: Marginals, weights: Tensor, interaction: Tensor
+    ) -> dict[str, Tensor]:
+        r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
+
+        `units` are (rows, n), `weights` (rows,). `interaction`, (n,), is the weighted sum of
+        statistic(x) * inputs: what a parameter inside the statistic (a scale) acts on.
+        """
+
+    # states
+
+    @property
+    def n_states(self) -> float:
+        """How many states the layer has; infinite for continuous units."""
+        return math.inf
+
+    def states(self, start: int, stop: int) -> Tensor:
+        """States number start to stop - 1 in a fixed order, (stop - start, n); finite layers only."""
+        raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
+
+    @abstractmethod
+    def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Points and log-weights, (k, n) each, that sum or integrate over one unit's states.
+
+        `spread`, (n,), bounds |inputs|, so that a continuous unit knows how far to look.
+        """
+
+    # data
+
+    def coerce(self, x: Tensor) -> Tensor:
+        """x as a tensor of the layer's dtype and device; its last axis must have n entries."""
+        x = torch.as_tensor(x, dtype=self.bias.dtype, device=self.bias.device)
+        if x.ndim == 0 or x.shape[-1] != self.n:
+            width = "no" if x.ndim == 0 else x.shape[-1]
+            raise DataError(
+                f"states have {width} columns but {self.describe()} has {self.n} units; "
+                "pass arrays whose last axis is the units"
+            )
+        return x
+
+    def check_data(self, data: Tensor) -> Tensor:
+        """`coerce`, and raise `DataError` unless data are (rows, n), finite and not empty."""
+        data = self.coerce(data)
+        if data.ndim != 2 or len(data) == 0:
+            raise DataError(
+                f"data of shape {tuple(data.shape)}: expected (rows, {self.n}), at least one row"
+            )
+        _refuse(data, ~torch.isfinite(data), "NaN and infinity are not data; remove or impute them")
+        return data
+
+    def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Data as states to train on; a layer may draw them (see `Bernoulli.observe`)."""
+        return data
+
+    @abstractmethod
+    def initialize(self, data: Tensor) -> None:
+        """Set the bias so that the layer alone, without weights, fits each column of data."""
+
+    # description
+
+    def options(self) -> dict[str, bool]:
+        """Constructor arguments beyond n and the stored tensors, as a model file keeps them."""
+        return {}
+
+    @classmethod
+    def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, bool]) -> Layer:
+        """A layer ready to take stored tensors of the given shapes."""
+        return cls(n, **options)
+
+    def describe(self) -> str:
+        """Such as ``Bernoulli(64)``."""
+        return f"{type(self).__name__}({self.n})"
+
+    def extra_repr(self) -> str:
+        return str(self.n)
+
+
+def check_layer(name: str, value: object) -> Layer:
+    """value if it is a layer, else `ArgumentError`."""
+    if not isinstance(value, Layer):
+        raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")
+    return value
+
+
+def _refuse(data: Tensor, bad: Tensor, remedy: str) -> None:
+    """Raise a `DataError` that names the first bad value, its row and its column."""
+    if bad.any():
+        row, column = (int(i) for i in bad.nonzero()[0])
+        value = data[row, column].item()
+        raise DataError(f"data hold {value:g} at row {row}, column {column}; {remedy}")

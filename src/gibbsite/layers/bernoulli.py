@@ -1,0 +1,85 @@
+"""Binary units, x in {0, 1}."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from gibbsite.layers.base import Layer, Marginals, _refuse
+
+
+class Bernoulli(Layer):
+    r"""n binary units with energy $-\sum_i b_i x_i$ and statistic $x$.
+
+    $p(x_i = 1 \mid \text{inputs}) = \sigma(b_i + \text{inputs}_i)$: Cheng's tutorial (2.10), (2.19).
+
+    >>> import torch, gibbsite as gb
+    >>> gb.Bernoulli(3).mean(torch.zeros(3)).tolist()
+    [0.5, 0.5, 0.5]
+    """
+
+    def energy(self, x: Tensor) -> Tensor:
+        return -(x @ self.bias)
+
+    def statistic(self, x: Tensor) -> Tensor:
+        return x
+
+    def log_partition(self, inputs: Tensor) -> Tensor:
+        # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit.
+        return softplus(self.bias + inputs, threshold=40.0).sum(-1)
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        return torch.sigmoid(self.bias + inputs)
+
+    def variance(self, inputs: Tensor) -> Tensor:
+        mean = self.mean(inputs)
+        return mean * (1 - mean)
+
+    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        with torch.no_grad():
+            return torch.bernoulli(self.mean(inputs), generator=generator)
+
+    def marginals(self, inputs: Tensor) -> Marginals:
+        mean = self.mean(inputs)
+        return Marginals(mean, mean * (1 - mean))
+
+    def parameter_gradient(
+        self, units: Marginals, weights: Tensor, interaction: Tensor
+    ) -> dict[str, Tensor]:
+        return {"bias": weights @ units.mean}
+
+    @property
+    def n_states(self) -> float:
+        return 2.0**self.n
+
+    def states(self, start: int, stop: int) -> Tensor:
+        """The binary digits of start, ..., stop - 1, lowest digit in column 0."""
+        numbers = torch.arange(start, stop, device=self.bias.device)
+        digits = numbers[:, None] >> torch.arange(self.n, device=self.bias.device)
+        return (digits & 1).to(self.bias.dtype)
+
+    def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
+        points = torch.stack([torch.zeros_like(self.bias), torch.ones_like(self.bias)])
+        return points, torch.zeros_like(points)
+
+    def check_data(self, data: Tensor) -> Tensor:
+        data = super().check_data(data)
+        remedy = "Bernoulli units take values in [0, 1]; rescale the data or use Gaussian units"
+        _refuse(data, (data < 0) | (data > 1), remedy)
+        return data
+
+    def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Dynamic stochastic binarisation: a value in (0, 1) is the probability of a one.
+
+        It is drawn anew at every call; zeros and ones pass unchanged.
+        """
+        if torch.logical_or(data == 0, data == 1).all():
+            return data
+        return torch.bernoulli(data, generator=generator)
+
+    def initialize(self, data: Tensor) -> None:
+        """Log-odds of each column, with one half count added to either side."""
+        ones = data.sum(0)
+        with torch.no_grad():
+            self.bias.copy_(torch.log((ones + 0.5) / (len(data) - ones + 0.5)))

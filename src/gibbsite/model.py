@@ -1,0 +1,133 @@
+"""The restricted Boltzmann machine: two layers and the weight between them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gibbsite.errors import ArgumentError
+from gibbsite.layers import Layer, Marginals, check_layer
+
+
+class RBM(nn.Module):
+    r"""Restricted Boltzmann machine with any visible and any hidden `Layer`.
+
+    $$p(v,h) = e^{-E(v,h)}/Z,\qquad
+      E(v,h) = E_v(v) + E_h(h) - \sum_{ij} s_i(v)\,W_{ij}\,s_j(h)$$
+
+    where $E_v, E_h$ are the layers' own energies and $s$ their statistics (v, or v/sigma for
+    Gaussian units). Parameters: ``weight`` (n_visible, n_hidden), ``visible.bias`` (n_visible,),
+    ``hidden.bias`` (n_hidden,). States are (..., n_visible) and (..., n_hidden); arrays and tensors
+    of other dtypes are converted. A width that does not fit raises `DataError`.
+
+    A new model has all parameters zero; `fit` draws small random weights for it.
+    Source: Cheng's tutorial (2.1)-(2.3), (3.1)-(3.3), with the energy's usual sign.
+
+    >>> import torch, gibbsite as gb
+    >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
+    >>> rbm.energy(torch.ones(1, 3), torch.ones(1, 2)).item()
+    0.0
+    >>> rbm.free_energy(torch.zeros(1, 3)).item()  # -2 log 2
+    -1.3862943649291992
+    """
+
+    weight: Tensor
+    visible: Layer
+    hidden: Layer
+
+    def __init__(self, visible: Layer, hidden: Layer) -> None:
+        super().__init__()
+        if visible is hidden:
+            raise ArgumentError("visible and hidden are the same object; make one layer for each")
+        self.visible = check_layer("visible", visible)
+        self.hidden = check_layer("hidden", hidden)
+        self.weight = nn.Parameter(visible.bias.new_zeros(visible.n, hidden.n))
+
+    def mirror(self) -> RBM:
+        """The same distribution with the layers' names exchanged; parameters are shared.
+
+        Whatever holds for v holds for h on the mirror: ``rbm.mirror().free_energy(h)`` is the
+        negative log of the unnormalised marginal of h, ``gb.exact.log_likelihood(rbm.mirror(), h)``
+        is log p(h). A view for formulas, not for training.
+        """
+        mirror = RBM.__new__(RBM)
+        nn.Module.__init__(mirror)
+        mirror.visible, mirror.hidden = self.hidden, self.visible
+        mirror.weight = self.weight.T
+        return mirror
+
+    def hidden_inputs(self, v: Tensor) -> Tensor:
+        """What v sends to the hidden layer, without its bias: statistic(v) W, (..., n_hidden)."""
+        return self.visible.statistic(self.visible.coerce(v)) @ self.weight
+
+    def visible_inputs(self, h: Tensor) -> Tensor:
+        """What h sends to the visible layer, without its bias: W statistic(h), (..., n_visible)."""
+        return self.hidden.statistic(self.hidden.coerce(h)) @ self.weight.T
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """E(v, h), dimensionless, (...): Cheng's (2.3) and (3.3), negated."""
+        v, h = self.visible.coerce(v), self.hidden.coerce(h)
+        coupling = (self.hidden_inputs(v) * self.hidden.statistic(h)).sum(-1)
+        return self.visible.energy(v) + self.hidden.energy(h) - coupling
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        """F(v) = -log sum_h exp(-E(v, h)), (...): Cheng's (2.9) and (3.9), minus their log."""
+        v = self.visible.coerce(v)
+        return self.visible.energy(v) - self.hidden.log_partition(self.hidden_inputs(v))
+
+    def hidden_mean(self, v: Tensor) -> Tensor:
+        """E[h | v], (..., n_hidden): Cheng's (2.10) and (3.10)."""
+        return self.hidden.mean(self.hidden_inputs(v))
+
+    def visible_mean(self, h: Tensor) -> Tensor:
+        """E[v | h], (..., n_visible): Cheng's (2.19) and (3.19)."""
+        return self.visible.mean(self.visible_inputs(h))
+
+    def log_prob_hidden(self, h: Tensor, v: Tensor) -> Tensor:
+        """log p(h | v) in nats, (...): Cheng's (2.10) and (3.10)."""
+        return self.hidden.log_prob(self.hidden.coerce(h), self.hidden_inputs(v))
+
+    def log_prob_visible(self, v: Tensor, h: Tensor) -> Tensor:
+        """log p(v | h) in nats, (...): Cheng's (2.19) and (3.19)."""
+        return self.visible.log_prob(self.visible.coerce(v), self.visible_inputs(h))
+
+    @torch.no_grad()
+    def sample_hidden(self, v: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw h ~ p(h | v), (..., n_hidden)."""
+        return self.hidden.sample(self.hidden_inputs(v), generator)
+
+    @torch.no_grad()
+    def sample_visible(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw v ~ p(v | h), (..., n_visible)."""
+        return self.visible.sample(self.visible_inputs(h), generator)
+
+    @torch.no_grad()
+    def phase(
+        self, visible: Marginals, hidden: Marginals, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        r"""One phase of the log-likelihood gradient: the mean of $-\partial E/\partial\theta$.
+
+        The rows of `visible` and `hidden` are independent-unit distributions over v and h, counted
+        with `weights` (rows,), by default 1/rows each. The gradient of the mean log-likelihood is
+        the phase of the data minus the phase of the model (Cheng's (2.7), (3.7)). Keyed by
+        ``named_parameters()``. Sufficient statistics only, no autograd.
+        """
+        if weights is None:
+            rows = len(visible.mean)
+            weights = visible.mean.new_full((rows,), 1 / rows)
+        left = self.visible.statistic(visible.mean) * weights[:, None]
+        correlation = left.T @ self.hidden.statistic(hidden.mean)
+        interaction = self.weight * correlation
+        ours = self.visible.parameter_gradient(visible, weights, interaction.sum(1))
+        theirs = self.hidden.parameter_gradient(hidden, weights, interaction.sum(0))
+        return {
+            "weight": correlation,
+            **{f"visible.{name}": value for name, value in ours.items()},
+            **{f"hidden.{name}": value for name, value in theirs.items()},
+        }
+
+    def data_phase(self, v: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """`phase` at given v with h | v averaged exactly: the mean of -dF/dtheta over rows of v."""
+        return self.phase(
+            Marginals.at(v), self.hidden.marginals(self.hidden_inputs(v)), weights
+        )

@@ -1,0 +1,78 @@
+"""Run chains: fantasies, starts, reconstructions."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gibbsite.errors import check_positive
+from gibbsite.model import RBM
+from gibbsite.sampling.gibbs import Gibbs
+
+
+class Sampler(Protocol):
+    """`init` makes a state from v; `step` moves it and reports. The state has a field ``v``."""
+
+    def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> Any: ...
+
+    def step(
+        self, rbm: RBM, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[Any, Any]: ...
+
+
+@torch.no_grad()
+def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n visible states drawn from the visible layer alone, as if the weights were 0."""
+    check_positive(n=n)
+    return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
+
+
+@torch.no_grad()
+def sample(
+    rbm: RBM,
+    n: int,
+    *,
+    sampler: Sampler | None = None,
+    steps: int = 1000,
+    thin: int = 1,
+    start: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """n visible states from Markov chains, (n, n_visible).
+
+    Without `start`, n chains start at `random_start`, run `steps` steps and give one state each:
+    independent draws, as close to p(v) as `steps` allows. With `start`, (chains, n_visible), that
+    many chains burn in for `steps` steps and then give their states every `thin` steps until
+    there are n; these are correlated within a chain, and row r comes from chain r mod chains.
+    Biased towards the start as long as `steps` is short of the mixing time.
+
+    Args:
+        sampler: default `Gibbs()`.
+        steps: burn-in, in sampler steps; 0 returns the start.
+        thin: sampler steps between states kept of one chain.
+
+    >>> import torch, gibbsite as gb
+    >>> rbm, g = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)), torch.Generator().manual_seed(0)
+    >>> gb.sample(rbm, 20, steps=10, generator=g).shape
+    torch.Size([20, 4])
+    """
+    check_positive(n=n, thin=thin, **{"steps + 1": steps + 1})
+    sampler = sampler or Gibbs()
+    first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    state = sampler.init(rbm, first, generator)
+    for _ in range(steps):
+        state, _ = sampler.step(rbm, state, generator)
+    kept = [state.v]
+    while sum(map(len, kept)) < n:
+        for _ in range(thin):
+            state, _ = sampler.step(rbm, state, generator)
+        kept.append(state.v)
+    return torch.cat(kept)[:n]
+
+
+@torch.no_grad()
+def reconstruct(rbm: RBM, v: Tensor) -> Tensor:
+    """E[v | E[h | v]], the one-step mean-field reconstruction, (rows, n_visible); deterministic."""
+    return rbm.visible_mean(rbm.hidden_mean(v))

@@ -1,0 +1,9 @@
+"""Training by stochastic gradient ascent of the log-likelihood."""
+
+from gibbsite.training.fit import fit
+from gibbsite.training.history import History
+from gibbsite.training.initialize import initialize
+from gibbsite.training.monitor import Monitor
+from gibbsite.training.penalties import L1, L2
+
+__all__ = ["L1", "L2", "History", "Monitor", "fit", "initialize"]

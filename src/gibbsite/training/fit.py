@@ -1,0 +1,158 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from gibbsite.errors import ArgumentError, DivergenceError, check_positive
+from gibbsite.gradients import PCD, Gradient
+from gibbsite.model import RBM
+from gibbsite.training.history import History, Record
+from gibbsite.training.initialize import initialize
+
+Penalty = Callable[[RBM, dict[str, Tensor]], None]
+Callback = Callable[[RBM, Record], Mapping[str, float] | None]
+
+LEARNING_RATE = 0.1
+MOMENTUM = 0.5
+
+
+def fit(
+    rbm: RBM,
+    data: Tensor,
+    *,
+    gradient: Gradient | None = None,
+    optimizer: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+    epochs: int = 10,
+    batch_size: int = 100,
+    penalties: Sequence[Penalty] = (),
+    callbacks: Sequence[Callback] = (),
+    generator: torch.Generator | None = None,
+) -> History:
+    r"""Train a model in place by stochastic gradient ascent of the mean log-likelihood.
+
+    $$\theta \leftarrow \theta + \eta\,\bigl(-\langle\partial_\theta E\rangle_\text{data}
+      + \langle\partial_\theta E\rangle_\text{model}\bigr)$$
+
+    A model whose weights are all zero is initialised from the data first (see `initialize`);
+    otherwise training goes on from where it is. Each epoch visits every row once, in an order drawn
+    from `generator`. Values strictly between 0 and 1 for Bernoulli units are probabilities of a
+    one, drawn anew at each visit. With the same generator state the result is the same.
+
+    Args:
+        data: (rows, n_visible).
+        gradient: estimator; default ``PCD()``.
+        optimizer: any torch optimiser over ``rbm.parameters()``, which receives the gradient of
+            the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.1 that
+            falls linearly, epoch by epoch, towards 0 at the end.
+        scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch.
+        epochs: passes over the data.
+        batch_size: rows an update; a shorter last batch is used too, with its own mean.
+        penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
+        callbacks: called as ``callback(rbm, record)`` after each epoch; what they return joins the
+            record. They observe; they do not change the model.
+
+    Returns:
+        History with one record an epoch: epoch, updates so far, learning_rate, gradient_norm (mean
+        over updates), weight_norm, seconds, and what callbacks returned. Ctrl-C ends training and
+        returns the epochs completed, with ``interrupted`` set; the model stays as it is.
+
+    Raises:
+        DataError: data of the wrong width, not finite, or not fit for the visible units.
+        DivergenceError: an update became non-finite. The model is put back to the end of the last
+            epoch, and the error carries the step and the history.
+
+    >>> import torch, gibbsite as gb
+    >>> data = gb.datasets.load("digits").train
+    >>> rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(16))
+    >>> history = gb.fit(rbm, data, epochs=2, generator=torch.Generator().manual_seed(0))
+    >>> len(history)
+    2
+    """
+    check_positive(epochs=epochs, batch_size=batch_size)
+    gradient = PCD() if gradient is None else gradient
+    data = rbm.visible.check_data(data)
+    if optimizer is None:
+        if scheduler is not None:
+            raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
+        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        scheduler = LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ArgumentError("optimizer with maximize=True: fit passes it gradients to descend")
+    if not bool(rbm.weight.any()):
+        initialize(rbm, data, generator)
+
+    history, state = History(), gradient.init(rbm, generator)
+    started, step = time.perf_counter(), 0
+    try:
+        for epoch in range(1, epochs + 1):
+            good = {name: value.detach().clone() for name, value in rbm.named_parameters()}
+            norms = []
+            for batch in _batches(rbm, data, batch_size, generator):
+                step += 1
+                ascent, state = gradient.step(rbm, batch, state, generator)
+                for penalty in penalties:
+                    penalty(rbm, ascent)
+                norms.append(_apply(rbm, optimizer, ascent))
+                if not norms[-1] < float("inf"):
+                    _diverged(rbm, optimizer, good, step, history)
+            if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
+                _diverged(rbm, optimizer, good, step, history)
+            record: Record = {
+                "epoch": epoch,
+                "updates": step,
+                "learning_rate": float(optimizer.param_groups[0]["lr"]),
+                "gradient_norm": sum(norms) / len(norms),
+                "weight_norm": rbm.weight.detach().norm().item(),
+                "seconds": time.perf_counter() - started,
+            }
+            for callback in callbacks:
+                record |= callback(rbm, record) or {}
+            history.records.append(record)
+            if scheduler is not None:
+                scheduler.step()
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+def _batches(rbm: RBM, data: Tensor, size: int, generator: torch.Generator | None) -> Any:
+    """The rows in random order, as states, `size` at a time."""
+    device = data.device if generator is None else generator.device
+    order = torch.randperm(len(data), generator=generator, device=device).to(data.device)
+    for rows in order.split(size):
+        yield rbm.visible.observe(data[rows], generator)
+
+
+def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
+    """One optimiser step uphill; returns the gradient's norm and moves nothing unless it is finite."""
+    for name, parameter in rbm.named_parameters():
+        parameter.grad = -ascent[name]
+    norm = torch.nn.utils.get_total_norm(list(ascent.values())).item()
+    if norm < float("inf"):
+        optimizer.step()
+    return norm
+
+
+def _diverged(
+    rbm: RBM, optimizer: Optimizer, good: Mapping[str, Tensor], step: int, history: History
+) -> None:
+    """Put the last good parameters back and say where it went wrong."""
+    with torch.no_grad():
+        for name, parameter in rbm.named_parameters():
+            parameter.copy_(good[name])
+    rate = optimizer.param_groups[0]["lr"]
+    raise DivergenceError(
+        f"training became non-finite at update {step}; the model is as it was after "
+        f"{len(history)} epochs. Lower the learning rate (now {rate:g})",
+        step,
+        history,
+    )

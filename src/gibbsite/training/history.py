@@ -1,0 +1,46 @@
+"""What happened during training: one record an epoch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gibbsite.errors import DataError
+
+Record = dict[str, float]
+
+
+@dataclass
+class History:
+    """Records of the epochs completed, in order, and whether training was interrupted.
+
+    >>> import gibbsite as gb
+    >>> gb.History([{"epoch": 1, "seconds": 0.5}]).column("seconds")
+    [0.5]
+    """
+
+    records: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def column(self, name: str) -> list[float]:
+        """One figure over the epochs; NaN where an epoch has none."""
+        return [record.get(name, float("nan")) for record in self.records]
+
+    @classmethod
+    def read(cls, path: str | Path) -> History:
+        """The history in a JSON-lines file, one record a line, as `append` writes it."""
+        try:
+            lines = Path(path).read_text().splitlines()
+            return cls([json.loads(line) for line in lines])
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is not a training history: {error}") from error
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one record to a JSON-lines file; on disk when this returns."""
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")

@@ -1,0 +1,51 @@
+"""Penalties change the gradient; they act on the weight alone, never on biases or scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gibbsite.errors import ArgumentError
+from gibbsite.model import RBM
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 <= strength < float("inf"):
+        raise ArgumentError(f"strength={strength!r}: expected a finite number of at least 0")
+
+
+@dataclass(frozen=True)
+class L2:
+    """Weight decay: maximise mean log p(v) - strength/2 |W|^2; strength in nats.
+
+    >>> import gibbsite as gb
+    >>> gb.L2(1e-4)
+    L2(strength=0.0001)
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+
+    def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
+        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight
+
+
+@dataclass(frozen=True)
+class L1:
+    """Sparsity: maximise mean log p(v) - strength |W|_1; strength in nats.
+
+    >>> import gibbsite as gb
+    >>> gb.L1(1e-4)
+    L1(strength=0.0001)
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+
+    def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
+        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.sign()
