@@ -11,7 +11,7 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, ExactGradient, MeanField
+from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
 from gibbsite.layers import Bernoulli, Gaussian
 from gibbsite.likelihood import free_energy_gap, pseudo_likelihood, reconstruction_error
@@ -29,6 +29,7 @@ __all__ = [
     "RBM",
     "ArgumentError",
     "Bernoulli",
+    "Centered",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",

@@ -7,6 +7,7 @@ cost is min(2^n_visible, 2^n_hidden) rows. States are made in blocks, so memory 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -36,6 +37,23 @@ class Moments(NamedTuple):
 def is_enumerable(rbm: RBM, max_states: float = MAX_STATES) -> bool:
     """Whether the side with fewer states has at most max_states of them."""
     return min(rbm.visible.n_states, rbm.hidden.n_states) <= max_states
+
+
+def check_enumerable(rbm: RBM) -> None:
+    """Raise `TooLargeError` unless the model `is_enumerable`."""
+    if is_enumerable(rbm):
+        return
+    smaller = min((rbm.visible, rbm.hidden), key=lambda layer: layer.n_states)
+    if math.isinf(smaller.n_states):
+        raise TooLargeError(
+            f"neither {rbm.visible.describe()} nor {rbm.hidden.describe()} has few enough states "
+            "to count; exact sums need a small binary side"
+        )
+    raise TooLargeError(
+        f"the smaller side, {smaller.describe()}, has {smaller.n_states:.3g} states; exact sums "
+        f"stop at {MAX_STATES:,} (2^25). Use a smaller layer, or train with gb.PCD and watch "
+        "gb.free_energy_gap and gb.pseudo_likelihood"
+    )
 
 
 def log_partition(rbm: RBM) -> Tensor:
@@ -133,7 +151,7 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     sums = torch.stack([_block_log_sum(side, *block) for block in blocks])
     chosen = torch.multinomial(torch.softmax(sums, 0), n, replacement=True, generator=generator)
     states = rbm.weight.new_empty(n, side.visible.n)
-    for number in chosen.unique().tolist():
+    for number in set(chosen.tolist()):
         start, stop = blocks[number]
         rows = (chosen == number).nonzero()[:, 0]
         block = side.visible.states(start, stop)
@@ -146,16 +164,7 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
 
 def _enumerated_side(rbm: RBM) -> RBM:
     """The model, or its mirror, whose *visible* layer is to be enumerated."""
-    if not is_enumerable(rbm):
-        smaller = min((rbm.visible, rbm.hidden), key=lambda layer: layer.n_states)
-        raise TooLargeError(
-            f"the smaller side, {smaller.describe()}, has 2^{smaller.n} states; exact sums stop at "
-            f"{MAX_STATES:,}. Use a smaller layer, or train with gb.PCD and watch the free-energy "
-            "gap and the pseudo-likelihood instead"
-            if smaller.n_states < float("inf")
-            else f"neither {rbm.visible.describe()} nor {rbm.hidden.describe()} has finitely many "
-            "states; exact sums need one binary side"
-        )
+    check_enumerable(rbm)
     return rbm if rbm.visible.n_states <= rbm.hidden.n_states else rbm.mirror()
 
 

@@ -128,6 +128,4 @@ class RBM(nn.Module):
 
     def data_phase(self, v: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """`phase` at given v with h | v averaged exactly: the mean of -dF/dtheta over rows of v."""
-        return self.phase(
-            Marginals.at(v), self.hidden.marginals(self.hidden_inputs(v)), weights
-        )
+        return self.phase(Marginals.at(v), self.hidden.marginals(self.hidden_inputs(v)), weights)

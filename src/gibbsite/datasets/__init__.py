@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
-from gibbsite.datasets.files import read
+from gibbsite.datasets.files import read, write_csv, write_npy
 from gibbsite.datasets.mnist import mnist
 from gibbsite.errors import DataError
 
@@ -41,4 +41,15 @@ def load(name_or_path: str | Path) -> Dataset:
     return read(path)
 
 
-__all__ = ["NAMES", "Dataset", "bars_and_stripes", "digits", "load", "mnist", "patches", "read"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "bars_and_stripes",
+    "digits",
+    "load",
+    "mnist",
+    "patches",
+    "read",
+    "write_csv",
+    "write_npy",
+]

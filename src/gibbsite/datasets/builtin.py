@@ -80,9 +80,7 @@ def patches(side: int = 8, n_train: int = 20_000, n_test: int = 4_000) -> Datase
     )
 
 
-def _cut(
-    images: list[np.ndarray], side: int, n: int, rng: np.random.Generator
-) -> np.ndarray:
+def _cut(images: list[np.ndarray], side: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """n random patches, an equal share from each image, each with its mean removed: (n, side^2)."""
     shares = np.array_split(np.arange(n), len(images))
     patches = []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.errors import DataError
+from gibbsite.io import write_atomically
 
 Rows = tuple[Tensor, tuple[int, int] | None]
 
@@ -78,7 +79,25 @@ def parse_idx(content: bytes, source: str) -> np.ndarray:
             f"{source}: its IDX header promises {expected:,} bytes for shape {shape}, "
             f"the file has {len(content):,}"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    return (
+        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    )
+
+
+def write_npy(rows: Tensor, path: Path) -> None:
+    """Write rows as a .npy array, atomically."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, rows.cpu().numpy(), allow_pickle=False)
+
+    write_atomically(path, write)
+
+
+def write_csv(rows: Tensor, path: Path) -> None:
+    """Write rows as comma-separated numbers without a header, atomically."""
+    text = "\n".join(",".join(f"{value:.9g}" for value in row) for row in rows.tolist())
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -145,9 +164,7 @@ def _parse_table(lines: Iterable[str], source: str) -> np.ndarray:
     return np.array(table)
 
 
-def _parse_line(
-    cells: list[str], names: list[str] | None, number: int, source: str
-) -> list[float]:
+def _parse_line(cells: list[str], names: list[str] | None, number: int, source: str) -> list[float]:
     values = []
     for column, cell in enumerate(cells, start=1):
         value = _number(cell)

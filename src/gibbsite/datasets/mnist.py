@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.files import parse_idx, to_rows
-from gibbsite.errors import DataError
+from gibbsite.errors import DataError, OutputError
 from gibbsite.io import write_atomically
 
 # sha256 of the decompressed bytes
@@ -85,15 +85,18 @@ def _download(name: str) -> bytes:
         except (OSError, DataError) as error:
             failures.append(f"{url}: {error}")
             continue
-        folder = cache_folder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot make the cache folder {folder}: {error.strerror}") from error
-        write_atomically(folder / f"{name}.gz", lambda path: path.write_bytes(content))
+        _keep(cache_folder(), f"{name}.gz", content)
         return raw
     raise DataError(
         f"MNIST is not on this machine and could not be downloaded ({'; '.join(failures)}). "
         f"Put {', '.join(f'{file}.gz' for file in CHECKSUMS)} into {cache_folder()}, or set "
         "GIBBSITE_DATA to the folder that holds them"
     )
+
+
+def _keep(folder: Path, name: str, content: bytes) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the cache folder {folder}: {error.strerror}") from error
+    write_atomically(folder / name, lambda path: path.write_bytes(content))

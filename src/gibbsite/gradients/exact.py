@@ -19,7 +19,8 @@ class ExactGradient:
     Costs one enumeration (`gb.exact`) an update and raises `TooLargeError` where that does.
 
     >>> import gibbsite as gb
-    >>> data, rbm = gb.datasets.load("bars-and-stripes").train, gb.RBM(gb.Bernoulli(9), gb.Bernoulli(4))
+    >>> data = gb.datasets.load("bars-and-stripes").train
+    >>> rbm = gb.RBM(gb.Bernoulli(9), gb.Bernoulli(4))
     >>> history = gb.fit(rbm, data, gradient=gb.ExactGradient(), epochs=5)
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,13 @@ class Layer(nn.Module, ABC):
     where inputs, (..., n), is what the other layer sends through the weight. Everything that
     depends on the unit type is a method here; nothing outside ``layers/`` asks for the type.
     Two identities hold for every layer and are tested for every layer:
-    ``statistic(mean(inputs)) = d log_partition / d inputs``, and samples have `mean` and `variance`.
+    ``statistic(mean(inputs)) = d log_partition / d inputs``, and samples have `mean` and
+    `variance`.
     """
 
     bias: nn.Parameter
+    has_units: ClassVar[bool] = False
+    """Whether states are measured in units of the data, so that `rescaled` works."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -58,11 +61,11 @@ class Layer(nn.Module, ABC):
 
     @abstractmethod
     def statistic(self, x: Tensor) -> Tensor:
-        """What meets the weight in the energy, unit by unit and linear in x: (..., n) -> (..., n)."""
+        """What meets the weight, unit by unit and linear in x: (..., n) -> (..., n)."""
 
     @abstractmethod
     def log_partition(self, inputs: Tensor) -> Tensor:
-        r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$ -> (...)."""
+        r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$: (...)."""
 
     @abstractmethod
     def mean(self, inputs: Tensor) -> Tensor:
@@ -95,6 +98,10 @@ class Layer(nn.Module, ABC):
         statistic(x) * inputs: what a parameter inside the statistic (a scale) acts on.
         """
 
+    def bias_per_input(self) -> Tensor:
+        """How far the bias must move to do what an input of 1 does, (n,) or ()."""
+        return self.bias.new_ones(())
+
     # states
 
     @property
@@ -103,7 +110,7 @@ class Layer(nn.Module, ABC):
         return math.inf
 
     def states(self, start: int, stop: int) -> Tensor:
-        """States number start to stop - 1 in a fixed order, (stop - start, n); finite layers only."""
+        """States number start to stop - 1, (stop - start, n); finite layers only."""
         raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
 
     @abstractmethod
@@ -143,6 +150,10 @@ class Layer(nn.Module, ABC):
     @abstractmethod
     def initialize(self, data: Tensor) -> None:
         """Set the bias so that the layer alone, without weights, fits each column of data."""
+
+    def rescaled(self, shift: Tensor, scale: Tensor) -> Layer:
+        """A new layer for shift + scale * x, shift and scale (n,); only units with a scale can."""
+        raise ArgumentError(f"{self.describe()} cannot be rescaled; only Gaussian units can")
 
     # description
 

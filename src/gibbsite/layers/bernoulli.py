@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -12,7 +14,8 @@ from gibbsite.layers.base import Layer, Marginals, _refuse
 class Bernoulli(Layer):
     r"""n binary units with energy $-\sum_i b_i x_i$ and statistic $x$.
 
-    $p(x_i = 1 \mid \text{inputs}) = \sigma(b_i + \text{inputs}_i)$: Cheng's tutorial (2.10), (2.19).
+    $p(x_i = 1 \mid \text{inputs}) = \sigma(b_i + \text{inputs}_i)$:
+    Cheng's tutorial (2.10), (2.19).
 
     >>> import torch, gibbsite as gb
     >>> gb.Bernoulli(3).mean(torch.zeros(3)).tolist()
@@ -51,7 +54,7 @@ class Bernoulli(Layer):
 
     @property
     def n_states(self) -> float:
-        return 2.0**self.n
+        return math.ldexp(1.0, self.n) if self.n < 1024 else math.inf
 
     def states(self, start: int, stop: int) -> Tensor:
         """The binary digits of start, ..., stop - 1, lowest digit in column 0."""

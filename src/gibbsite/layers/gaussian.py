@@ -31,6 +31,8 @@ class Gaussian(Layer):
     [0.0, 2.0]
     """
 
+    has_units = True
+
     def __init__(
         self, n: int, sigma: float | Sequence[float] | Tensor = 1.0, learn_sigma: bool = False
     ) -> None:
@@ -91,6 +93,9 @@ class Gaussian(Layer):
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient
 
+    def bias_per_input(self) -> Tensor:
+        return self.sigma
+
     def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Trapezoid rule, step 0.5 sigma, 9 sigma beyond the most extreme conditional mean.
 
@@ -106,6 +111,17 @@ class Gaussian(Layer):
     def initialize(self, data: Tensor) -> None:
         with torch.no_grad():
             self.bias.copy_(data.mean(0))
+
+    def rescaled(self, shift: Tensor, scale: Tensor) -> Gaussian:
+        layer = Gaussian(self.n, torch.ones(self.n), self.learn_sigma).to(self.bias)
+        sigma = scale * self.sigma
+        with torch.no_grad():
+            layer.bias.copy_(shift + scale * self.bias)
+            if self.learn_sigma:
+                layer.log_sigma.copy_(sigma.log())
+            else:
+                layer.get_buffer("fixed_sigma").copy_(sigma)
+        return layer
 
     def options(self) -> dict[str, bool]:
         return {"learn_sigma": self.learn_sigma}

@@ -32,7 +32,8 @@ def free_energy_gap(rbm: RBM, train: Tensor, test: Tensor) -> float:
     Positive and growing means overfitting. Needs no Z, so it is exact for any model.
 
     >>> import torch, gibbsite as gb
-    >>> gb.free_energy_gap(gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2)), torch.ones(1, 2), torch.zeros(1, 2))
+    >>> rbm = gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2))
+    >>> gb.free_energy_gap(rbm, torch.ones(1, 2), torch.zeros(1, 2))
     0.0
     """
     train, test = rbm.visible.check_data(train), rbm.visible.check_data(test)
@@ -44,8 +45,8 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     r"""Mean over rows of $\sum_i \log p(v_i \mid v_{-i})$, in nats; every unit, no sampling.
 
     Each conditional is exact: F is evaluated with unit i at every one of its states (for Gaussian
-    units: integrated by quadrature). Costs 2 n_visible n_hidden softplus a row for binary units, so give
-    it a few hundred rows. An upper bound of nothing; compare it only between like models.
+    units: integrated by quadrature). Costs 2 n_visible n_hidden softplus a row for binary units, so
+    give it a few hundred rows. No bound on the likelihood; compare it only between like models.
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
@@ -55,9 +56,9 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     v = rbm.visible.check_data(v)
     points, log_weights = rbm.visible.unit_grid(rbm.weight.abs().sum(1))
     rows = max(1, BLOCK_BYTES // (len(points) * (rbm.hidden.n + rbm.visible.n) * v.element_size()))
-    total = sum(
+    total: float = sum(
         _unit_conditionals(rbm, block, unit, points[:, unit], log_weights[:, unit]).sum().item()
-        for block in v.split(rows)
+        for block in torch.split(v, rows)
         for unit in range(rbm.visible.n)
     )
     return total / len(v)
@@ -66,7 +67,7 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
 def _unit_conditionals(
     rbm: RBM, v: Tensor, unit: int, points: Tensor, log_weights: Tensor
 ) -> Tensor:
-    """log p(v_unit | the others) of each row; moving one unit moves the inputs by a rank-one term."""
+    """log p(v_unit | the others) of each row; moving one unit moves the inputs by rank one."""
     trials = v.repeat(len(points), 1, 1)
     trials[:, :, unit] = points[:, None]
     moved = rbm.visible.statistic(trials)[:, :, unit] - rbm.visible.statistic(v)[:, unit]

@@ -5,5 +5,15 @@ from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
+from gibbsite.training.standardize import column_scales, to_data_units
 
-__all__ = ["L1", "L2", "History", "Monitor", "fit", "initialize"]
+__all__ = [
+    "L1",
+    "L2",
+    "History",
+    "Monitor",
+    "column_scales",
+    "fit",
+    "initialize",
+    "to_data_units",
+]

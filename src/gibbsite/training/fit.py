@@ -12,7 +12,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite.errors import ArgumentError, DivergenceError, check_positive
-from gibbsite.gradients import PCD, Gradient
+from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
@@ -49,7 +49,7 @@ def fit(
 
     Args:
         data: (rows, n_visible).
-        gradient: estimator; default ``PCD()``.
+        gradient: estimator; default ``Centered(PCD())``.
         optimizer: any torch optimiser over ``rbm.parameters()``, which receives the gradient of
             the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.1 that
             falls linearly, epoch by epoch, towards 0 at the end.
@@ -78,7 +78,7 @@ def fit(
     2
     """
     check_positive(epochs=epochs, batch_size=batch_size)
-    gradient = PCD() if gradient is None else gradient
+    gradient = Centered(PCD()) if gradient is None else gradient
     data = rbm.visible.check_data(data)
     if optimizer is None:
         if scheduler is not None:
@@ -128,12 +128,12 @@ def _batches(rbm: RBM, data: Tensor, size: int, generator: torch.Generator | Non
     """The rows in random order, as states, `size` at a time."""
     device = data.device if generator is None else generator.device
     order = torch.randperm(len(data), generator=generator, device=device).to(data.device)
-    for rows in order.split(size):
+    for rows in torch.split(order, size):
         yield rbm.visible.observe(data[rows], generator)
 
 
 def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
-    """One optimiser step uphill; returns the gradient's norm and moves nothing unless it is finite."""
+    """One optimiser step uphill, unless the gradient is not finite; returns its norm."""
     for name, parameter in rbm.named_parameters():
         parameter.grad = -ascent[name]
     norm = torch.nn.utils.get_total_norm(list(ascent.values())).item()

@@ -1,0 +1,554 @@
+"""The `gibbsite` command: builds the same objects as a Python user would.
+
+Exit codes: 0 done; 1 a Gibbsite error, told in one sentence; 2 wrong usage; 130 interrupted by
+Ctrl-C, with the model and history so far written.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+import gibbsite as gb
+from gibbsite import datasets, exact, plots
+from gibbsite.errors import ArgumentError, GibbsiteError, OutputError, check_positive
+from gibbsite.gradients import Gradient
+from gibbsite.layers import LAYERS, Layer
+from gibbsite.training import History, Monitor, column_scales, to_data_units
+from gibbsite.training.history import Record, append
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Restricted Boltzmann machines: train one, sample it, look inside it.",
+)
+out = Console()
+err = Console(stderr=True)
+
+MONITOR_ROWS = 10_000
+
+
+class GradientName(StrEnum):
+    pcd = "pcd"
+    cd = "cd"
+    mean_field = "mean-field"
+    exact = "exact"
+
+
+class OptimizerName(StrEnum):
+    sgd = "sgd"
+    adam = "adam"
+
+
+class VisibleName(StrEnum):
+    auto = "auto"
+    bernoulli = "bernoulli"
+    gaussian = "gaussian"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that a data set changes; an option given on the command line wins."""
+
+    hidden: int = 64
+    epochs: int = 30
+    batch_size: int = 100
+    learning_rate: float = 0.1
+    optimizer: str = "sgd"
+
+
+RECIPES = {
+    "digits": Recipe(hidden=16, epochs=150, batch_size=50),
+    "bars-and-stripes": Recipe(
+        hidden=8, epochs=5000, batch_size=16, learning_rate=0.02, optimizer="adam"
+    ),
+    "patches": Recipe(hidden=16, epochs=50, learning_rate=0.01),
+    "mnist": Recipe(hidden=500, epochs=10),
+}
+
+
+def main() -> None:
+    """Entry point: Gibbsite's own errors become one line on stderr and exit code 1."""
+    try:
+        app()
+    except GibbsiteError as error:
+        err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def fit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A data set's name (see `gibbsite datasets`) or a .npy, .npz, .csv, .tsv or IDX "
+            "file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Run folder to make; must not exist yet. [default: runs/DATA-1, -2, ...]",
+            show_default=False,
+        ),
+    ] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(
+            help="Hidden units. [default: digits 16, bars-and-stripes 8, patches 16, mnist 500, "
+            "files 64]",
+            show_default=False,
+        ),
+    ] = None,
+    visible: Annotated[
+        VisibleName,
+        typer.Option(
+            help="Visible units. auto: as the data set says; for files bernoulli if all values lie "
+            "in [0, 1], else gaussian."
+        ),
+    ] = VisibleName.auto,
+    sigma: Annotated[
+        float,
+        typer.Option(
+            help="Gaussian units: standard deviation to start from, in standard deviations of each "
+            "column."
+        ),
+    ] = 1.0,
+    learn_sigma: Annotated[
+        bool, typer.Option(help="Gaussian units: train sigma, one for each unit.")
+    ] = True,
+    gradient: Annotated[
+        GradientName,
+        typer.Option(
+            help="Estimate of the model's phase: pcd and cd sample, mean-field does not, exact "
+            "enumerates."
+        ),
+    ] = GradientName.pcd,
+    exact_gradient: Annotated[
+        bool, typer.Option("--exact", help="Short for --gradient exact, on full batches.")
+    ] = False,
+    centered: Annotated[
+        bool, typer.Option(help="Centre the gradient: faster, steadier, the same fixed points.")
+    ] = True,
+    steps: Annotated[int, typer.Option(help="Gibbs (or mean-field) steps an update.")] = 1,
+    chains: Annotated[int, typer.Option(help="Persistent chains of pcd.")] = 100,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the data. [default: digits 150, bars-and-stripes 5000, patches 50, "
+            "mnist 10, files 30]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows an update. [default: digits 50, bars-and-stripes 16, others 100]",
+            show_default=False,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Step size at the start; falls linearly to 0. [default: bars-and-stripes 0.02, "
+            "patches 0.01, others 0.1]",
+            show_default=False,
+        ),
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Momentum of sgd, 0 up to less than 1.")] = 0.5,
+    optimizer: Annotated[
+        OptimizerName | None,
+        typer.Option(
+            help="[default: bars-and-stripes adam, others sgd]",
+            show_default=False,
+        ),
+    ] = None,
+    l2: Annotated[float, typer.Option(help="Weight decay: l2/2 |W|^2 nats.")] = 0.0,
+    l1: Annotated[float, typer.Option(help="Sparsity: l1 |W|_1 nats.")] = 0.0,
+    test_fraction: Annotated[
+        float,
+        typer.Option(help="Share of rows held out for testing, where the data bring no test set."),
+    ] = 0.2,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image size of a row, HEIGHTxWIDTH in pixels, for the pictures. "
+            "[default: as the data say]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything random: same seed, same model.")
+    ] = 0,
+) -> None:
+    """Train a model; write it, its history and pictures into one run folder."""
+    source = datasets.load(data)
+    recipe = RECIPES.get(data, Recipe())
+    name = source.visible if visible is VisibleName.auto else visible.value
+    generator = torch.Generator().manual_seed(seed)
+    source = source.split(test_fraction if data not in datasets.NAMES else 0.0, generator)
+    shape = _parse_image(image, source.train.shape[1]) or source.image_shape
+    epochs = recipe.epochs if epochs is None else epochs
+    method = "exact" if exact_gradient else gradient.value
+    estimator = _make_gradient(method, centered, steps, chains)
+    if batch_size is None:
+        batch_size = len(source.train) if method == "exact" else recipe.batch_size
+
+    layer = _make_visible(name, source.train.shape[1], sigma, learn_sigma)
+    rbm = gb.RBM(layer, gb.Bernoulli(recipe.hidden if hidden is None else hidden))
+    train, restore = _to_training_units(rbm, source.train)
+    if method == "exact":
+        exact.check_enumerable(rbm)
+    optimize = _make_optimizer(
+        rbm,
+        recipe.optimizer if optimizer is None else optimizer.value,
+        recipe.learning_rate if learning_rate is None else learning_rate,
+        momentum,
+    )
+    check_positive(epochs=epochs, batch_size=batch_size)
+    schedule = LambdaLR(optimize, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+    penalties = [
+        penalty for strength, penalty in ((l2, gb.L2(l2)), (l1, gb.L1(l1))) if strength > 0
+    ]
+    shown_train = rbm.visible.observe(source.train, generator)
+    shown_test = (
+        None
+        if source.test is None
+        else rbm.visible.observe(layer.check_data(source.test), generator)
+    )
+    monitor = Monitor(
+        shown_train[:MONITOR_ROWS], None if shown_test is None else shown_test[:MONITOR_ROWS]
+    )
+
+    folder = _make_folder(output, source.name)
+    _print_plan(source, rbm, method, len(source.train), epochs)
+    with _Progress(epochs, -(-len(train) // batch_size)) as progress:
+        history = gb.fit(
+            rbm,
+            train,
+            gradient=_Ticking(estimator, progress.tick),
+            optimizer=optimize,
+            scheduler=schedule,
+            epochs=epochs,
+            batch_size=batch_size,
+            penalties=penalties,
+            callbacks=[
+                lambda rbm, record: monitor(restore(rbm), record),
+                _write_history(folder / "history.jsonl"),
+                progress.show,
+            ],
+            generator=generator,
+        )
+    rbm = restore(rbm)
+    gb.save(rbm, folder / "model.safetensors")
+    _write_pictures(folder, rbm, history, shown_train, shape, generator)
+    _print_result(rbm, history, shown_train, shown_test)
+    out.print(f"run folder: {_escape(str(folder))}", soft_wrap=True)
+    if history.interrupted:
+        err.print(f"interrupted after {len(history)} of {epochs} epochs; the model so far is saved")
+        raise typer.Exit(130)
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", help="Samples to draw, one row each.")] = 100,
+    steps: Annotated[
+        int, typer.Option(help="Gibbs steps of each chain from its random start.")
+    ] = 1000,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to make: .npy, .csv, or .png for a picture."),
+    ] = Path("samples.npy"),
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image size of a row for .png, HEIGHTxWIDTH in pixels. [default: square if it "
+            "fits, else one line a row]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chains.")] = 0,
+) -> None:
+    """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
+    rbm = gb.load(_model_file(model))
+    write = _sample_writer(output, rbm, image)
+    generator = torch.Generator().manual_seed(seed)
+    rows = gb.sample(rbm, n, steps=steps, generator=generator)
+    write(rows)
+    out.print(f"{n} samples of {rbm.visible.n} units in {_escape(str(output))}", soft_wrap=True)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+) -> None:
+    """Say what a model file holds."""
+    path = _model_file(model)
+    rbm = gb.load(path)
+    table = Table(title=_escape(str(path)), show_header=False)
+    table.add_row("visible", rbm.visible.describe())
+    table.add_row("hidden", rbm.hidden.describe())
+    table.add_row("parameters", f"{sum(p.numel() for p in rbm.parameters()):,}")
+    table.add_row("dtype", str(rbm.weight.dtype).removeprefix("torch."))
+    for name, value in rbm.state_dict().items():
+        low, mean, high = value.min().item(), value.mean().item(), value.max().item()
+        shape = " x ".join(map(str, value.shape))
+        table.add_row(name, f"{shape}: {low:.4g} to {high:.4g}, mean {mean:.4g}")
+    if exact.is_enumerable(rbm, 2**20):
+        with torch.no_grad():
+            table.add_row("log Z", f"{exact.log_partition(rbm).item():.6g} nats (exact)")
+    else:
+        table.add_row("log Z", "not shown: more than 2^20 states on the smaller side")
+    out.print(table)
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """List the data sets that have a name."""
+    table = Table("name", "what it is")
+    for name, make in datasets.NAMES.items():
+        table.add_row(name, (make.__doc__ or "").splitlines()[0])
+    out.print(table)
+
+
+# the objects of a run
+
+
+def _make_visible(kind: str, n: int, sigma: float, learn_sigma: bool) -> Layer:
+    """A visible layer; of the options it gets those that its kind of unit has."""
+    options: dict[str, Any] = {"sigma": [sigma] * n, "learn_sigma": learn_sigma}
+    known = inspect.signature(LAYERS[kind]).parameters
+    return LAYERS[kind](n, **{name: options[name] for name in options if name in known})
+
+
+def _to_training_units(rbm: gb.RBM, data: Tensor) -> tuple[Tensor, Callable[[gb.RBM], gb.RBM]]:
+    """Data to train on, and what brings the model back to the units of the data."""
+    data = rbm.visible.check_data(data)
+    if not rbm.visible.has_units:
+        return data, lambda rbm: rbm
+    shift, scale = column_scales(data)
+    return (data - shift) / scale, lambda rbm: to_data_units(rbm, shift, scale)
+
+
+def _make_gradient(name: str, centered: bool, steps: int, chains: int) -> Gradient:
+    makers: dict[str, Callable[[], Gradient]] = {
+        "pcd": lambda: gb.PCD(chains, steps),
+        "cd": lambda: gb.CD(steps),
+        "mean-field": lambda: gb.MeanField(steps),
+        "exact": gb.ExactGradient,
+    }
+    gradient = makers[name]()
+    return gb.Centered(gradient) if centered else gradient
+
+
+def _make_optimizer(
+    rbm: gb.RBM, name: str, learning_rate: float, momentum: float
+) -> torch.optim.Optimizer:
+    if not 0 < learning_rate < float("inf"):
+        raise ArgumentError(f"--learning-rate {learning_rate}: expected a number above 0")
+    if not 0 <= momentum < 1:
+        raise ArgumentError(f"--momentum {momentum}: expected 0 up to less than 1")
+    if name == "adam":
+        return torch.optim.Adam(rbm.parameters(), lr=learning_rate)
+    return torch.optim.SGD(rbm.parameters(), lr=learning_rate, momentum=momentum)
+
+
+def _parse_image(text: str | None, n: int) -> plots.ImageShape | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or int(height) * int(width) != n:
+        raise ArgumentError(f"--image {text}: expected HEIGHTxWIDTH with a product of {n}")
+    return int(height), int(width)
+
+
+# progress
+
+
+@dataclass(frozen=True)
+class _Ticking:
+    """A gradient estimator that says when it has made a step."""
+
+    gradient: Gradient
+    tick: Callable[[], None]
+
+    def init(self, rbm: gb.RBM, generator: torch.Generator | None = None) -> Any:
+        return self.gradient.init(rbm, generator)
+
+    def step(
+        self, rbm: gb.RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        self.tick()
+        return self.gradient.step(rbm, v, state, generator)
+
+
+class _Progress:
+    """A live bar on a terminal; elsewhere a line for each tenth of the epochs."""
+
+    def __init__(self, epochs: int, updates: int) -> None:
+        self.epochs = epochs
+        self.bar = Progress(
+            TextColumn("epoch"),
+            TextColumn("{task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("updates"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=epochs * updates, epoch=f"1/{epochs}", figures="")
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tick(self) -> None:
+        self.bar.advance(self.task)
+
+    def show(self, rbm: gb.RBM, record: Record) -> None:
+        epoch = int(record["epoch"])
+        figures = _figures(record)
+        self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")
+        self.bar.update(self.task, figures=figures)
+        if not err.is_terminal and epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
+            err.print(f"epoch {epoch}/{self.epochs}  {figures}", highlight=False)
+
+
+def _figures(record: Mapping[str, float]) -> str:
+    """The two or three figures worth a glance."""
+    names = {
+        "train_log_likelihood": "train",
+        "test_log_likelihood": "test",
+        "free_energy_gap": "gap",
+    }
+    parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
+    if "train_log_likelihood" not in record:
+        parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
+    return "  ".join(parts) + " nats"
+
+
+def _write_history(path: Path) -> Callable[[gb.RBM, Record], None]:
+    return lambda rbm, record: append(path, record)
+
+
+# the run folder
+
+
+def _make_folder(output: Path | None, name: str) -> Path:
+    """A new, empty run folder; an existing one is never written to."""
+    numbered = (Path("runs") / f"{name}-{number}" for number in range(1, sys.maxsize))
+    folder = output or next(path for path in numbered if not path.exists())
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} exists already; name another folder or remove it") from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the run folder {folder}: {error.strerror}; choose another place"
+        ) from error
+    return folder
+
+
+def _write_pictures(
+    folder: Path,
+    rbm: gb.RBM,
+    history: History,
+    data: Tensor,
+    shape: plots.ImageShape | None,
+    generator: torch.Generator,
+) -> None:
+    fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=generator)
+    plots.save(plots.filters(rbm, shape), folder / "filters.png")
+    plots.save(plots.samples(data, fantasies, shape), folder / "samples.png")
+    if len(history):
+        plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+
+
+def _model_file(path: Path) -> Path:
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def _sample_writer(path: Path, rbm: gb.RBM, image: str | None) -> Callable[[Tensor], None]:
+    """Check the output before the chains run; returns what writes it."""
+    if path.exists():
+        raise OutputError(f"{path} exists already; name another file or remove it")
+    shape = _parse_image(image, rbm.visible.n)
+    side = round(rbm.visible.n**0.5)
+    if shape is None and side * side == rbm.visible.n:
+        shape = (side, side)
+    writers: dict[str, Callable[[Tensor], None]] = {
+        ".npy": lambda rows: datasets.write_npy(rows, path),
+        ".csv": lambda rows: datasets.write_csv(rows, path),
+        ".png": lambda rows: plots.save(plots.images(rows, shape), path),
+    }
+    if path.suffix not in writers:
+        raise ArgumentError(f"--output {path}: expected a name that ends in {', '.join(writers)}")
+    return writers[path.suffix]
+
+
+# words
+
+
+def _print_plan(source: datasets.Dataset, rbm: gb.RBM, method: str, rows: int, epochs: int) -> None:
+    held_out = 0 if source.test is None else len(source.test)
+    out.print(
+        f"{_escape(source.description)}: {rows:,} rows to train on, {held_out:,} held out\n"
+        f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {method} gradient, "
+        f"{epochs} epochs",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _print_result(rbm: gb.RBM, history: History, train: Tensor, test: Tensor | None) -> None:
+    sets = {"train": train} | ({} if test is None else {"test": test})
+    table = Table("", *sets)
+    if exact.is_enumerable(rbm, 2**20):
+        with torch.no_grad():
+            log_z = exact.log_partition(rbm)
+            values = [f"{(-rbm.free_energy(v).mean() - log_z).item():.4f}" for v in sets.values()]
+        table.add_row("mean log-likelihood, nats (exact)", *values)
+    else:
+        out.print("Too many states to enumerate: no log-likelihood. These are not likelihoods:")
+    rows = {name: v[:200] for name, v in sets.items()}
+    table.add_row(
+        "pseudo-likelihood, nats (200 rows)",
+        *(f"{gb.pseudo_likelihood(rbm, v):.4f}" for v in rows.values()),
+    )
+    table.add_row(
+        "reconstruction error (200 rows)",
+        *(f"{gb.reconstruction_error(rbm, v):.5f}" for v in rows.values()),
+    )
+    out.print(table)
+    if test is not None:
+        gap = gb.free_energy_gap(rbm, train, test)
+        out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
+    if history.records:
+        out.print(f"{history.records[-1]['seconds']:.1f} s of training and monitoring")
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

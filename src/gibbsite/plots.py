@@ -1,0 +1,142 @@
+"""Pictures a person wants to see of a run. Each function returns a matplotlib Figure.
+
+>>> import gibbsite as gb
+>>> from gibbsite import plots
+>>> figure = plots.filters(gb.RBM(gb.Bernoulli(64), gb.Bernoulli(16)), (8, 8))
+>>> figure.savefig("filters.png")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gibbsite.errors import ArgumentError
+from gibbsite.io import write_atomically
+from gibbsite.model import RBM
+from gibbsite.training import History
+
+ImageShape = tuple[int, int]
+MAX_TILES = 100
+
+_CURVES = (
+    ("log-likelihood, nats", ("train_log_likelihood", "test_log_likelihood")),
+    ("free-energy gap, nats", ("free_energy_gap",)),
+    ("pseudo-likelihood, nats", ("pseudo_likelihood",)),
+    ("reconstruction error", ("reconstruction_error",)),
+    ("norms", ("gradient_norm", "weight_norm")),
+    ("learning rate", ("learning_rate",)),
+)
+
+
+def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
+    """What each hidden unit adds to the visible inputs when on: the columns of the weight.
+
+    The 100 units of largest norm, largest first, all on one colour scale; the weight as a matrix
+    if a row of data is not an image.
+    """
+    weight = rbm.weight.detach().cpu()
+    order = weight.norm(dim=0).argsort(descending=True)[:MAX_TILES]
+    limit = max(float(weight.abs().max()), 1e-12)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    if image_shape is None:
+        picture = weight[:, order].numpy()
+        axes.set(xlabel="hidden unit", ylabel="visible unit")
+        image = axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    else:
+        tiles = mosaic(weight.T[order], image_shape)
+        image = axes.imshow(tiles, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axes.set_axis_off()
+    axes.set_title(f"Filters: weights of {len(order)} of {rbm.hidden.n} hidden units")
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def samples(data: Tensor, fantasies: Tensor, image_shape: ImageShape | None = None) -> Figure:
+    """Rows of data beside the same number of fantasies, on one grey scale."""
+    n = min(len(data), len(fantasies), MAX_TILES)
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    limits = _limits(torch.cat([data[:n], fantasies[:n]]))
+    _draw_rows(left, data[:n], image_shape, limits, "Data")
+    _draw_rows(right, fantasies[:n], image_shape, limits, "Fantasies")
+    return figure
+
+
+def images(rows: Tensor, image_shape: ImageShape | None = None) -> Figure:
+    """Up to 100 rows as images, or one line a row if they are none."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    shown = rows[:MAX_TILES]
+    _draw_rows(figure.subplots(), shown, image_shape, _limits(shown), f"{len(shown)} samples")
+    return figure
+
+
+def learning_curves(history: History) -> Figure:
+    """Every figure of the history against the epoch, in panels by kind."""
+    known = set().union(*history.records) if history.records else set()
+    panels = [(title, [name for name in names if name in known]) for title, names in _CURVES]
+    panels = [(title, names) for title, names in panels if names]
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    rows = math.ceil(len(panels) / 3)
+    for number, (title, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, 3, number)
+        for name in names:
+            axes.plot(history.column("epoch"), history.column(name), label=name.replace("_", " "))
+        _finish_curve(axes, title, len(names) > 1)
+    return figure
+
+
+def mosaic(rows: Tensor, image_shape: ImageShape) -> np.ndarray:
+    """Rows as images in a near-square grid with gaps of one pixel (NaN: drawn blank)."""
+    height, width = image_shape
+    if rows.shape[1] != height * width:
+        raise ArgumentError(f"image {height}x{width} does not fit rows of {rows.shape[1]} values")
+    across = math.ceil(math.sqrt(len(rows)))
+    down = math.ceil(len(rows) / across)
+    grid = np.full((down * (height + 1) - 1, across * (width + 1) - 1), np.nan, np.float32)
+    for number, row in enumerate(rows.reshape(-1, height, width).numpy()):
+        top, left = number // across * (height + 1), number % across * (width + 1)
+        grid[top : top + height, left : left + width] = row
+    return grid
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+
+
+def _finish_curve(axes: Axes, title: str, legend: bool) -> None:
+    axes.set(title=title, xlabel="epoch")
+    axes.grid(alpha=0.3)
+    if legend:
+        axes.legend(fontsize="small")
+
+
+def _limits(rows: Tensor) -> tuple[float, float]:
+    """A grey scale that a few extreme values do not wash out."""
+    low, high = np.quantile(rows.detach().cpu().numpy(), [0.005, 0.995])
+    return float(low), float(high)
+
+
+def _draw_rows(
+    axes: Axes,
+    rows: Tensor,
+    image_shape: ImageShape | None,
+    limits: tuple[float, float],
+    title: str,
+) -> None:
+    rows = rows.detach().cpu()
+    if image_shape is None:
+        axes.imshow(rows, cmap="gray", vmin=limits[0], vmax=limits[1], aspect="auto")
+        axes.set(xlabel="visible unit", ylabel="row")
+    else:
+        axes.imshow(mosaic(rows, image_shape), cmap="gray", vmin=limits[0], vmax=limits[1])
+        axes.set_axis_off()
+    axes.set_title(title)
