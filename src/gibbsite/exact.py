@@ -203,7 +203,12 @@ def _expectation(
         weights = torch.exp(log_weights - log_block).to(states.dtype)
         new_log_z = torch.logaddexp(log_z, log_block)
         old, new = torch.exp(log_z - new_log_z), torch.exp(log_block - new_log_z)
-        for name, value in block_sum(states, weights).items():
-            mean[name] = mean[name] * old.to(value) + value * new.to(value) if mean else value
+        block = block_sum(states, weights)
+        if mean:
+            block = {
+                name: mean[name] * old.to(block[name]) + block[name] * new.to(block[name])
+                for name in block
+            }
+        mean = block
         log_z = new_log_z
     return log_z, mean

@@ -52,36 +52,34 @@ def bars_and_stripes(side: int = 3) -> Dataset:
 
 
 def patches(side: int = 8, n_train: int = 20_000, n_test: int = 4_000) -> Dataset:
-    """Whitened patches of two photographs (scikit-learn's sample images), for Gaussian units.
+    """8x8 patches of two photographs (scikit-learn's sample images), for Gaussian units.
 
-    Log intensity of the mean of the colour channels; each patch loses its mean; then ZCA
-    whitening with the training patches' covariance, its eigenvalues floored at 1% of their mean.
-    Test patches come from the rightmost fifth of each photograph, training patches from the rest,
-    so they share no pixel.
+    Contrast-normalised as by Coates, Lee, Ng (2011): grey levels 0..255 (mean of the colours), each
+    patch less its mean and divided by sqrt(variance + 10). No whitening, so neighbouring pixels
+    stay correlated. Test patches come from the rightmost fifth of each photograph, training patches
+    from the rest, so they share no pixel.
     """
     from sklearn.datasets import load_sample_images
 
     check_positive(side=side, n_train=n_train, n_test=n_test)
-    photographs = [np.log1p(image.mean(2)) for image in load_sample_images().images]
+    photographs = [image.mean(2) for image in load_sample_images().images]
     borders = [image.shape[1] * 4 // 5 for image in photographs]
     rng = np.random.default_rng(0)
     left = [image[:, :border] for image, border in zip(photographs, borders, strict=True)]
     right = [image[:, border:] for image, border in zip(photographs, borders, strict=True)]
     train, test = _cut(left, side, n_train, rng), _cut(right, side, n_test, rng)
-    values, vectors = np.linalg.eigh(np.cov(train.T))
-    whiten = (vectors / np.sqrt(np.maximum(values, 0.01 * values.mean()))) @ vectors.T
     return Dataset(
         name="patches",
-        train=torch.from_numpy(train @ whiten).float(),
-        test=torch.from_numpy(test @ whiten).float(),
+        train=torch.from_numpy(train).float(),
+        test=torch.from_numpy(test).float(),
         visible="gaussian",
         image_shape=(side, side),
-        description=f"{side}x{side} patches of scikit-learn's two photographs, log, ZCA-whitened",
+        description=f"{side}x{side} contrast-normalised patches of scikit-learn's two photographs",
     )
 
 
 def _cut(images: list[np.ndarray], side: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n random patches, an equal share from each image, each with its mean removed: (n, side^2)."""
+    """n random patches, an equal share from each image, contrast-normalised: (n, side^2)."""
     shares = np.array_split(np.arange(n), len(images))
     patches = []
     for image, share in zip(images, shares, strict=True):
@@ -89,5 +87,6 @@ def _cut(images: list[np.ndarray], side: int, n: int, rng: np.random.Generator) 
         rows = rng.integers(windows.shape[0], size=len(share))
         columns = rng.integers(windows.shape[1], size=len(share))
         patches.append(windows[rows, columns].reshape(len(share), -1))
-    flat = np.concatenate(patches)
-    return np.asarray(flat - flat.mean(1, keepdims=True))
+    flat = rng.permutation(np.concatenate(patches))
+    flat = flat - flat.mean(1, keepdims=True)
+    return np.asarray(flat / np.sqrt(flat.var(1, keepdims=True) + 10))

@@ -20,7 +20,7 @@ from gibbsite.training.initialize import initialize
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
 Callback = Callable[[RBM, Record], Mapping[str, float] | None]
 
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.05
 MOMENTUM = 0.5
 
 
@@ -51,8 +51,8 @@ def fit(
         data: (rows, n_visible).
         gradient: estimator; default ``Centered(PCD())``.
         optimizer: any torch optimiser over ``rbm.parameters()``, which receives the gradient of
-            the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.1 that
-            falls linearly, epoch by epoch, towards 0 at the end.
+            the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.05
+            that falls linearly, epoch by epoch, towards 0 at the end.
         scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch.
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
