@@ -24,7 +24,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
-from gibbsite.errors import ArgumentError, GibbsiteError, OutputError, check_positive
+from gibbsite.errors import (
+    ArgumentError,
+    DivergenceError,
+    GibbsiteError,
+    OutputError,
+    check_positive,
+)
 from gibbsite.gradients import Gradient
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.training import History, Monitor, column_scales, to_data_units
@@ -105,15 +111,15 @@ def fit(
         typer.Option(
             "--output",
             "-o",
-            help="Run folder to make; must not exist yet. [default: runs/DATA-1, -2, ...]",
+            help="Run folder to make; must not exist yet. Default: runs/DATA-1, -2, ....",
             show_default=False,
         ),
     ] = None,
     hidden: Annotated[
         int | None,
         typer.Option(
-            help="Hidden units. [default: 16 for digits, bars-and-stripes, patches and --exact; "
-            "mnist 500; files 64]",
+            help="How many hidden units. Default: 16 for digits, bars-and-stripes, patches and --exact; "
+            "mnist 500; files 64.",
             show_default=False,
         ),
     ] = None,
@@ -152,15 +158,15 @@ def fit(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the data. [default: digits 150, bars-and-stripes 2000, patches 20, "
-            "mnist 10, files 30; --exact 3000]",
+            help="Passes over the data. Default: digits 150, bars-and-stripes 2000, patches 20, "
+            "mnist 10, files 30; --exact 3000.",
             show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Rows an update. [default: digits 50, others 100; --exact all]",
+            help="Rows an update. Default: digits 50, others 100; --exact all.",
             show_default=False,
         ),
     ] = None,
@@ -168,14 +174,14 @@ def fit(
         float | None,
         typer.Option(
             help="Step size at the start, in parameter units per nat; falls linearly to 0. "
-            "[default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0]",
+            "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0.",
             show_default=False,
         ),
     ] = None,
     momentum: Annotated[
         float | None,
         typer.Option(
-            help="Momentum of sgd, 0 up to less than 1. [default: 0.5; --exact 0.9]",
+            help="Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9.",
             show_default=False,
         ),
     ] = None,
@@ -192,7 +198,7 @@ def fit(
         str | None,
         typer.Option(
             help="Image size of a row, HEIGHTxWIDTH in pixels, for the pictures. "
-            "[default: as the data say]",
+            "Default: as the data say.",
             show_default=False,
         ),
     ] = None,
@@ -241,23 +247,27 @@ def fit(
 
     folder = _make_folder(output, source.name)
     _print_plan(source, rbm, method, len(source.train), epochs)
-    with _Progress(epochs, -(-len(train) // batch_size)) as progress:
-        history = gb.fit(
-            rbm,
-            train,
-            gradient=_Ticking(estimator, progress.tick),
-            optimizer=optimize,
-            scheduler=schedule,
-            epochs=epochs,
-            batch_size=batch_size,
-            penalties=penalties,
-            callbacks=[
-                lambda rbm, record: monitor(restore(rbm), record),
-                _write_history(folder / "history.jsonl"),
-                progress.show,
-            ],
-            generator=generator,
-        )
+    try:
+        with _Progress(epochs, -(-len(train) // batch_size)) as progress:
+            history = gb.fit(
+                rbm,
+                train,
+                gradient=_Ticking(estimator, progress.tick),
+                optimizer=optimize,
+                scheduler=schedule,
+                epochs=epochs,
+                batch_size=batch_size,
+                penalties=penalties,
+                callbacks=[
+                    lambda rbm, record: monitor(restore(rbm), record),
+                    _write_history(folder / "history.jsonl"),
+                    progress.show,
+                ],
+                generator=generator,
+            )
+    except DivergenceError:
+        gb.save(restore(rbm), folder / "model.safetensors")
+        raise
     rbm = restore(rbm)
     gb.save(rbm, folder / "model.safetensors")
     _write_pictures(folder, rbm, history, shown_train, shape, generator)
@@ -282,8 +292,8 @@ def sample(
     image: Annotated[
         str | None,
         typer.Option(
-            help="Image size of a row for .png, HEIGHTxWIDTH in pixels. [default: square if it "
-            "fits, else one line a row]",
+            help="Image size of a row for .png, HEIGHTxWIDTH in pixels. Default: square if it "
+            "fits, else one line a row.",
             show_default=False,
         ),
     ] = None,

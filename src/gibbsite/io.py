@@ -115,9 +115,9 @@ def _rebuild(side: str, header: dict[str, Any], tensors: dict[str, Any]) -> Laye
     description = header[side]
     kind, n = description["type"], description["n"]
     if kind not in LAYERS:
-        raise ModelFileError(f"the {side} layer is of type {kind!r}; known: {', '.join(LAYERS)}")
+        raise ValueError(f"the {side} layer is of type {kind!r}; known: {', '.join(LAYERS)}")
     if tensors[f"{side}.bias"].shape != (n,):
-        raise ModelFileError(f"the {side} layer says {n!r} units but its bias has another shape")
+        raise ValueError(f"the {side} layer says {n!r} units but its bias has another shape")
     prefix = f"{side}."
     shapes = {
         name.removeprefix(prefix): list(value.shape)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -24,6 +25,8 @@ from gibbsite.training import History
 
 ImageShape = tuple[int, int]
 MAX_TILES = 100
+
+_GREY = colormaps["gray"].with_extremes(bad="#5b7fa6")  # the gaps between images
 
 _CURVES = (
     ("log-likelihood, nats", ("train_log_likelihood", "test_log_likelihood")),
@@ -134,9 +137,9 @@ def _draw_rows(
 ) -> None:
     rows = rows.detach().cpu()
     if image_shape is None:
-        axes.imshow(rows, cmap="gray", vmin=limits[0], vmax=limits[1], aspect="auto")
+        axes.imshow(rows.numpy(), cmap="gray", vmin=limits[0], vmax=limits[1], aspect="auto")
         axes.set(xlabel="visible unit", ylabel="row")
     else:
-        axes.imshow(mosaic(rows, image_shape), cmap="gray", vmin=limits[0], vmax=limits[1])
+        axes.imshow(mosaic(rows, image_shape), cmap=_GREY, vmin=limits[0], vmax=limits[1])
         axes.set_axis_off()
     axes.set_title(title)

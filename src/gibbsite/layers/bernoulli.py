@@ -41,7 +41,7 @@ class Bernoulli(Layer):
 
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         with torch.no_grad():
-            return torch.bernoulli(self.mean(inputs), generator=generator)
+            return _draw(self.mean(inputs), generator)
 
     def marginals(self, inputs: Tensor) -> Marginals:
         mean = self.mean(inputs)
@@ -79,10 +79,21 @@ class Bernoulli(Layer):
         """
         if torch.logical_or(data == 0, data == 1).all():
             return data
-        return torch.bernoulli(data, generator=generator)
+        return _draw(data, generator)
 
     def initialize(self, data: Tensor) -> None:
         """Log-odds of each column, with one half count added to either side."""
         ones = data.sum(0)
         with torch.no_grad():
             self.bias.copy_(torch.log((ones + 0.5) / (len(data) - ones + 0.5)))
+
+
+def _draw(probability: Tensor, generator: torch.Generator | None) -> Tensor:
+    """1 with the given probability, else 0. NaN gives 0, where torch.bernoulli would abort."""
+    uniform = torch.rand(
+        probability.shape,
+        dtype=probability.dtype,
+        device=probability.device,
+        generator=generator,
+    )
+    return (uniform < probability).to(probability.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,8 @@ class History:
 
     def column(self, name: str) -> list[float]:
         """One figure over the epochs; NaN where an epoch has none."""
-        return [record.get(name, float("nan")) for record in self.records]
+        values = (record.get(name) for record in self.records)
+        return [float("nan") if value is None else value for value in values]
 
     @classmethod
     def read(cls, path: str | Path) -> History:
@@ -41,6 +43,7 @@ class History:
 
 
 def append(path: Path, record: Record) -> None:
-    """Add one record to a JSON-lines file; on disk when this returns."""
+    """Add one record to a JSON-lines file; NaN and infinity, which JSON lacks, become null."""
+    finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(finite) + "\n")

@@ -1,0 +1,286 @@
+"""The command, run as a user runs it, in a process of its own where exit codes matter."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import gibbsite as gb
+from gibbsite.cli import app, main
+from gibbsite.training import History
+
+RUNNER = CliRunner()
+QUICK = ["--epochs", "2", "--hidden", "4"]
+
+
+def run(*args: str):
+    """Run in this process; Gibbsite errors come out as exceptions."""
+    return RUNNER.invoke(app, [str(a) for a in args], catch_exceptions=False)
+
+
+def command(*args: str, **options) -> subprocess.CompletedProcess:
+    """Run in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "gibbsite", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+def test_fit_writes_a_whole_run_folder(tmp_path):
+    result = run("fit", "digits", *QUICK, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "mean log-likelihood, nats (exact)" in result.stdout
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"filters.png", "samples.png", "learning_curves.png"}
+    assert names == {"model.safetensors", "history.jsonl"} | pictures
+    for name in pictures:
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+    rbm = gb.load(tmp_path / "run" / "model.safetensors")
+    history = History.read(tmp_path / "run" / "history.jsonl")
+    test = gb.datasets.load("digits").test
+    exact = gb.exact.log_likelihood(rbm, test).mean().item()
+    assert history.column("test_log_likelihood")[-1] == pytest.approx(exact, abs=1e-4)
+    assert f"{exact:.3f}" in result.stdout
+
+
+def test_each_history_record_holds_the_promised_figures(tmp_path):
+    run("fit", "digits", *QUICK, "-o", tmp_path / "run")
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    expected = {
+        "epoch", "updates", "learning_rate", "gradient_norm", "weight_norm", "seconds",
+        "train_log_likelihood", "test_log_likelihood", "free_energy_gap",
+        "reconstruction_error", "pseudo_likelihood",
+    }  # fmt: skip
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert all(set(json.loads(line)) == expected for line in lines)
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("fit", "digits", *QUICK, "--seed", seed, "-o", tmp_path / name)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize("gradient", ["pcd", "cd", "mean-field", "exact"])
+@pytest.mark.parametrize("centered", ["--centered", "--no-centered"])
+def test_every_gradient_runs(tmp_path, gradient, centered):
+    options = ["--gradient", gradient, centered, "--learning-rate", "0.05"]
+    result = run("fit", "bars-and-stripes", *QUICK, *options, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert f"{gradient} gradient" in result.stdout
+
+
+def test_exact_training_climbs(tmp_path):
+    options = ["--exact", "--epochs", "150", "--hidden", "6"]
+    run("fit", "bars-and-stripes", *options, "-o", tmp_path / "run")
+    history = History.read(tmp_path / "run" / "history.jsonl")
+    assert history.column("train_log_likelihood")[-1] > -3.5
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_penalties_and_optimisers_reach_fit(tmp_path, optimizer):
+    common = ["digits", *QUICK, "--optimizer", optimizer, "--learning-rate", "0.01"]
+    run("fit", *common, "-o", tmp_path / "free")
+    run("fit", *common, "--l2", "1", "--l1", "1", "-o", tmp_path / "held")
+    norms = [
+        gb.load(tmp_path / name / "model.safetensors").weight.norm().item()
+        for name in ("free", "held")
+    ]
+    assert norms[1] < 0.8 * norms[0]
+
+
+def test_gaussian_models_come_back_in_the_units_of_the_data(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "table.npy", rng.normal([1000.0, -3.0], [50.0, 0.1], (400, 2)))
+    result = run("fit", tmp_path / "table.npy", *QUICK, "-o", tmp_path / "run")
+    assert "Gaussian(2) visible" in result.stdout
+    rbm = gb.load(tmp_path / "run" / "model.safetensors")
+    draws = gb.exact.sample(rbm, 20_000, generator=torch.Generator().manual_seed(0))
+    assert draws.mean(0).tolist() == pytest.approx([1000, -3], rel=0.02)
+    assert draws.std(0).tolist() == pytest.approx([50, 0.1], rel=0.15)
+    history = History.read(tmp_path / "run" / "history.jsonl")
+    rows = torch.tensor(np.load(tmp_path / "table.npy"), dtype=torch.float32)
+    mean = gb.exact.log_likelihood(rbm, rows).mean().item()
+    assert history.column("train_log_likelihood")[-1] == pytest.approx(mean, abs=0.1)
+
+
+def test_a_model_too_large_to_enumerate_says_what_its_figures_are(tmp_path):
+    np.save(tmp_path / "t.npy", np.eye(30))
+    result = run("fit", tmp_path / "t.npy", "--hidden", 30, "--epochs", 1, "-o", tmp_path / "run")
+    assert "no log-likelihood" in result.stdout
+    assert "pseudo-likelihood" in result.stdout
+
+
+def test_default_folders_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run("fit", "bars-and-stripes", *QUICK)
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {
+        "bars-and-stripes-1",
+        "bars-and-stripes-2",
+    }
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    gb.save(gb.RBM(gb.Bernoulli(6), gb.Bernoulli(3)), path)
+    return path
+
+
+def test_sample_writes_rows_and_pictures(tmp_path, model):
+    for name in ("s.npy", "s.csv", "s.png"):
+        result = run("sample", model, "-n", 7, "--steps", 3, "-o", tmp_path / name)
+        assert result.exit_code == 0
+    rows = np.load(tmp_path / "s.npy")
+    assert rows.shape == (7, 6)
+    assert set(np.unique(rows)) <= {0, 1}
+    assert np.array_equal(np.loadtxt(tmp_path / "s.csv", delimiter=","), rows)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_info_tells_sizes_and_log_z(model):
+    result = run("info", model)
+    assert "Bernoulli(6)" in result.stdout
+    assert f"{9 * np.log(2):.6g} nats (exact)" in result.stdout
+
+
+def test_datasets_lists_every_name():
+    stdout = run("datasets").stdout
+    assert all(name in stdout for name in gb.datasets.NAMES)
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "sample", "info", "datasets"])
+def test_help_explains_every_option(subcommand):
+    text = RUNNER.invoke(app, [subcommand, "--help"], env={"COLUMNS": "400"}).stdout
+    options = re.findall(r"^│ \*? *(?:--?[\w-]+|[a-z]\w*).*$", text, re.M)
+    assert options
+    for line in options:
+        words = re.sub(r"--?[\w-]+|\[.*?\]|│|<[^>]*>|[A-Z]{3,}", "", line).split()
+        assert len(words) >= 3, line
+        if line.startswith("│ --") and "--help" not in line:
+            assert re.search("default:", line, re.I), line
+
+
+BAD = {
+    "missing file": (["fit", "none.csv"], "neither a file nor a data set"),
+    "empty file": (["fit", "empty.csv"], "empty.csv is empty"),
+    "word in a table": (["fit", "word.csv"], r"line 3, column 2 \(y\): 'apple'"),
+    "infinity": (["fit", "inf.csv"], "inf at row 1, column 0"),
+    "outside [0, 1]": (["fit", "wide.npy", "--visible", "bernoulli"], "2 at row 1, column 1"),
+    "constant column": (["fit", "wide.npy", "--visible", "gaussian"], "column 0 is constant"),
+    "existing folder": (["fit", "digits", "-o", "here"], "here exists already"),
+    "folder under a file": (["fit", "digits", "-o", "empty.csv/x"], "cannot make the run folder"),
+    "no hidden units": (["fit", "digits", "--hidden", "0"], "layer of 0 units"),
+    "negative epochs": (["fit", "digits", "--epochs", "-1"], "epochs=-1"),
+    "batch of none": (["fit", "digits", "--batch-size", "0"], "batch_size=0"),
+    "no chains": (["fit", "digits", "--chains", "0"], "chains=0"),
+    "negative rate": (["fit", "digits", "--learning-rate", "-1"], "learning-rate -1"),
+    "momentum of 1": (["fit", "digits", "--momentum", "1"], "momentum 1"),
+    "negative penalty": (["fit", "digits", "--l2", "-1"], "strength=-1"),
+    "sigma of 0": (["fit", "patches", "--sigma", "0"], "positive finite"),
+    "image that does not fit": (["fit", "digits", "--image", "7x9"], "product of 64"),
+    "too large to enumerate": (["fit", "digits", "--exact", "--hidden", "40"], "1.1e\\+12 states"),
+    "everything held out": (["fit", "wide.npy", "--test-fraction", "1"], "test_fraction"),
+    "diverging": (["fit", "digits", "--learning-rate", "1e38", "--epochs", "3"], "non-finite"),
+    "no such model": (["sample", "none.safetensors"], "no such model file"),
+    "not a model": (["info", "word.csv"], "not a Gibbsite model"),
+    "output in the way": (["sample", "model", "-o", "empty.csv"], "empty.csv exists already"),
+    "unknown output": (["sample", "model", "-o", "s.jpeg"], "ends in .npy, .csv, .png"),
+    "no samples": (["sample", "model", "-n", "0"], "n=0"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_place(tmp_path_factory, model):
+    place = tmp_path_factory.mktemp("bad")
+    (place / "empty.csv").touch()
+    (place / "word.csv").write_text("x,y\n1,0\n0,apple\n")
+    (place / "inf.csv").write_text("1,0\ninf,1\n")
+    np.save(place / "wide.npy", np.array([[0, 1], [0, 2], [0, 3]]))
+    (place / "here").mkdir()
+    (place / "model").write_bytes(model.read_bytes())
+    return place
+
+
+@pytest.mark.parametrize(("args", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence_and_exit_code_1(bad_place, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(bad_place)
+    monkeypatch.setattr(sys, "argv", ["gibbsite", *args])
+    before = {path for path in bad_place.iterdir() if path.name != "runs"}
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "Traceback" not in error
+    assert {path for path in bad_place.iterdir() if path.name != "runs"} == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["fit", "digits", "--hiden", "3"], ["fit"], ["train"], ["fit", "digits", "--hidden", "x"]],
+)
+def test_wrong_usage_is_exit_code_2(args):
+    assert RUNNER.invoke(app, args).exit_code == 2
+
+
+def test_errors_leave_a_process_with_exit_code_1_and_no_traceback(tmp_path):
+    result = command("fit", "digitz", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: digitz: neither a file nor a data set")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_read_only_place_is_refused(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    tmp_path.chmod(0o555)
+    result = command("fit", "digits", *QUICK, "-o", tmp_path / "run")
+    assert result.returncode == 1
+    assert "cannot make the run folder" in result.stderr
+
+
+def test_ctrl_c_keeps_the_model_and_the_history(tmp_path):
+    arguments = ["fit", "digits", "--epochs", "100000", "--hidden", "4", "-o", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gibbsite", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    history = tmp_path / "run" / "history.jsonl"
+    deadline = time.monotonic() + 60
+    while not (history.exists() and history.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after" in stderr
+    assert gb.load(tmp_path / "run" / "model.safetensors").weight.isfinite().all()
+    assert len(History.read(history)) >= 1
+
+
+def test_a_diverged_run_keeps_the_last_good_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--learning-rate", "1e38", "--epochs", "3", "-o", "run"]
+    monkeypatch.setattr(sys, "argv", ["gibbsite", "fit", "digits", *options])
+    with pytest.raises(SystemExit):
+        main()
+    assert "update" in capsys.readouterr().err
+    assert gb.load(tmp_path / "run" / "model.safetensors").weight.isfinite().all()

@@ -1,0 +1,159 @@
+"""Data files: every format read back, every fault told with its place."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gibbsite as gb
+from gibbsite.datasets import read, write_csv, write_npy
+
+ARRAY = np.array([[0.0, 1.0, 0.25], [1.0, 0.0, 0.5]])
+
+
+def idx_bytes(array: np.ndarray, code: int = 0x08) -> bytes:
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, code, array.ndim]) + sizes + array.tobytes()
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "a.npy", ARRAY)
+    data = gb.datasets.load(tmp_path / "a.npy")
+    assert torch.equal(data.train, torch.tensor(ARRAY, dtype=torch.float32))
+    assert data.test is None
+    assert data.visible == "bernoulli"
+
+
+def test_npy_of_images_remembers_their_shape(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, 2, 3)))
+    data = read(tmp_path / "a.npy")
+    assert data.train.shape == (5, 6)
+    assert data.image_shape == (2, 3)
+
+
+def test_values_outside_the_unit_interval_are_meant_for_gaussian_units(tmp_path):
+    np.save(tmp_path / "a.npy", ARRAY - 3)
+    assert read(tmp_path / "a.npy").visible == "gaussian"
+
+
+def test_npz_with_train_and_test(tmp_path):
+    np.savez(tmp_path / "a.npz", train=ARRAY, test=ARRAY[:1], valid=ARRAY)
+    data = read(tmp_path / "a.npz")
+    assert (len(data.train), len(data.test)) == (2, 1)
+
+
+def test_npz_with_one_array(tmp_path):
+    np.savez(tmp_path / "a.npz", whatever=ARRAY)
+    assert read(tmp_path / "a.npz").train.shape == (2, 3)
+
+
+def test_npz_with_several_arrays_lists_them(tmp_path):
+    np.savez(tmp_path / "a.npz", x=ARRAY, y=ARRAY)
+    with pytest.raises(gb.DataError, match="holds the arrays x, y"):
+        read(tmp_path / "a.npz")
+
+
+def test_npz_whose_train_and_test_differ_in_width(tmp_path):
+    np.savez(tmp_path / "a.npz", train=ARRAY, test=ARRAY[:, :2])
+    with pytest.raises(gb.DataError, match="train has 3 columns, test 2"):
+        read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["", "{d}".join(["first", "second", "third"]) + "\n"])
+def test_csv(tmp_path, delimiter, header):
+    lines = [delimiter.join(map(str, row)) for row in ARRAY]
+    (tmp_path / "a.csv").write_text(header.replace("{d}", delimiter) + "\n".join(lines) + "\n\n")
+    assert torch.equal(read(tmp_path / "a.csv").train, torch.tensor(ARRAY).float())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\n1,2\n3,apple\n", r"line 3, column 2 \(y\): 'apple', which is not a number"),
+        ("1,2\n3,apple\n", r"line 2, column 2: 'apple', which is not a number"),
+        ("x,y\n1,\n", r"line 2, column 2 \(y\): an empty cell"),
+        ("1,2\n3\n", "line 2: 1 cells, the first line has 2"),
+        ("x,y\n", "no rows of numbers"),
+        ("1,nan\n", "NaN"),
+    ],
+)
+def test_csv_faults_are_told_with_their_place(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(gb.DataError, match=message):
+        gb.Bernoulli(2).check_data(read(tmp_path / "a.csv").train)
+
+
+@pytest.mark.parametrize("name", ["a-idx3-ubyte", "a-idx3-ubyte.gz"])
+def test_idx(tmp_path, name):
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) * 10
+    content = idx_bytes(images)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    data = read(tmp_path / name)
+    assert data.image_shape == (3, 4)
+    assert torch.equal(data.train, torch.tensor(images.reshape(2, 12) / 255).float())
+
+
+def test_idx_of_big_endian_numbers(tmp_path):
+    values = np.array([[1.5, -2.0]], ">f4")
+    (tmp_path / "a-idx2").write_bytes(idx_bytes(values, 0x0D))
+    assert read(tmp_path / "a-idx2").train.tolist() == [[1.5, -2.0]]
+
+
+@pytest.mark.parametrize("cut", [3, 10, 30])
+def test_a_truncated_idx_file_is_refused(tmp_path, cut):
+    (tmp_path / "a-idx").write_bytes(idx_bytes(np.zeros((2, 3, 4), np.uint8))[:cut])
+    with pytest.raises(gb.DataError, match=r"not an IDX|ends within|promises"):
+        read(tmp_path / "a-idx")
+
+
+def test_a_lying_idx_header_allocates_nothing(tmp_path):
+    (tmp_path / "a-idx").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)
+    with pytest.raises(gb.DataError, match="promises 79,228"):
+        read(tmp_path / "a-idx")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.gz", "a-idx", "a.txt"])
+def test_an_empty_file_is_called_empty(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(gb.DataError, match="is empty"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.gz", "a-idx", "a.txt"])
+@given(content=st.binary(min_size=1, max_size=100))
+def test_any_bytes_give_data_or_a_data_error(tmp_path_factory, name, content):
+    path = tmp_path_factory.mktemp("bytes") / name
+    path.write_bytes(content)
+    try:
+        assert read(path).train.ndim == 2
+    except gb.DataError as error:
+        assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array(["a"]), np.array([{}], dtype=object), np.zeros(3), np.zeros((0, 3)), np.ones(1) * 1j],
+)
+def test_arrays_that_are_no_table_are_refused(tmp_path, array):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(gb.DataError):
+        read(tmp_path / "a.npy")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(gb.DataError, match="neither a file nor a data set"):
+        gb.datasets.load(tmp_path / "none.npy")
+    with pytest.raises(gb.DataError, match="is a folder"):
+        gb.datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_npy, "a.npy"), (write_csv, "a.csv")])
+def test_what_is_written_reads_back_exactly(tmp_path, write, name):
+    rows = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    write(rows, tmp_path / name)
+    assert torch.equal(read(tmp_path / name).train, rows)

@@ -1,0 +1,141 @@
+"""Model files: what is saved comes back, and nothing else is taken for a model."""
+
+import json
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import random_rbm
+from safetensors.torch import save_file
+
+import gibbsite as gb
+
+LAYERS = {
+    "bernoulli": lambda: gb.Bernoulli(5),
+    "gaussian, shared sigma": lambda: gb.Gaussian(5, sigma=0.3),
+    "gaussian, sigma a unit": lambda: gb.Gaussian(5, sigma=[0.1, 0.2, 0.3, 0.4, 0.5]),
+    "gaussian, learned sigma": lambda: gb.Gaussian(5, sigma=[0.3] * 5, learn_sigma=True),
+    "gaussian, learned shared sigma": lambda: gb.Gaussian(5, sigma=0.3, learn_sigma=True),
+}
+
+
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_saved_model_comes_back_bit_for_bit(tmp_path, make, dtype):
+    rbm = random_rbm(make(), 3, seed=1).to(dtype)
+    gb.save(rbm, tmp_path / "m.safetensors")
+    loaded = gb.load(tmp_path / "m.safetensors")
+    assert type(loaded.visible) is type(rbm.visible)
+    assert loaded.visible.options() == rbm.visible.options()
+    expected = rbm.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    for name, value in loaded.state_dict().items():
+        assert value.dtype == dtype
+        assert torch.equal(value, expected[name])
+
+
+def test_the_same_model_makes_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        gb.save(random_rbm(gb.Gaussian(4), 3, seed=2), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_only_a_whole_file_is_ever_in_place(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    gb.save(random_rbm(gb.Bernoulli(4), 3, seed=1), path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", _disk_full)
+    with pytest.raises(gb.OutputError, match="No space left"):
+        gb.save(random_rbm(gb.Bernoulli(4), 3, seed=2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _disk_full(_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(gb.OutputError, match=r"no/m\.safetensors.*folder that exists"):
+        gb.save(random_rbm(gb.Bernoulli(2), 2, seed=0), tmp_path / "no" / "m.safetensors")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(gb.DataError, match="no such model file"):
+        gb.load(tmp_path / "none.safetensors")
+
+
+@given(length=st.integers(0, 399))
+def test_a_truncated_file_is_refused(tmp_path_factory, length):
+    folder = tmp_path_factory.mktemp("truncated")
+    gb.save(random_rbm(gb.Bernoulli(4), 3, seed=1), folder / "m")
+    content = (folder / "m").read_bytes()
+    (folder / "m").write_bytes(content[: min(length, len(content) - 1)])
+    with pytest.raises(gb.ModelFileError, match="damaged or not a Gibbsite model"):
+        gb.load(folder / "m")
+
+
+@given(position=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_changed_byte_gives_a_model_or_a_gibbsite_error(tmp_path_factory, position, value):
+    folder = tmp_path_factory.mktemp("changed")
+    gb.save(random_rbm(gb.Gaussian(3, learn_sigma=True), 2, seed=1), folder / "m")
+    content = bytearray((folder / "m").read_bytes())
+    content[position % len(content)] = value
+    (folder / "m").write_bytes(content)
+    try:
+        gb.load(folder / "m")
+    except gb.GibbsiteError as error:
+        assert str(folder / "m") in str(error)
+
+
+@given(content=st.binary(max_size=200))
+def test_foreign_bytes_are_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("foreign") / "m"
+    path.write_bytes(content)
+    with pytest.raises(gb.ModelFileError):
+        gb.load(path)
+
+
+def test_a_safetensors_file_of_another_package_is_refused(tmp_path):
+    save_file({"weight": torch.zeros(2, 2)}, tmp_path / "m")
+    with pytest.raises(gb.ModelFileError, match="not one that Gibbsite wrote"):
+        gb.load(tmp_path / "m")
+
+
+def _save_with_header(path, **changes):
+    rbm = random_rbm(gb.Bernoulli(2), 2, seed=0)
+    layer = {"type": "bernoulli", "n": 2, "options": {}}
+    header = {"version": 1, "visible": layer, "hidden": layer} | changes
+    save_file(rbm.state_dict(), path, {"gibbsite": json.dumps(header)})
+
+
+def test_another_version_is_named(tmp_path):
+    _save_with_header(tmp_path / "m", version=99)
+    with pytest.raises(gb.ModelFileError, match="version 99.*reads version 1"):
+        gb.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"type": "quantum", "n": 2, "options": {}},
+        {"type": "bernoulli", "n": 3, "options": {}},
+        {"type": "bernoulli", "n": 10**15, "options": {}},
+        {"type": "bernoulli", "n": 2, "options": {"unknown": True}},
+        {"type": "gaussian", "n": 2, "options": {}},
+        {"n": 2},
+        [],
+        None,
+    ],
+)
+def test_a_header_that_lies_is_refused(tmp_path, layer):
+    _save_with_header(tmp_path / "m", visible=layer)
+    with pytest.raises(gb.ModelFileError):
+        gb.load(tmp_path / "m")
+
+
+def test_the_unlied_header_of_that_test_loads(tmp_path):
+    _save_with_header(tmp_path / "m")
+    assert gb.load(tmp_path / "m").visible.n == 2
