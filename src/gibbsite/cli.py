@@ -111,15 +111,15 @@ def fit(
         typer.Option(
             "--output",
             "-o",
-            help="Run folder to make; must not exist yet. Default: runs/DATA-1, -2, ....",
+            help="Run folder to make; must not exist yet. Default: runs/DATA-1, -2 and so on.",
             show_default=False,
         ),
     ] = None,
     hidden: Annotated[
         int | None,
         typer.Option(
-            help="How many hidden units. Default: 16 for digits, bars-and-stripes, patches and --exact; "
-            "mnist 500; files 64.",
+            help="How many hidden units. Default: 16 for digits, bars-and-stripes, patches and "
+            "--exact; mnist 500; files 64.",
             show_default=False,
         ),
     ] = None,
@@ -148,7 +148,8 @@ def fit(
         ),
     ] = GradientName.pcd,
     exact_gradient: Annotated[
-        bool, typer.Option("--exact", help="Short for --gradient exact, on full batches.")
+        bool,
+        typer.Option("--exact", help="Short for --gradient exact, on full batches. Default: off."),
     ] = False,
     centered: Annotated[
         bool, typer.Option(help="Centre the gradient: faster, steadier, the same fixed points.")
