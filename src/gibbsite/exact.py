@@ -22,7 +22,7 @@ from gibbsite.model import RBM
 MAX_STATES = 2**25
 """The largest number of states enumerated; a larger request raises `TooLargeError`."""
 
-BLOCK_BYTES = 2**25
+BLOCK_BYTES = 2**22
 """Size of one block of states and of the other side's inputs together."""
 
 
@@ -69,8 +69,7 @@ def log_partition(rbm: RBM) -> Tensor:
     3.4657
     """
     side = _enumerated_side(rbm)
-    sums = torch.stack([_block_log_sum(side, *block) for block in _blocks(side)])
-    return torch.logsumexp(sums, 0).to(rbm.weight.dtype)
+    return torch.logsumexp(_block_log_sums(side), 0).to(rbm.weight.dtype)
 
 
 def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
@@ -148,8 +147,8 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     check_positive(n=n)
     side = _enumerated_side(rbm)
     blocks = list(_blocks(side))
-    sums = torch.stack([_block_log_sum(side, *block) for block in blocks])
-    chosen = torch.multinomial(torch.softmax(sums, 0), n, replacement=True, generator=generator)
+    odds = torch.softmax(_block_log_sums(side), 0)
+    chosen = torch.multinomial(odds, n, replacement=True, generator=generator)
     states = rbm.weight.new_empty(n, side.visible.n)
     for number in set(chosen.tolist()):
         start, stop = blocks[number]
@@ -175,6 +174,19 @@ def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
     rows = max(1, min(total, BLOCK_BYTES // row_bytes))
     for start in range(0, total, rows):
         yield start, min(start + rows, total)
+
+
+def _block_log_sums(side: RBM) -> Tensor:
+    """`_block_log_sum` of every block, in a tensor made beforehand.
+
+    A list of small results would lie between the large temporaries on the heap and stop their
+    space from being used again: gigabytes, with a thousand blocks.
+    """
+    blocks = list(_blocks(side))
+    sums = side.weight.new_empty(len(blocks), dtype=torch.float64)
+    for number, block in enumerate(blocks):
+        sums[number] = _block_log_sum(side, *block)
+    return sums
 
 
 def _block_log_sum(side: RBM, start: int, stop: int) -> Tensor:
