@@ -24,13 +24,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
-from gibbsite.errors import (
-    ArgumentError,
-    DivergenceError,
-    GibbsiteError,
-    OutputError,
-    check_positive,
-)
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError, DivergenceError, GibbsiteError, OutputError
 from gibbsite.gradients import Gradient
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.training import History, Monitor, column_scales, to_data_units
@@ -231,7 +226,7 @@ def fit(
         recipe.learning_rate if learning_rate is None else learning_rate,
         recipe.momentum if momentum is None else momentum,
     )
-    check_positive(epochs=epochs, batch_size=batch_size)
+    check_counts(epochs=epochs, batch_size=batch_size)
     schedule = LambdaLR(optimize, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
     penalties = [
         penalty for strength, penalty in ((l2, gb.L2(l2)), (l1, gb.L1(l1))) if strength > 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, DataError
 
 Energy = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
@@ -106,11 +107,13 @@ class EnergyBasedModel:
         }
         with torch.enable_grad():
             mean = (weights * self.energy(v[:, None], self.hidden_states[None], leaves)).sum()
-            derivatives = torch.autograd.grad(mean, list(leaves.values()))
+            derivatives = torch.autograd.grad(
+                mean, list(leaves.values()), allow_unused=True, materialize_grads=True
+            )
         return dict(zip(leaves, derivatives, strict=True))
 
     def _check(self, v: Tensor) -> Tensor:
-        width = self.visible_states.shape[1]
+        v, width = as_tensor(v, self.visible_states), self.visible_states.shape[1]
         if v.ndim != 2 or v.shape[1] != width or len(v) == 0:
             raise DataError(
                 f"data of shape {tuple(v.shape)}: expected (rows, {width}), at least one row"

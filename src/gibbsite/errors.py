@@ -37,10 +37,3 @@ class DivergenceError(GibbsiteError, ArithmeticError):
         super().__init__(message)
         self.step = step
         self.history = history
-
-
-def check_positive(**values: int) -> None:
-    """Raise `ArgumentError` unless every named value is a whole number of at least 1."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ArgumentError(f"{name}={value!r}: expected a whole number of at least 1")

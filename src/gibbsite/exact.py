@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gibbsite.errors import TooLargeError, check_positive
+from gibbsite.checks import check_counts
+from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM
 
@@ -144,7 +145,7 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     >>> gb.exact.sample(rbm, 5, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([5, 3])
     """
-    check_positive(n=n)
+    check_counts(n=n)
     side = _enumerated_side(rbm)
     blocks = list(_blocks(side))
     odds = torch.softmax(_block_log_sums(side), 0)

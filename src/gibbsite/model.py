@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gibbsite.errors import ArgumentError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers import Layer, Marginals, check_layer
 
 
@@ -41,6 +41,11 @@ class RBM(nn.Module):
             raise ArgumentError("visible and hidden are the same object; make one layer for each")
         self.visible = check_layer("visible", visible)
         self.hidden = check_layer("hidden", hidden)
+        if visible.bias.dtype != hidden.bias.dtype:
+            raise ArgumentError(
+                f"visible is {visible.bias.dtype}, hidden {hidden.bias.dtype}; make both the same, "
+                "or convert the whole model with rbm.to(dtype)"
+            )
         self.weight = nn.Parameter(visible.bias.new_zeros(visible.n, hidden.n))
 
     def mirror(self) -> RBM:
@@ -66,7 +71,7 @@ class RBM(nn.Module):
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E(v, h), dimensionless, (...): Cheng's (2.3) and (3.3), negated."""
-        v, h = self.visible.coerce(v), self.hidden.coerce(h)
+        v, h = self._pair(v, h)
         coupling = (self.hidden_inputs(v) * self.hidden.statistic(h)).sum(-1)
         return self.visible.energy(v) + self.hidden.energy(h) - coupling
 
@@ -85,11 +90,13 @@ class RBM(nn.Module):
 
     def log_prob_hidden(self, h: Tensor, v: Tensor) -> Tensor:
         """log p(h | v) in nats, (...): Cheng's (2.10) and (3.10)."""
-        return self.hidden.log_prob(self.hidden.coerce(h), self.hidden_inputs(v))
+        v, h = self._pair(v, h)
+        return self.hidden.log_prob(h, self.hidden_inputs(v))
 
     def log_prob_visible(self, v: Tensor, h: Tensor) -> Tensor:
         """log p(v | h) in nats, (...): Cheng's (2.19) and (3.19)."""
-        return self.visible.log_prob(self.visible.coerce(v), self.visible_inputs(h))
+        v, h = self._pair(v, h)
+        return self.visible.log_prob(v, self.visible_inputs(h))
 
     @torch.no_grad()
     def sample_hidden(self, v: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -129,3 +136,16 @@ class RBM(nn.Module):
     def data_phase(self, v: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """`phase` at given v with h | v averaged exactly: the mean of -dF/dtheta over rows of v."""
         return self.phase(Marginals.at(v), self.hidden.marginals(self.hidden_inputs(v)), weights)
+
+    def _pair(self, v: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """v and h as tensors whose rows belong together or broadcast, else `DataError`."""
+        v, h = self.visible.coerce(v), self.hidden.coerce(h)
+        if any(
+            a != b and 1 not in (a, b)
+            for a, b in zip(v.shape[-2::-1], h.shape[-2::-1], strict=False)
+        ):
+            raise DataError(
+                f"v of shape {tuple(v.shape)} and h of shape {tuple(h.shape)} do not pair up; "
+                "give as many rows of one as of the other, or one row"
+            )
+        return v, h

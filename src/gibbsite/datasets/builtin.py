@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import torch
 
+from gibbsite.checks import check_counts
 from gibbsite.datasets.base import Dataset
-from gibbsite.errors import check_positive
 
 
 def digits() -> Dataset:
@@ -37,7 +37,7 @@ def bars_and_stripes(side: int = 3) -> Dataset:
     the entropy of the 3x3 set is 2.5993 nats. The set is the whole population, so nothing is
     held out.
     """
-    check_positive(side=side)
+    check_counts(side=side)
     bars = torch.tensor(list(itertools.product([0.0, 1.0], repeat=side)))
     rows = bars[:, :, None].expand(-1, side, side).reshape(-1, side * side)
     columns = bars[:, None, :].expand(-1, side, side).reshape(-1, side * side)
@@ -61,7 +61,7 @@ def patches(side: int = 8, n_train: int = 20_000, n_test: int = 4_000) -> Datase
     """
     from sklearn.datasets import load_sample_images
 
-    check_positive(side=side, n_train=n_train, n_test=n_test)
+    check_counts(side=side, n_train=n_train, n_test=n_test)
     photographs = [image.mean(2) for image in load_sample_images().images]
     borders = [image.shape[1] * 4 // 5 for image in photographs]
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gibbsite.errors import check_positive
+from gibbsite.checks import check_counts
 from gibbsite.gradients.base import difference
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, random_start
@@ -31,7 +31,7 @@ class CD:
     sampler: Sampler = field(default_factory=Gibbs)
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps)
+        check_counts(steps=self.steps)
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
         return None
@@ -63,7 +63,7 @@ class PCD:
     sampler: Sampler = field(default_factory=Gibbs)
 
     def __post_init__(self) -> None:
-        check_positive(chains=self.chains, steps=self.steps)
+        check_counts(chains=self.chains, steps=self.steps)
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
         return self.sampler.init(rbm, random_start(rbm, self.chains, generator), generator)

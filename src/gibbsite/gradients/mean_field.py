@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gibbsite.errors import check_positive
+from gibbsite.checks import check_counts
 from gibbsite.gradients.base import difference
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM
@@ -30,7 +30,7 @@ class MeanField:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps)
+        check_counts(steps=self.steps)
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
         return None

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gibbsite.checks import as_tensor, check_counts
 from gibbsite.errors import ArgumentError, DataError
 
 
@@ -48,10 +49,9 @@ class Layer(nn.Module, ABC):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ArgumentError(f"a layer of {n!r} units: expected a whole number of at least 1")
-        self.n = n
-        self.bias = nn.Parameter(torch.zeros(n))
+        check_counts(n=n)
+        self.n = int(n)
+        self.bias = nn.Parameter(torch.zeros(self.n))
 
     # the exponential family
 
@@ -124,7 +124,7 @@ class Layer(nn.Module, ABC):
 
     def coerce(self, x: Tensor) -> Tensor:
         """x as a tensor of the layer's dtype and device; its last axis must have n entries."""
-        x = torch.as_tensor(x, dtype=self.bias.dtype, device=self.bias.device)
+        x = as_tensor(x, self.bias)
         if x.ndim == 0 or x.shape[-1] != self.n:
             width = "no" if x.ndim == 0 else x.shape[-1]
             raise DataError(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gibbsite.errors import ArgumentError
+from gibbsite.checks import as_tensor
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers.base import Layer, Marginals
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -37,7 +38,10 @@ class Gaussian(Layer):
         self, n: int, sigma: float | Sequence[float] | Tensor = 1.0, learn_sigma: bool = False
     ) -> None:
         super().__init__(n)
-        scale = torch.as_tensor(sigma, dtype=self.bias.dtype).detach().clone().reshape(-1)
+        try:
+            scale = as_tensor(sigma, self.bias).detach().clone().reshape(-1)
+        except DataError as error:
+            raise ArgumentError(f"sigma={sigma!r}: {error}") from error
         if scale.numel() not in (1, n):
             raise ArgumentError(
                 f"sigma has {scale.numel()} entries for {n} units; pass one number or {n}"
@@ -103,7 +107,13 @@ class Gaussian(Layer):
         which this rule errs by less than 1e-15.
         """
         reach = float(spread.max()) + 9.0
-        nodes = torch.linspace(-reach, reach, 2 * math.ceil(2 * reach) + 1).to(self.bias)
+        nodes = torch.linspace(
+            -reach,
+            reach,
+            2 * math.ceil(2 * reach) + 1,
+            dtype=self.bias.dtype,
+            device=self.bias.device,
+        )
         step = nodes[1] - nodes[0]
         points = self.bias + self.sigma * nodes[:, None]
         return points, (self.sigma.log() + step.log()).expand_as(points)

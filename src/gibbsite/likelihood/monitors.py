@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM
 from gibbsite.sampling import reconstruct
 
@@ -54,6 +57,8 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     -2.0794
     """
     v = rbm.visible.check_data(v)
+    if math.isinf(rbm.visible.n_states) and math.isinf(rbm.hidden.n_states):
+        raise ArgumentError("pseudo-likelihood needs binary units on one side at least")
     points, log_weights = rbm.visible.unit_grid(rbm.weight.abs().sum(1))
     rows = max(1, BLOCK_BYTES // (len(points) * (rbm.hidden.n + rbm.visible.n) * v.element_size()))
     total: float = sum(

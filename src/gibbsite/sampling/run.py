@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gibbsite.errors import check_positive
+from gibbsite.checks import check_counts
 from gibbsite.model import RBM
 from gibbsite.sampling.gibbs import Gibbs
 
@@ -25,7 +25,7 @@ class Sampler(Protocol):
 @torch.no_grad()
 def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n visible states drawn from the visible layer alone, as if the weights were 0."""
-    check_positive(n=n)
+    check_counts(n=n)
     return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
 
 
@@ -58,7 +58,8 @@ def sample(
     >>> gb.sample(rbm, 20, steps=10, generator=g).shape
     torch.Size([20, 4])
     """
-    check_positive(n=n, thin=thin, **{"steps + 1": steps + 1})
+    check_counts(n=n, thin=thin)
+    check_counts(minimum=0, steps=steps)
     sampler = sampler or Gibbs()
     first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
     state = sampler.init(rbm, first, generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from gibbsite.errors import ArgumentError, DivergenceError, check_positive
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM
 from gibbsite.training.history import History, Record
@@ -77,7 +79,7 @@ def fit(
     >>> len(history)
     2
     """
-    check_positive(epochs=epochs, batch_size=batch_size)
+    check_counts(epochs=epochs, batch_size=batch_size)
     gradient = Centered(PCD()) if gradient is None else gradient
     data = rbm.visible.check_data(data)
     if optimizer is None:
@@ -85,8 +87,7 @@ def fit(
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
         optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
         scheduler = LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
-    if any(group.get("maximize") for group in optimizer.param_groups):
-        raise ArgumentError("optimizer with maximize=True: fit passes it gradients to descend")
+    _check_optimizer(rbm, optimizer, scheduler)
     if not bool(rbm.weight.any()):
         initialize(rbm, data, generator)
 
@@ -122,6 +123,22 @@ def fit(
     except KeyboardInterrupt:
         history.interrupted = True
     return history
+
+
+def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    """Refuse what would train nothing, or downhill, or fail in the middle of training."""
+    groups = optimizer.param_groups
+    ours = {id(parameter) for parameter in rbm.parameters()}
+    if not ours & {id(parameter) for group in groups for parameter in group["params"]}:
+        raise ArgumentError("optimizer holds none of the model's parameters; give it those")
+    if any(group.get("maximize") for group in groups):
+        raise ArgumentError("optimizer with maximize=True: fit passes it gradients to descend")
+    for part, method in ((optimizer, "closure"), (scheduler, "metrics")):
+        needed = inspect.signature(part.step).parameters.get(method) if part else None
+        if needed is not None and needed.default is inspect.Parameter.empty:
+            raise ArgumentError(
+                f"{type(part).__name__} needs a {method} at every step, which fit does not give it"
+            )
 
 
 def _batches(rbm: RBM, data: Tensor, size: int, generator: torch.Generator | None) -> Any:

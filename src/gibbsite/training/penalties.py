@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gibbsite.errors import ArgumentError
+from gibbsite.checks import check_strength
 from gibbsite.model import RBM
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 <= strength < float("inf"):
-        raise ArgumentError(f"strength={strength!r}: expected a finite number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -27,10 +22,10 @@ class L2:
     strength: float
 
     def __post_init__(self) -> None:
-        _check_strength(self.strength)
+        check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight
+        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.detach()
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class L1:
     strength: float
 
     def __post_init__(self) -> None:
-        _check_strength(self.strength)
+        check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.sign()
+        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.detach().sign()
