@@ -11,8 +11,8 @@ from common import decaying_sgd, describe, mean_log_likelihood
 import gibbsite as gb
 
 SEEDS = 20
-UPDATES = 10_000
-RATE = 0.5
+UPDATES = 20_000
+RATE = 1.0
 
 
 def train(n_hidden: int, seed: int) -> float:
@@ -37,7 +37,7 @@ if __name__ == "__main__":
     print(
         f"3x3 bars and stripes, exact gradient, {UPDATES} full-batch updates, seeds 0-{SEEDS - 1}"
     )
-    for n_hidden in (4, 5, 6, 8, 16):
+    for n_hidden in (4, 5, 6, 8):
         values = [train(n_hidden, seed) for seed in range(SEEDS)]
         print(f"{n_hidden:2d} hidden: {describe(values)}")
         print("   ", " ".join(f"{value:.4f}" for value in sorted(values, reverse=True)), flush=True)

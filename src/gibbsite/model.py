@@ -25,8 +25,8 @@ class RBM(nn.Module):
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
-    >>> rbm.energy(torch.ones(1, 3), torch.ones(1, 2)).item()
-    0.0
+    >>> rbm.energy(torch.ones(4, 3), torch.ones(4, 2)).shape
+    torch.Size([4])
     >>> rbm.free_energy(torch.zeros(1, 3)).item()  # -2 log 2
     -1.3862943649291992
     """
