@@ -8,15 +8,31 @@ from gibbsite.errors import (
     DivergenceError,
     GibbsiteError,
     ModelFileError,
+    NonFiniteWeightError,
     OutputError,
     TooLargeError,
 )
 from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
 from gibbsite.layers import Bernoulli, Gaussian
-from gibbsite.likelihood import free_energy_gap, pseudo_likelihood, reconstruction_error
+from gibbsite.likelihood import (
+    Evaluation,
+    LogPartition,
+    evaluate,
+    free_energy_gap,
+    log_partition,
+    pseudo_likelihood,
+    reconstruction_error,
+)
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, random_start, reconstruct, sample
+from gibbsite.sampling import (
+    Gibbs,
+    autocorrelation_time,
+    random_start,
+    reconstruct,
+    sample,
+    split_r_hat,
+)
 from gibbsite.training import L1, L2, History, Monitor, fit, initialize
 
 __version__ = "0.1.0"
@@ -33,26 +49,33 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
+    "Evaluation",
     "ExactGradient",
     "Gaussian",
     "Gibbs",
     "GibbsiteError",
     "History",
+    "LogPartition",
     "MeanField",
     "ModelFileError",
     "Monitor",
+    "NonFiniteWeightError",
     "OutputError",
     "TooLargeError",
+    "autocorrelation_time",
     "datasets",
+    "evaluate",
     "exact",
     "fit",
     "free_energy_gap",
     "initialize",
     "load",
+    "log_partition",
     "pseudo_likelihood",
     "random_start",
     "reconstruct",
     "reconstruction_error",
     "sample",
     "save",
+    "split_r_hat",
 ]

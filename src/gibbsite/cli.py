@@ -215,8 +215,10 @@ def fit(
     if batch_size is None:
         batch_size = len(source.train) if method == "exact" else recipe.batch_size
 
+    n_hidden = recipe.hidden if hidden is None else hidden
+    check_counts(hidden=n_hidden, epochs=epochs, batch_size=batch_size)
     layer = _make_visible(name, source.train.shape[1], sigma, learn_sigma)
-    rbm = gb.RBM(layer, gb.Bernoulli(recipe.hidden if hidden is None else hidden))
+    rbm = gb.RBM(layer, gb.Bernoulli(n_hidden))
     train, restore = _to_training_units(rbm, source.train)
     if method == "exact":
         exact.check_enumerable(rbm)
@@ -226,7 +228,6 @@ def fit(
         recipe.learning_rate if learning_rate is None else learning_rate,
         recipe.momentum if momentum is None else momentum,
     )
-    check_counts(epochs=epochs, batch_size=batch_size)
     schedule = LambdaLR(optimize, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
     penalties = [
         penalty for strength, penalty in ((l2, gb.L2(l2)), (l1, gb.L1(l1))) if strength > 0

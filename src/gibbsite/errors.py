@@ -27,6 +27,10 @@ class TooLargeError(GibbsiteError, ValueError):
     """An exact computation was asked for on a model too large to enumerate."""
 
 
+class NonFiniteWeightError(GibbsiteError, ArithmeticError):
+    """Importance weights became NaN or infinite."""
+
+
 class DivergenceError(GibbsiteError, ArithmeticError):
     """Training produced a non-finite value; the model is back at its last good state.
 

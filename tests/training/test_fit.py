@@ -459,6 +459,18 @@ def test_training_can_go_on_after_a_divergence():
     assert math.isfinite(likelihood(rbm, DATA))
 
 
+def test_the_optimizer_never_sees_a_non_finite_gradient():
+    """Its momentum stays finite, so that it can be used again."""
+    rbm = small_rbm()
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=0.1, momentum=0.9)
+    spoiled = Recorder({2: poison(math.nan)})
+    with pytest.raises(gb.DivergenceError):
+        gb.fit(rbm, DATA, gradient=spoiled, optimizer=optimizer, batch_size=3)
+    buffers = [state["momentum_buffer"] for state in optimizer.state.values()]
+    assert buffers
+    assert all(torch.isfinite(buffer).all() for buffer in buffers)
+
+
 def interrupt(*_):
     raise KeyboardInterrupt
 

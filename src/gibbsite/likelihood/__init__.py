@@ -1,9 +1,32 @@
-"""How good a model is."""
+"""How good a model is: log Z and the log-likelihood with their errors, and cheap monitors."""
 
+from gibbsite.likelihood.annealing import (
+    Path,
+    adapted_schedule,
+    anneal,
+    salakhutdinov_murray_schedule,
+    uniform_schedule,
+)
+from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.monitors import (
     free_energy_gap,
     pseudo_likelihood,
     reconstruction_error,
 )
+from gibbsite.likelihood.partition import LogPartition, equilibrium_draws, log_partition
 
-__all__ = ["free_energy_gap", "pseudo_likelihood", "reconstruction_error"]
+__all__ = [
+    "Evaluation",
+    "LogPartition",
+    "Path",
+    "adapted_schedule",
+    "anneal",
+    "equilibrium_draws",
+    "evaluate",
+    "free_energy_gap",
+    "log_partition",
+    "pseudo_likelihood",
+    "reconstruction_error",
+    "salakhutdinov_murray_schedule",
+    "uniform_schedule",
+]

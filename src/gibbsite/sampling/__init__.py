@@ -1,6 +1,17 @@
 """Markov chains whose stationary distribution is the model."""
 
+from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
 from gibbsite.sampling.run import Sampler, random_start, reconstruct, sample
 
-__all__ = ["Gibbs", "GibbsInfo", "GibbsState", "Sampler", "random_start", "reconstruct", "sample"]
+__all__ = [
+    "Gibbs",
+    "GibbsInfo",
+    "GibbsState",
+    "Sampler",
+    "autocorrelation_time",
+    "random_start",
+    "reconstruct",
+    "sample",
+    "split_r_hat",
+]

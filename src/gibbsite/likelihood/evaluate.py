@@ -1,0 +1,95 @@
+"""The log-likelihood of data under a model, with bounds and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite.likelihood.partition import LogPartition, log_partition
+from gibbsite.model import RBM
+
+
+class Evaluation(NamedTuple):
+    """Mean log-likelihood of data, in nats a row (for Gaussian units: of the density).
+
+    Attributes:
+        log_likelihood: mean of log p(v) over the rows.
+        stderr: its standard error from log Z alone; 0 if exact.
+        lower, upper: 95% interval from log Z alone.
+        method: how log Z was found.
+        warnings: the checks of log Z that failed; empty if none did.
+        rows: log p(v) of each row, (rows,); all share the error of log Z.
+        rows_stderr: standard error of the mean over rows, as a sample of the population.
+        conservative: from reverse AIS, too low on average if its start was at equilibrium; or None.
+        optimistic: from forward AIS, too high on average; or None.
+        log_partition: the full result for log Z.
+    """
+
+    log_likelihood: float
+    stderr: float
+    lower: float
+    upper: float
+    method: str
+    warnings: tuple[str, ...]
+    rows: Tensor
+    rows_stderr: float
+    conservative: float | None
+    optimistic: float | None
+    log_partition: LogPartition
+
+    @property
+    def verdict(self) -> str:
+        """``trustworthy``, or the checks that failed and what to increase."""
+        return self.log_partition.verdict
+
+
+@torch.no_grad()
+def evaluate(
+    rbm: RBM,
+    data: Tensor,
+    method: str = "auto",
+    *,
+    chains: int = 100,
+    temperatures: int | Tensor = 1000,
+    generator: torch.Generator | None = None,
+    progress: Callable[[Tensor], None] | None = None,
+) -> Evaluation:
+    """Mean log-likelihood of the rows of data: -mean F(v) - log Z, with the error of log Z.
+
+    The arguments are those of `log_partition`, which says what the methods do and which way each
+    errs. Values strictly between 0 and 1 for Bernoulli units are drawn once, with `generator`.
+
+    >>> import torch, gibbsite as gb
+    >>> result = gb.evaluate(gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2)), torch.ones(3, 2))
+    >>> round(result.log_likelihood, 4), result.verdict  # -2 log 2
+    (-1.3863, 'trustworthy')
+    """
+    v = rbm.visible.observe(rbm.visible.check_data(data), generator)
+    log_z = log_partition(
+        rbm,
+        method,
+        data=v,
+        chains=chains,
+        temperatures=temperatures,
+        generator=generator,
+        progress=progress,
+    )
+    scores = -rbm.free_energy(v).double()
+    mean = scores.mean().item()
+    return Evaluation(
+        log_likelihood=mean - log_z.value,
+        stderr=log_z.stderr,
+        lower=mean - log_z.upper,
+        upper=mean - log_z.lower,
+        method=log_z.method,
+        warnings=log_z.problems,
+        rows=scores - log_z.value,
+        rows_stderr=scores.std().item() / math.sqrt(len(v)) if len(v) > 1 else math.inf,
+        conservative=None if log_z.reverse is None else mean - log_z.reverse.value,
+        optimistic=None if log_z.forward is None else mean - log_z.forward.value,
+        log_partition=log_z,
+    )

@@ -1,0 +1,237 @@
+"""log Z by enumeration or by annealing in one direction or both, with its error and its checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite import exact
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError
+from gibbsite.likelihood.annealing import Path, adapted_schedule, anneal, check_schedule
+from gibbsite.likelihood.weights import Estimate, bennett_estimate, importance_estimate
+from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, autocorrelation_time, random_start, split_r_hat
+
+METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
+
+EXACT_STATES = 2**20
+"""Up to this many states `auto` enumerates, and `reverse-ais` and `bridge` draw starts exactly."""
+
+MIN_ESS = 10.0
+MAX_R_HAT = 1.05
+MIN_TIMES = 20.0
+Z_95 = 1.959964
+
+ONE_SIDED = (
+    "one-sided: forward AIS cannot notice a mode that no chain visits; confirm it with "
+    "method='bridge'"
+)
+
+
+class LogPartition(NamedTuple):
+    """An estimate of log Z, in nats.
+
+    Attributes:
+        value: the point estimate.
+        stderr: its standard error; 0 if exact.
+        lower, upper: 95% interval.
+        ess: effective number of independent paths; infinite if exact.
+        method: how it was made.
+        forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
+        reverse: log Z from reverse AIS, too high on average if its start was at equilibrium: a
+            conservative likelihood. Or None.
+        problems: the checks that failed, each with its remedy; empty if none did.
+    """
+
+    value: float
+    stderr: float
+    lower: float
+    upper: float
+    ess: float
+    method: str
+    forward: Estimate | None = None
+    reverse: Estimate | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """``trustworthy``, or the checks that failed."""
+        return "; ".join(self.problems) or "trustworthy"
+
+
+@torch.no_grad()
+def log_partition(
+    rbm: RBM,
+    method: str = "auto",
+    *,
+    data: Tensor | None = None,
+    chains: int = 100,
+    temperatures: int | Tensor = 1000,
+    generator: torch.Generator | None = None,
+    progress: Callable[[Tensor], None] | None = None,
+) -> LogPartition:
+    r"""log Z in nats, with a standard error and checks on whether to believe it.
+
+    - ``exact`` sums over the smaller side; ``auto`` does so up to 2^20 states, else ``bridge``.
+    - ``ais`` anneals from independent units to the model; log Z is too low on average (Jensen).
+    - ``reverse-ais`` anneals from the model back; too high on average, if it starts at equilibrium:
+      from exact draws up to 2^20 states, else from long chains, half started at data and half at
+      noise, whose equilibrium is tested.
+    - ``bridge`` runs both and combines them by Bennett's acceptance ratio.
+
+    Args:
+        data: (rows, n_visible); the base distribution gets their means and half of the reverse
+            chains start there. Without data, the model's own samples give the means.
+        chains: independent paths in each direction.
+        temperatures: steps of a schedule adapted by a pilot run, or the betas themselves, rising
+            from 0 to 1. Equilibrium chains run for as many Gibbs steps.
+        progress: called with the log weights so far after each temperature.
+
+    Sources: Neal (2001); Salakhutdinov and Murray (2008); Burda, Grosse, Salakhutdinov (2015) for
+    the reverse direction; Bennett (1976).
+
+    >>> import gibbsite as gb
+    >>> result = gb.log_partition(gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)))
+    >>> round(result.value, 4), result.method, result.verdict  # 6 log 2
+    (4.1589, 'exact', 'trustworthy')
+    """
+    if method not in METHODS:
+        raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    check_counts(chains=chains)
+    if method == "auto":
+        method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
+    if method == "exact":
+        value = exact.log_partition(rbm).item()
+        return LogPartition(value, 0.0, value, value, math.inf, method)
+
+    path = Path.fit(rbm, data, generator)
+    if isinstance(temperatures, Tensor):
+        betas = check_schedule(temperatures)
+    else:
+        betas = adapted_schedule(path, temperatures, generator)
+    log_z0 = path.log_partition_at_zero()
+    forward = reverse = None
+    problems: list[str] = []
+    if method != "reverse-ais":
+        v = path.start(chains, generator)
+        forward = anneal(path, betas, v, generator, progress).log_weights
+    if method != "ais":
+        v, problems = equilibrium_draws(rbm, chains, len(betas), data, generator)
+        reverse = anneal(path, betas.flip(0), v, generator, progress).log_weights
+    return _combine(method, log_z0, forward, reverse, problems)
+
+
+@torch.no_grad()
+def equilibrium_draws(
+    rbm: RBM,
+    n: int,
+    steps: int,
+    data: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, list[str]]:
+    """n draws of v from the model, and what speaks against their being at equilibrium.
+
+    Exact draws if the model has at most 2^20 states; else the ends of n Gibbs chains of `steps`
+    steps, half of them started at rows of data (if there are any) and half at noise. Their free
+    energies over the second half must agree between chains, halves and starts (split R-hat), and
+    the run must be long against their autocorrelation time.
+    """
+    if exact.is_enumerable(rbm, EXACT_STATES):
+        return exact.sample(rbm, n, generator), []
+    v = random_start(rbm, n, generator)
+    if data is not None:
+        rows = torch.randint(len(data), (n // 2,), generator=generator)
+        v[: n // 2] = rbm.visible.observe(rbm.visible.check_data(data)[rows], generator)
+    sampler = Gibbs()
+    state = sampler.init(rbm, v, generator)
+    series = []
+    for step in range(steps):
+        state, _ = sampler.step(rbm, state, generator)
+        if step >= steps // 2:
+            series.append(rbm.free_energy(state.v))
+    if len(series) < 4:
+        return state.v, ["the chains ran for too few steps to test; use more temperatures"]
+    energies = torch.stack(series)
+    problems = []
+    r_hat, tau = split_r_hat(energies), autocorrelation_time(energies)
+    if r_hat > MAX_R_HAT:
+        problems.append(
+            f"reverse AIS did not start at equilibrium, so it is no bound: split R-hat of the free "
+            f"energy {r_hat:.3f} > {MAX_R_HAT}; use more temperatures (longer chains)"
+        )
+    if len(energies) < MIN_TIMES * tau:
+        problems.append(
+            f"the chains ran for only {len(energies) / tau:.0f} autocorrelation times of the free "
+            f"energy ({tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more temperatures"
+        )
+    return state.v, problems
+
+
+def _combine(
+    method: str,
+    log_z0: float,
+    forward_weights: Tensor | None,
+    reverse_weights: Tensor | None,
+    problems: list[str],
+) -> LogPartition:
+    """The result that belongs to the weights there are."""
+    problems = list(problems)
+    forward = reverse = None
+    if forward_weights is not None:
+        f = importance_estimate(forward_weights)
+        forward = Estimate(log_z0 + f.value, f.stderr, f.ess)
+        problems += _weight_problems("forward", forward, len(forward_weights))
+    if reverse_weights is not None:
+        r = importance_estimate(reverse_weights)
+        reverse = Estimate(log_z0 - r.value, r.stderr, r.ess)
+        problems += _weight_problems("reverse", reverse, len(reverse_weights))
+    if forward_weights is not None and reverse_weights is not None:
+        bridge = bennett_estimate(forward_weights, reverse_weights)
+        estimate = Estimate(log_z0 + bridge.value, bridge.stderr, bridge.ess)
+        problems += _disagreement(forward, reverse)
+    else:
+        estimate = forward or reverse  # type: ignore[assignment]
+    if reverse is None:
+        problems.append(ONE_SIDED)
+    reach = Z_95 * estimate.stderr
+    return LogPartition(
+        estimate.value,
+        estimate.stderr,
+        estimate.value - reach,
+        estimate.value + reach,
+        estimate.ess,
+        method,
+        forward,
+        reverse,
+        tuple(problems),
+    )
+
+
+def _weight_problems(direction: str, estimate: Estimate, chains: int) -> list[str]:
+    if chains < 2:
+        return ["one chain has no standard error; use more chains"]
+    if estimate.ess < MIN_ESS:
+        return [
+            f"{direction} weights have an effective sample size of {estimate.ess:.1f} < "
+            f"{MIN_ESS:.0f}; use more temperatures or chains"
+        ]
+    return []
+
+
+def _disagreement(forward: Estimate | None, reverse: Estimate | None) -> list[str]:
+    """Both directions estimate one number; beyond their error bars something is wrong."""
+    assert forward is not None
+    assert reverse is not None
+    gap = reverse.value - forward.value
+    bars = 3 * math.hypot(forward.stderr, reverse.stderr)
+    if abs(gap) <= bars:
+        return []
+    return [
+        f"forward and reverse disagree by {gap:.3f} nats, beyond three standard errors "
+        f"({bars:.3f}): one of them misses part of the distribution; use more temperatures"
+    ]

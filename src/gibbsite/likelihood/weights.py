@@ -1,0 +1,70 @@
+"""From log weights to log Z: point estimates with their errors. All in float64, in nats."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """A log ratio of partition functions, its standard error and effective sample size."""
+
+    value: float
+    stderr: float
+    ess: float
+
+
+def log_mean_exp(log_weights: Tensor) -> float:
+    """log of the mean weight."""
+    return float(torch.logsumexp(log_weights, 0)) - math.log(len(log_weights))
+
+
+def importance_estimate(log_weights: Tensor) -> Estimate:
+    r"""log mean weight, its delta-method error, and $(\sum w)^2/\sum w^2$.
+
+    Biased downwards by about stderr^2 / 2 (Jensen). With one chain the error is unknown: infinite.
+    """
+    n = len(log_weights)
+    weights = torch.exp(log_weights - log_weights.max())
+    ess = float(weights.sum() ** 2 / (weights**2).sum())
+    if n == 1:
+        return Estimate(log_mean_exp(log_weights), math.inf, ess)
+    stderr = float(weights.std() / weights.mean()) / math.sqrt(n)
+    return Estimate(log_mean_exp(log_weights), stderr, ess)
+
+
+def bootstrap_stderr(
+    log_weights: Tensor, draws: int = 500, generator: torch.Generator | None = None
+) -> float:
+    """Standard deviation of `log_mean_exp` over resamplings of the chains."""
+    n = len(log_weights)
+    picks = torch.randint(n, (draws, n), generator=generator)
+    return float((torch.logsumexp(log_weights[picks], 1) - math.log(n)).std())
+
+
+def bennett_estimate(forward: Tensor, reverse: Tensor) -> Estimate:
+    r"""Bennett's acceptance ratio: log(Z_1/Z_0) from both directions at once.
+
+    forward are log weights from 0 to 1, reverse from 1 to 0. By Crooks' relation a path with
+    log weight l, seen forwards, is $e^{l-d}$ times as likely in reverse, so d is the maximum
+    likelihood intercept of a logistic regression; the error is its Fisher information's.
+    Source: Bennett (1976); Shirts, Bair, Hooker, Pande (2003).
+    """
+    odds = math.log(len(reverse) / len(forward))
+    ours, theirs = forward + odds, -reverse + odds
+    low = float(min(ours.min(), theirs.min())) - 50
+    high = float(max(ours.max(), theirs.max())) + 50
+    for _ in range(200):
+        middle = (low + high) / 2
+        excess = torch.sigmoid(ours - middle).sum() - torch.sigmoid(middle - theirs).sum()
+        low, high = (middle, high) if excess > 0 else (low, middle)
+    value = (low + high) / 2
+    x = torch.cat([ours, theirs]) - value
+    information = float((torch.sigmoid(x) * torch.sigmoid(-x)).sum())
+    spread = 1 / len(forward) + 1 / len(reverse)
+    variance = 1 / information - spread if information > 0 else math.inf
+    # information is n_f n_r / n with perfect overlap and falls with it: so is the share that counts
+    return Estimate(value, math.sqrt(max(variance, 0.0)), information * spread * len(x))
