@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import random_rbm
+from outcomes import outcome
 from safetensors.torch import save_file
 
 import gibbsite as gb
@@ -84,10 +85,8 @@ def test_a_changed_byte_gives_a_model_or_a_gibbsite_error(tmp_path_factory, posi
     content = bytearray((folder / "m").read_bytes())
     content[position % len(content)] = value
     (folder / "m").write_bytes(content)
-    try:
-        gb.load(folder / "m")
-    except gb.GibbsiteError as error:
-        assert str(folder / "m") in str(error)
+    _, message = outcome(lambda: gb.load(folder / "m"))
+    assert message is None or str(folder / "m") in message
 
 
 @given(content=st.binary(max_size=200))
@@ -113,7 +112,7 @@ def _save_with_header(path, **changes):
 
 def test_another_version_is_named(tmp_path):
     _save_with_header(tmp_path / "m", version=99)
-    with pytest.raises(gb.ModelFileError, match="version 99.*reads version 1"):
+    with pytest.raises(gb.ModelFileError, match=r"version 99.*reads version 1"):
         gb.load(tmp_path / "m")
 
 

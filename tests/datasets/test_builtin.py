@@ -50,7 +50,7 @@ def test_patches_are_contrast_normalised_and_reproducible():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(gb.DataError, match="digitz: neither a file nor a data set.*digits, bars"):
+    with pytest.raises(gb.DataError, match=r"digitz: neither a file nor a data set.*digits, bars"):
         gb.datasets.load("digitz")
 
 

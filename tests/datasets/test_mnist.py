@@ -77,7 +77,7 @@ def test_a_download_is_verified_and_kept(files, monkeypatch, tmp_path):
 def test_a_wrong_file_is_named_with_its_checksum(files, monkeypatch, tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"not mnist")
     monkeypatch.setenv("GIBBSITE_DATA", str(tmp_path))
-    with pytest.raises(gb.DataError, match="train-images-idx3-ubyte is not MNIST.*sha256"):
+    with pytest.raises(gb.DataError, match=r"train-images-idx3-ubyte is not MNIST.*sha256"):
         gb.datasets.load("mnist")
 
 
