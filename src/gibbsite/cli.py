@@ -7,6 +7,8 @@ Ctrl-C, with the model and history so far written.
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DivergenceError, GibbsiteError, OutputError
 from gibbsite.gradients import Gradient
 from gibbsite.layers import LAYERS, Layer
+from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.training import History, Monitor, column_scales, to_data_units
 from gibbsite.training.history import Record, append
 
@@ -53,6 +56,14 @@ class GradientName(StrEnum):
 class OptimizerName(StrEnum):
     sgd = "sgd"
     adam = "adam"
+
+
+class MethodName(StrEnum):
+    auto = "auto"
+    exact = "exact"
+    ais = "ais"
+    reverse_ais = "reverse-ais"
+    bridge = "bridge"
 
 
 class VisibleName(StrEnum):
@@ -306,6 +317,51 @@ def sample(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A data set's name or file; its test set if it has one.", show_default=False
+        ),
+    ],
+    method: Annotated[
+        MethodName,
+        typer.Option(
+            help="How to find log Z. auto: exact up to 2^20 states, else bridge; bridge: annealing "
+            "in both directions; ais and reverse-ais: in one."
+        ),
+    ] = MethodName.auto,
+    chains: Annotated[int, typer.Option(help="Independent annealing paths each way.")] = 100,
+    temperatures: Annotated[
+        int, typer.Option(help="Steps of each path; also Gibbs steps of the reverse start.")
+    ] = 3000,
+    seed: Annotated[int, typer.Option(help="Seed of the chains and of binarisation.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
+    ] = False,
+) -> None:
+    """Say how likely data are under a model, with error bars and whether to believe them."""
+    rbm = gb.load(_model_file(model))
+    source = datasets.load(data)
+    rows = source.train if source.test is None else source.test
+    with _Estimate(temperatures) as bar:
+        result = gb.evaluate(
+            rbm,
+            rows,
+            method.value,
+            chains=chains,
+            temperatures=temperatures,
+            generator=torch.Generator().manual_seed(seed),
+            progress=bar.show,
+        )
+    if as_json:
+        print(json.dumps(_as_record(result, len(rows))))
+    else:
+        _print_evaluation(result, len(rows), "train" if source.test is None else "test")
+
+
+@app.command()
 def info(
     model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
 ) -> None:
@@ -446,6 +502,38 @@ class _Progress:
             err.print(f"epoch {epoch}/{self.epochs}  {figures}", highlight=False)
 
 
+class _Estimate:
+    """A live bar with the running log mean weight, on a terminal only."""
+
+    def __init__(self, temperatures: int) -> None:
+        self.bar = Progress(
+            TextColumn("annealing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figure]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.total = temperatures
+        self.task = self.bar.add_task("", total=temperatures, figure="")
+
+    def __enter__(self) -> _Estimate:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, log_weights: Tensor) -> None:
+        if self.bar.disable:
+            return
+        if self.bar.tasks[0].finished:  # the way back starts
+            self.bar.reset(self.task, total=self.total)
+        figure = f"log mean weight {log_mean_exp(log_weights):.3f}"
+        self.bar.update(self.task, advance=1, figure=figure)
+
+
 def _figures(record: Mapping[str, float]) -> str:
     """The two or three figures worth a glance."""
     names = {
@@ -557,6 +645,48 @@ def _print_result(rbm: gb.RBM, history: History, train: Tensor, test: Tensor | N
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
     if history.records:
         out.print(f"{history.records[-1]['seconds']:.1f} s of training and monitoring")
+
+
+def _as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
+    """An evaluation as JSON has it: no NaN, no infinity."""
+    log_z = result.log_partition
+    record = {
+        "rows": rows,
+        "log_likelihood": result.log_likelihood,
+        "stderr": result.stderr,
+        "lower": result.lower,
+        "upper": result.upper,
+        "conservative": result.conservative,
+        "optimistic": result.optimistic,
+        "rows_stderr": result.rows_stderr,
+        "method": result.method,
+        "log_partition": log_z.value,
+        "ess": log_z.ess,
+        "verdict": result.verdict,
+        "warnings": list(result.warnings),
+    }
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
+
+
+def _print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
+    table = Table(title=f"log-likelihood of {rows:,} {kind} rows, nats a row", show_header=False)
+    table.add_row("mean", f"{result.log_likelihood:.4f}")
+    table.add_row("method", result.method)
+    if result.method != "exact":
+        table.add_row("95% interval, from log Z", f"{result.lower:.4f} to {result.upper:.4f}")
+        table.add_row("standard error, from log Z", f"{result.stderr:.4f}")
+        table.add_row("effective sample size", f"{result.log_partition.ess:.1f}")
+    if result.conservative is not None:
+        table.add_row("conservative (reverse AIS)", f"{result.conservative:.4f}")
+    if result.optimistic is not None:
+        table.add_row("optimistic (forward AIS)", f"{result.optimistic:.4f}")
+    table.add_row("standard error, over rows", f"{result.rows_stderr:.4f}")
+    table.add_row("log Z", f"{result.log_partition.value:.4f}")
+    out.print(table)
+    out.print(f"verdict: {_escape(result.verdict)}", soft_wrap=True, highlight=False)
 
 
 def _escape(text: str) -> str:
