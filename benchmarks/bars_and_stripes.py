@@ -6,7 +6,7 @@ Run: python benchmarks/bars_and_stripes.py
 from __future__ import annotations
 
 import torch
-from common import decaying_sgd, describe, mean_log_likelihood
+from common import describe, mean_log_likelihood, train
 
 import gibbsite as gb
 
@@ -15,20 +15,11 @@ UPDATES = 20_000
 RATE = 1.0
 
 
-def train(n_hidden: int, seed: int) -> float:
+def final(n_hidden: int, seed: int) -> float:
     data = gb.datasets.load("bars-and-stripes").train
     rbm = gb.RBM(gb.Bernoulli(9), gb.Bernoulli(n_hidden))
-    optimizer, scheduler = decaying_sgd(rbm, RATE, 0.9, UPDATES)
-    gb.fit(
-        rbm,
-        data,
-        gradient=gb.Centered(gb.ExactGradient()),
-        optimizer=optimizer,
-        scheduler=scheduler,
-        epochs=UPDATES,
-        batch_size=len(data),
-        generator=torch.Generator().manual_seed(seed),
-    )
+    gradient = gb.Centered(gb.ExactGradient())
+    train(rbm, data, gradient, (RATE, 0.9), UPDATES, len(data), seed)
     return mean_log_likelihood(rbm, data)
 
 
@@ -38,6 +29,6 @@ if __name__ == "__main__":
         f"3x3 bars and stripes, exact gradient, {UPDATES} full-batch updates, seeds 0-{SEEDS - 1}"
     )
     for n_hidden in (4, 5, 6, 8):
-        values = [train(n_hidden, seed) for seed in range(SEEDS)]
+        values = [final(n_hidden, seed) for seed in range(SEEDS)]
         print(f"{n_hidden:2d} hidden: {describe(values)}")
         print("   ", " ".join(f"{value:.4f}" for value in sorted(values, reverse=True)), flush=True)

@@ -18,6 +18,30 @@ def decaying_sgd(
     return optimizer, LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
+def train(
+    rbm: gb.RBM,
+    data: torch.Tensor,
+    gradient: gb.Centered,
+    rate: tuple[float, float],
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> gb.RBM:
+    """`rbm` after training with `decaying_sgd`; `rate` is the learning rate and the momentum."""
+    optimizer, scheduler = decaying_sgd(rbm, *rate, epochs)
+    gb.fit(
+        rbm,
+        data,
+        gradient=gradient,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        epochs=epochs,
+        batch_size=batch_size,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return rbm
+
+
 @torch.no_grad()
 def mean_log_likelihood(rbm: gb.RBM, v: torch.Tensor) -> float:
     """Exact, in float64, in nats."""

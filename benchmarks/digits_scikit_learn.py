@@ -10,7 +10,7 @@ Run: python benchmarks/digits_scikit_learn.py
 from __future__ import annotations
 
 import torch
-from common import decaying_sgd, describe, mean_log_likelihood
+from common import describe, mean_log_likelihood, train
 from sklearn.neural_network import BernoulliRBM
 
 import gibbsite as gb
@@ -19,25 +19,15 @@ HIDDEN, EPOCHS, BATCH, SEEDS = 16, 150, 50, 10
 RATES = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005)
 
 
-def ours(train: torch.Tensor, seed: int) -> gb.RBM:
+def ours(rows: torch.Tensor, seed: int) -> gb.RBM:
     rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(HIDDEN))
-    optimizer, scheduler = decaying_sgd(rbm, 0.2, 0.5, EPOCHS)
-    gb.fit(
-        rbm,
-        train,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        epochs=EPOCHS,
-        batch_size=BATCH,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return rbm
+    return train(rbm, rows, gb.Centered(gb.PCD()), (0.2, 0.5), EPOCHS, BATCH, seed)
 
 
-def theirs(train: torch.Tensor, seed: int, rate: float) -> gb.RBM:
+def theirs(rows: torch.Tensor, seed: int, rate: float) -> gb.RBM:
     model = BernoulliRBM(
         HIDDEN, learning_rate=rate, batch_size=BATCH, n_iter=EPOCHS, random_state=seed
-    ).fit(train.numpy().astype("float64"))
+    ).fit(rows.numpy().astype("float64"))
     rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(HIDDEN)).double()
     with torch.no_grad():
         rbm.weight.copy_(torch.from_numpy(model.components_.T))
@@ -46,10 +36,10 @@ def theirs(train: torch.Tensor, seed: int, rate: float) -> gb.RBM:
     return rbm
 
 
-def measure(name: str, make, train: torch.Tensor, test: torch.Tensor) -> None:
-    models = [make(train, seed) for seed in range(SEEDS)]
+def measure(name: str, make, data: gb.datasets.Dataset) -> None:
+    models = [make(data.train, seed) for seed in range(SEEDS)]
     print(name)
-    for kind, rows in (("train", train), ("test", test)):
+    for kind, rows in (("train", data.train), ("test", data.test)):
         values = [mean_log_likelihood(rbm, rows) for rbm in models]
         print(f"    {kind:5s} {describe(values)}", flush=True)
 
@@ -60,10 +50,9 @@ if __name__ == "__main__":
     scores = {rate: mean_log_likelihood(theirs(data.train, 0, rate), data.train) for rate in RATES}
     print("scikit-learn, train log-likelihood by learning rate at seed 0:", scores)
     best = max(scores, key=scores.__getitem__)
-    measure("gibbsite, as `gibbsite fit digits`", ours, data.train, data.test)
+    measure("gibbsite, as `gibbsite fit digits`", ours, data)
     measure(
         f"scikit-learn, learning rate {best}",
-        lambda train, seed: theirs(train, seed, best),
-        data.train,
-        data.test,
+        lambda rows, seed: theirs(rows, seed, best),
+        data,
     )

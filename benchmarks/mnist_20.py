@@ -9,7 +9,7 @@ Run: GIBBSITE_DATA=... python benchmarks/mnist_20.py
 from __future__ import annotations
 
 import torch
-from common import decaying_sgd, describe, mean_log_likelihood
+from common import describe, mean_log_likelihood, train
 
 import gibbsite as gb
 
@@ -17,20 +17,11 @@ EPOCHS, BATCH, CHAINS, SEEDS = 40, 100, 100, 3
 RATES = (0.1, 0.05)
 
 
-def train(data: torch.Tensor, rate: float, seed: int) -> gb.RBM:
+def final(data: gb.datasets.Dataset, test: torch.Tensor, rate: float, seed: int) -> float:
     rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(20))
-    optimizer, scheduler = decaying_sgd(rbm, rate, 0.5, EPOCHS)
-    gb.fit(
-        rbm,
-        data,
-        gradient=gb.Centered(gb.PCD(chains=CHAINS, steps=1)),
-        optimizer=optimizer,
-        scheduler=scheduler,
-        epochs=EPOCHS,
-        batch_size=BATCH,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return rbm
+    gradient = gb.Centered(gb.PCD(chains=CHAINS, steps=1))
+    train(rbm, data.train, gradient, (rate, 0.5), EPOCHS, BATCH, seed)
+    return mean_log_likelihood(rbm, test)
 
 
 if __name__ == "__main__":
@@ -38,5 +29,5 @@ if __name__ == "__main__":
     data = gb.datasets.load("mnist")
     test = torch.bernoulli(data.test, generator=torch.Generator().manual_seed(1))
     for rate in RATES:
-        values = [mean_log_likelihood(train(data.train, rate, s), test) for s in range(SEEDS)]
+        values = [final(data, test, rate, seed) for seed in range(SEEDS)]
         print(f"learning rate {rate}, momentum 0.5: test {describe(values)}", values, flush=True)

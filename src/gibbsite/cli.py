@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,6 +81,22 @@ class Recipe:
     batch_size: int = 100
     learning_rate: float = 0.05
     momentum: float = 0.5
+
+    def but(self, **given: float | None) -> Recipe:
+        """The recipe with what the command line gives; counts must be whole and positive."""
+        recipe = replace(self, **{name: x for name, x in given.items() if x is not None})  # type: ignore[arg-type]
+        check_counts(hidden=recipe.hidden, epochs=recipe.epochs, batch_size=recipe.batch_size)
+        if not 0 < recipe.learning_rate < math.inf:
+            raise ArgumentError(
+                f"--learning-rate {recipe.learning_rate}: expected a number above 0"
+            )
+        if not 0 <= recipe.momentum < 1:
+            raise ArgumentError(f"--momentum {recipe.momentum}: expected 0 up to less than 1")
+        return recipe
+
+    def decay(self, epoch: int) -> float:
+        """The learning rate's factor after so many epochs: falls linearly towards 0."""
+        return 1 - min(epoch, self.epochs - 1) / self.epochs
 
 
 RECIPES = {
@@ -214,61 +230,51 @@ def fit(
     ] = 0,
 ) -> None:
     """Train a model; write it, its history and pictures into one run folder."""
-    source = datasets.load(data)
-    method = "exact" if exact_gradient else gradient.value
-    recipe = EXACT_RECIPE if method == "exact" else RECIPES.get(data, Recipe())
-    name = source.visible if visible is VisibleName.auto else visible.value
     generator = torch.Generator().manual_seed(seed)
+    source = datasets.load(data)
     source = source.split(test_fraction if data not in datasets.NAMES else 0.0, generator)
-    shape = _parse_image(image, source.train.shape[1]) or source.image_shape
-    epochs = recipe.epochs if epochs is None else epochs
-    estimator = _make_gradient(method, centered, steps, chains)
-    if batch_size is None:
-        batch_size = len(source.train) if method == "exact" else recipe.batch_size
-
-    n_hidden = recipe.hidden if hidden is None else hidden
-    check_counts(hidden=n_hidden, epochs=epochs, batch_size=batch_size)
-    layer = _make_visible(name, source.train.shape[1], sigma, learn_sigma)
-    rbm = gb.RBM(layer, gb.Bernoulli(n_hidden))
-    train, restore = _to_training_units(rbm, source.train)
+    width = source.train.shape[1]
+    shape = _parse_image(image, width) or source.image_shape
+    method = "exact" if exact_gradient else gradient.value
+    full_batches = replace(EXACT_RECIPE, batch_size=len(source.train))
+    recipe = (full_batches if method == "exact" else RECIPES.get(data, Recipe())).but(
+        hidden=hidden,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+    )
+    kind = source.visible if visible is VisibleName.auto else visible.value
+    rbm = gb.RBM(_make_visible(kind, width, sigma, learn_sigma), gb.Bernoulli(recipe.hidden))
     if method == "exact":
         exact.check_enumerable(rbm)
-    optimize = _make_optimizer(
-        rbm,
-        optimizer.value,
-        recipe.learning_rate if learning_rate is None else learning_rate,
-        recipe.momentum if momentum is None else momentum,
-    )
-    schedule = LambdaLR(optimize, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
-    penalties = [
-        penalty for strength, penalty in ((l2, gb.L2(l2)), (l1, gb.L1(l1))) if strength > 0
+    estimator = _make_gradient(method, centered, steps, chains)
+    optimize = _make_optimizer(rbm, optimizer.value, recipe)
+    penalties: list[gb.L1 | gb.L2] = [gb.L2(l2), gb.L1(l1)]
+    train, restore = _to_training_units(rbm, source.train)
+    shown = [
+        rbm.visible.observe(rbm.visible.check_data(rows), generator)
+        for rows in (source.train, source.test)
+        if rows is not None
     ]
-    shown_train = rbm.visible.observe(source.train, generator)
-    shown_test = (
-        None
-        if source.test is None
-        else rbm.visible.observe(layer.check_data(source.test), generator)
-    )
-    monitor = Monitor(
-        shown_train[:MONITOR_ROWS], None if shown_test is None else shown_test[:MONITOR_ROWS]
-    )
+    monitor = Monitor(*(rows[:MONITOR_ROWS] for rows in shown))
 
     folder = _make_folder(output, source.name)
-    _print_plan(source, rbm, method, len(source.train), epochs)
+    _print_plan(source, rbm, method, recipe.epochs)
     try:
-        with _Progress(epochs, -(-len(train) // batch_size)) as progress:
+        with _Progress(recipe.epochs, -(-len(train) // recipe.batch_size)) as progress:
             history = gb.fit(
                 rbm,
                 train,
                 gradient=_Ticking(estimator, progress.tick),
                 optimizer=optimize,
-                scheduler=schedule,
-                epochs=epochs,
-                batch_size=batch_size,
-                penalties=penalties,
+                scheduler=LambdaLR(optimize, recipe.decay),
+                epochs=recipe.epochs,
+                batch_size=recipe.batch_size,
+                penalties=[penalty for penalty in penalties if penalty.strength > 0],
                 callbacks=[
                     lambda rbm, record: monitor(restore(rbm), record),
-                    _write_history(folder / "history.jsonl"),
+                    lambda rbm, record: append(folder / "history.jsonl", record),
                     progress.show,
                 ],
                 generator=generator,
@@ -278,11 +284,13 @@ def fit(
         raise
     rbm = restore(rbm)
     gb.save(rbm, folder / "model.safetensors")
-    _write_pictures(folder, rbm, history, shown_train, shape, generator)
-    _print_result(rbm, history, shown_train, shown_test)
+    _print_result(rbm, history, dict(zip(("train", "test"), shown, strict=False)))
+    _write_pictures(folder, rbm, history, shown[0], shape, generator)
     out.print(f"run folder: {_escape(str(folder))}", soft_wrap=True)
     if history.interrupted:
-        err.print(f"interrupted after {len(history)} of {epochs} epochs; the model so far is saved")
+        err.print(
+            f"interrupted after {len(history)} of {recipe.epochs} epochs; the model so far is saved"
+        )
         raise typer.Exit(130)
 
 
@@ -424,16 +432,10 @@ def _make_gradient(name: str, centered: bool, steps: int, chains: int) -> Gradie
     return gb.Centered(gradient) if centered else gradient
 
 
-def _make_optimizer(
-    rbm: gb.RBM, name: str, learning_rate: float, momentum: float
-) -> torch.optim.Optimizer:
-    if not 0 < learning_rate < float("inf"):
-        raise ArgumentError(f"--learning-rate {learning_rate}: expected a number above 0")
-    if not 0 <= momentum < 1:
-        raise ArgumentError(f"--momentum {momentum}: expected 0 up to less than 1")
+def _make_optimizer(rbm: gb.RBM, name: str, recipe: Recipe) -> torch.optim.Optimizer:
     if name == "adam":
-        return torch.optim.Adam(rbm.parameters(), lr=learning_rate)
-    return torch.optim.SGD(rbm.parameters(), lr=learning_rate, momentum=momentum)
+        return torch.optim.Adam(rbm.parameters(), lr=recipe.learning_rate)
+    return torch.optim.SGD(rbm.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
 def _parse_image(text: str | None, n: int) -> plots.ImageShape | None:
@@ -547,10 +549,6 @@ def _figures(record: Mapping[str, float]) -> str:
     return "  ".join(parts) + " nats"
 
 
-def _write_history(path: Path) -> Callable[[gb.RBM, Record], None]:
-    return lambda rbm, record: append(path, record)
-
-
 # the run folder
 
 
@@ -609,10 +607,11 @@ def _sample_writer(path: Path, rbm: gb.RBM, image: str | None) -> Callable[[Tens
 # words
 
 
-def _print_plan(source: datasets.Dataset, rbm: gb.RBM, method: str, rows: int, epochs: int) -> None:
+def _print_plan(source: datasets.Dataset, rbm: gb.RBM, method: str, epochs: int) -> None:
     held_out = 0 if source.test is None else len(source.test)
     out.print(
-        f"{_escape(source.description)}: {rows:,} rows to train on, {held_out:,} held out\n"
+        f"{_escape(source.description)}: "
+        f"{len(source.train):,} rows to train on, {held_out:,} held out\n"
         f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {method} gradient, "
         f"{epochs} epochs",
         soft_wrap=True,
@@ -620,8 +619,7 @@ def _print_plan(source: datasets.Dataset, rbm: gb.RBM, method: str, rows: int, e
     )
 
 
-def _print_result(rbm: gb.RBM, history: History, train: Tensor, test: Tensor | None) -> None:
-    sets = {"train": train} | ({} if test is None else {"test": test})
+def _print_result(rbm: gb.RBM, history: History, sets: dict[str, Tensor]) -> None:
     table = Table("", *sets)
     if exact.is_enumerable(rbm, 2**20):
         with torch.no_grad():
@@ -640,8 +638,8 @@ def _print_result(rbm: gb.RBM, history: History, train: Tensor, test: Tensor | N
         *(f"{gb.reconstruction_error(rbm, v):.5f}" for v in rows.values()),
     )
     out.print(table)
-    if test is not None:
-        gap = gb.free_energy_gap(rbm, train, test)
+    if "test" in sets:
+        gap = gb.free_energy_gap(rbm, sets["train"], sets["test"])
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
     if history.records:
         out.print(f"{history.records[-1]['seconds']:.1f} s of training and monitoring")

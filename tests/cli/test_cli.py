@@ -185,6 +185,7 @@ BAD = {
     "constant column": (["fit", "wide.npy", "--visible", "gaussian"], "column 0 is constant"),
     "existing folder": (["fit", "digits", "-o", "here"], "here exists already"),
     "folder under a file": (["fit", "digits", "-o", "empty.csv/x"], "cannot make the run folder"),
+    "unwritable place": (["fit", "digits", "-o", "/proc/run"], "cannot make the run folder"),
     "no hidden units": (["fit", "digits", "--hidden", "0"], "hidden=0"),
     "negative epochs": (["fit", "digits", "--epochs", "-1"], "epochs=-1"),
     "batch of none": (["fit", "digits", "--batch-size", "0"], "batch_size=0"),

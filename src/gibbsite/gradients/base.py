@@ -24,6 +24,13 @@ class Gradient(Protocol):
     ) -> tuple[dict[str, Tensor], Any]: ...
 
 
+class Stateless:
+    """An estimator that carries nothing from one update to the next."""
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
+        return None
+
+
 def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
     """Positive phase minus negative phase."""
     return {name: data[name] - model[name] for name in data}

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import difference
+from gibbsite.gradients.base import Stateless, difference
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, random_start
 
 
 @dataclass(frozen=True)
-class CD:
+class CD(Stateless):
     """Contrastive divergence, CD-k: chains start at the minibatch and run `steps` steps.
 
     Biased towards the data for any finite `steps`; the bias vanishes as they grow. h is averaged
@@ -32,9 +32,6 @@ class CD:
 
     def __post_init__(self) -> None:
         check_counts(steps=self.steps)
-
-    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
-        return None
 
     @torch.no_grad()
     def step(

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.gradients.base import difference
+from gibbsite.gradients.base import Stateless, difference
 from gibbsite.model import RBM
 
 
 @dataclass(frozen=True)
-class ExactGradient:
+class ExactGradient(Stateless):
     """Data expectation minus model expectation, both exact: Cheng's (2.14)-(2.16), (3.14)-(3.16).
 
     Costs one enumeration (`gb.exact`) an update and raises `TooLargeError` where that does.
@@ -23,9 +23,6 @@ class ExactGradient:
     >>> rbm = gb.RBM(gb.Bernoulli(9), gb.Bernoulli(4))
     >>> history = gb.fit(rbm, data, gradient=gb.ExactGradient(), epochs=5)
     """
-
-    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
-        return None
 
     def step(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import difference
+from gibbsite.gradients.base import Stateless, difference
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM
 
 
 @dataclass(frozen=True)
-class MeanField:
+class MeanField(Stateless):
     r"""Contrastive divergence with every sample replaced by its mean; biased, without noise.
 
     From $\hat v = v$: `steps` times $\hat h = E[h\mid\hat v]$, $\hat v = E[v\mid\hat h]$; then the
@@ -31,9 +31,6 @@ class MeanField:
 
     def __post_init__(self) -> None:
         check_counts(steps=self.steps)
-
-    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
-        return None
 
     @torch.no_grad()
     def step(
