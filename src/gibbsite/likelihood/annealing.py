@@ -85,10 +85,19 @@ class Path:
 
 
 class AnnealedRun(NamedTuple):
-    """log weights (chains,), float64, and their variance gained at each temperature."""
+    """What a walk gave, all float64.
+
+    Attributes:
+        log_weights: (chains,).
+        increments: variance over chains of the log weight gained at each step, (temperatures,).
+        betas: where each step led, (temperatures,).
+        profile: mean log weight after each step, (temperatures,).
+    """
 
     log_weights: Tensor
     increments: Tensor
+    betas: Tensor
+    profile: Tensor
 
 
 @torch.no_grad()
@@ -112,11 +121,13 @@ def anneal(
     log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     schedule = betas.tolist()
     increments = torch.zeros(len(schedule) - 1, dtype=torch.float64)
+    profile = torch.zeros_like(increments)
     for k, (old, new) in enumerate(itertools.pairwise(schedule)):
         inputs = path.rbm.hidden_inputs(v)
         gain = path.log_ratio(v, inputs, old, new)
         log_weights += gain
         increments[k] = gain.var() if len(gain) > 1 else 0.0
+        profile[k] = log_weights.mean()
         if k < len(schedule) - 2:  # the last move would change no weight
             v = path.move(inputs, new, generator)
         if progress is not None:
@@ -126,7 +137,7 @@ def anneal(
             "annealing gave weights that are not finite: the model's parameters are too large for "
             f"{path.rbm.weight.dtype}; try rbm.double()"
         )
-    return AnnealedRun(log_weights, increments)
+    return AnnealedRun(log_weights, increments, betas[1:], profile)
 
 
 def uniform_schedule(temperatures: int) -> Tensor:

@@ -12,8 +12,19 @@ from torch import Tensor
 from gibbsite import exact
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
-from gibbsite.likelihood.annealing import Path, adapted_schedule, anneal, check_schedule
-from gibbsite.likelihood.weights import Estimate, bennett_estimate, importance_estimate
+from gibbsite.likelihood.annealing import (
+    AnnealedRun,
+    Path,
+    adapted_schedule,
+    anneal,
+    check_schedule,
+)
+from gibbsite.likelihood.weights import (
+    Estimate,
+    bennett_estimate,
+    bootstrap_stderr,
+    importance_estimate,
+)
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, autocorrelation_time, random_start, split_r_hat
 
@@ -31,6 +42,25 @@ ONE_SIDED = (
     "one-sided: forward AIS cannot notice a mode that no chain visits; confirm it with "
     "method='bridge'"
 )
+
+
+class Direction(NamedTuple):
+    """log Z from annealing in one direction, in nats.
+
+    Attributes:
+        value, stderr: the estimate and its delta-method standard error.
+        bootstrap: standard error by resampling the chains; far from stderr, neither can be trusted.
+        ess: effective sample size of the weights.
+        spread: standard deviation of the log weights.
+        run: the log weights and how they came about.
+    """
+
+    value: float
+    stderr: float
+    bootstrap: float
+    ess: float
+    spread: float
+    run: AnnealedRun
 
 
 class LogPartition(NamedTuple):
@@ -54,8 +84,8 @@ class LogPartition(NamedTuple):
     upper: float
     ess: float
     method: str
-    forward: Estimate | None = None
-    reverse: Estimate | None = None
+    forward: Direction | None = None
+    reverse: Direction | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -119,11 +149,30 @@ def log_partition(
     problems: list[str] = []
     if method != "reverse-ais":
         v = path.start(chains, generator)
-        forward = anneal(path, betas, v, generator, progress).log_weights
+        forward = _direction(log_z0, 1, anneal(path, betas, v, generator, progress))
     if method != "ais":
-        v, problems = equilibrium_draws(rbm, chains, len(betas), data, generator)
-        reverse = anneal(path, betas.flip(0), v, generator, progress).log_weights
+        try:
+            v, problems = equilibrium_draws(rbm, chains, len(betas), data, generator)
+            reverse = _direction(log_z0, -1, anneal(path, betas.flip(0), v, generator, progress))
+        except KeyboardInterrupt:
+            if forward is None:
+                raise
+            problems.append("interrupted before the reverse run was done; let it finish")
     return _combine(method, log_z0, forward, reverse, problems)
+
+
+def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
+    """The estimate of a run from log Z at beta 0 upwards (sign 1) or down to it (sign -1)."""
+    ratio, spread = importance_estimate(run.log_weights), run.log_weights.std(correction=0).item()
+    resampling = torch.Generator().manual_seed(0)  # the error of an error need not vary by run
+    return Direction(
+        log_z0 + sign * ratio.value,
+        ratio.stderr,
+        bootstrap_stderr(run.log_weights, generator=resampling),
+        ratio.ess,
+        spread,
+        run,
+    )
 
 
 @torch.no_grad()
@@ -175,27 +224,23 @@ def equilibrium_draws(
 def _combine(
     method: str,
     log_z0: float,
-    forward_weights: Tensor | None,
-    reverse_weights: Tensor | None,
+    forward: Direction | None,
+    reverse: Direction | None,
     problems: list[str],
 ) -> LogPartition:
-    """The result that belongs to the weights there are."""
+    """The result that belongs to the directions there are."""
     problems = list(problems)
-    forward = reverse = None
-    if forward_weights is not None:
-        f = importance_estimate(forward_weights)
-        forward = Estimate(log_z0 + f.value, f.stderr, f.ess)
-        problems += _weight_problems("forward", forward, len(forward_weights))
-    if reverse_weights is not None:
-        r = importance_estimate(reverse_weights)
-        reverse = Estimate(log_z0 - r.value, r.stderr, r.ess)
-        problems += _weight_problems("reverse", reverse, len(reverse_weights))
-    if forward_weights is not None and reverse_weights is not None:
-        bridge = bennett_estimate(forward_weights, reverse_weights)
-        estimate = Estimate(log_z0 + bridge.value, bridge.stderr, bridge.ess)
+    for name, direction in (("forward", forward), ("reverse", reverse)):
+        if direction is not None:
+            problems += _weight_problems(name, direction)
+    if forward is not None and reverse is not None:
+        bridge = bennett_estimate(forward.run.log_weights, reverse.run.log_weights)
+        estimate = bridge._replace(value=log_z0 + bridge.value)
         problems += _disagreement(forward, reverse)
     else:
-        estimate = forward or reverse  # type: ignore[assignment]
+        one = forward or reverse
+        assert one is not None
+        estimate = Estimate(one.value, one.stderr, one.ess)
     if reverse is None:
         problems.append(ONE_SIDED)
     reach = Z_95 * estimate.stderr
@@ -212,21 +257,19 @@ def _combine(
     )
 
 
-def _weight_problems(direction: str, estimate: Estimate, chains: int) -> list[str]:
-    if chains < 2:
+def _weight_problems(name: str, direction: Direction) -> list[str]:
+    if len(direction.run.log_weights) < 2:
         return ["one chain has no standard error; use more chains"]
-    if estimate.ess < MIN_ESS:
+    if direction.ess < MIN_ESS:
         return [
-            f"{direction} weights have an effective sample size of {estimate.ess:.1f} < "
+            f"{name} weights have an effective sample size of {direction.ess:.1f} < "
             f"{MIN_ESS:.0f}; use more temperatures or chains"
         ]
     return []
 
 
-def _disagreement(forward: Estimate | None, reverse: Estimate | None) -> list[str]:
+def _disagreement(forward: Direction, reverse: Direction) -> list[str]:
     """Both directions estimate one number; beyond their error bars something is wrong."""
-    assert forward is not None
-    assert reverse is not None
     gap = reverse.value - forward.value
     bars = 3 * math.hypot(forward.stderr, reverse.stderr)
     if abs(gap) <= bars:
