@@ -18,6 +18,7 @@ from gibbsite.layers import Bernoulli, Gaussian
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
+    TrajectoryAIS,
     evaluate,
     free_energy_gap,
     log_partition,
@@ -62,6 +63,7 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "TooLargeError",
+    "TrajectoryAIS",
     "autocorrelation_time",
     "datasets",
     "evaluate",

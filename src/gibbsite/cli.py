@@ -30,9 +30,12 @@ from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DivergenceError, GibbsiteError, OutputError
 from gibbsite.gradients import Gradient
 from gibbsite.layers import LAYERS, Layer
+from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.training import History, Monitor, column_scales, to_data_units
+from gibbsite.training.fit import Callback
 from gibbsite.training.history import Record, append
+from gibbsite.training.monitor import CHEAP_STATES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -213,6 +216,12 @@ def fit(
     ] = OptimizerName.sgd,
     l2: Annotated[float, typer.Option(help="Weight decay: l2/2 |W|^2 nats.")] = 0.0,
     l1: Annotated[float, typer.Option(help="Sparsity: l1 |W|_1 nats.")] = 0.0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            help="Seconds, about, for the log-likelihood at the end where it is not exact; 0: none."
+        ),
+    ] = 20.0,
     test_fraction: Annotated[
         float,
         typer.Option(help="Share of rows held out for testing, where the data bring no test set."),
@@ -230,7 +239,7 @@ def fit(
     ] = 0,
 ) -> None:
     """Train a model; write it, its history and pictures into one run folder."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = _fresh(seed)
     source = datasets.load(data)
     source = source.split(test_fraction if data not in datasets.NAMES else 0.0, generator)
     width = source.train.shape[1]
@@ -257,7 +266,10 @@ def fit(
         for rows in (source.train, source.test)
         if rows is not None
     ]
-    monitor = Monitor(*(rows[:MONITOR_ROWS] for rows in shown))
+    watched = [rows[:MONITOR_ROWS] for rows in shown]
+    observers: list[Callback] = [Monitor(*watched)]
+    if not exact.is_enumerable(rbm, CHEAP_STATES):
+        observers.append(gb.TrajectoryAIS(watched[-1], generator=_fresh(seed)))
 
     folder = _make_folder(output, source.name)
     _print_plan(source, rbm, method, recipe.epochs)
@@ -273,7 +285,7 @@ def fit(
                 batch_size=recipe.batch_size,
                 penalties=[penalty for penalty in penalties if penalty.strength > 0],
                 callbacks=[
-                    lambda rbm, record: monitor(restore(rbm), record),
+                    *(_in_data_units(observe, restore) for observe in observers),
                     lambda rbm, record: append(folder / "history.jsonl", record),
                     progress.show,
                 ],
@@ -284,7 +296,7 @@ def fit(
         raise
     rbm = restore(rbm)
     gb.save(rbm, folder / "model.safetensors")
-    _print_result(rbm, history, dict(zip(("train", "test"), shown, strict=False)))
+    _print_result(rbm, history, dict(zip(("train", "test"), shown, strict=False)), budget, seed)
     _write_pictures(folder, rbm, history, shown[0], shape, generator)
     out.print(f"run folder: {_escape(str(folder))}", soft_wrap=True)
     if history.interrupted:
@@ -318,7 +330,7 @@ def sample(
     """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
     rbm = gb.load(_model_file(model))
     write = _sample_writer(output, rbm, image)
-    generator = torch.Generator().manual_seed(seed)
+    generator = _fresh(seed)
     rows = gb.sample(rbm, n, steps=steps, generator=generator)
     write(rows)
     out.print(f"{n} samples of {rbm.visible.n} units in {_escape(str(output))}", soft_wrap=True)
@@ -344,6 +356,20 @@ def evaluate(
     temperatures: Annotated[
         int, typer.Option(help="Steps of each path; also Gibbs steps of the reverse start.")
     ] = 3000,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to spend, about: sets --temperatures by a measured step. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file to make: the weights and the way of each direction. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains and of binarisation.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
@@ -353,6 +379,10 @@ def evaluate(
     rbm = gb.load(_model_file(model))
     source = datasets.load(data)
     rows = source.train if source.test is None else source.test
+    if picture is not None and picture.exists():
+        raise OutputError(f"{picture} exists already; name another file or remove it")
+    if budget is not None:
+        temperatures = temperatures_within(rbm, budget, chains)
     with _Estimate(temperatures) as bar:
         result = gb.evaluate(
             rbm,
@@ -360,9 +390,11 @@ def evaluate(
             method.value,
             chains=chains,
             temperatures=temperatures,
-            generator=torch.Generator().manual_seed(seed),
+            generator=_fresh(seed),
             progress=bar.show,
         )
+    if picture is not None:
+        plots.save(plots.annealing(result.log_partition), picture)
     if as_json:
         print(json.dumps(_as_record(result, len(rows))))
     else:
@@ -419,6 +451,14 @@ def _to_training_units(rbm: gb.RBM, data: Tensor) -> tuple[Tensor, Callable[[gb.
         return data, lambda rbm: rbm
     shift, scale = column_scales(data)
     return (data - shift) / scale, lambda rbm: to_data_units(rbm, shift, scale)
+
+
+def _fresh(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _in_data_units(observe: Callback, restore: Callable[[gb.RBM], gb.RBM]) -> Callback:
+    return lambda rbm, record: observe(restore(rbm), record)
 
 
 def _make_gradient(name: str, centered: bool, steps: int, chains: int) -> Gradient:
@@ -541,6 +581,7 @@ def _figures(record: Mapping[str, float]) -> str:
     names = {
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",
+        "ais_log_likelihood": "test about",
         "free_energy_gap": "gap",
     }
     parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
@@ -619,15 +660,20 @@ def _print_plan(source: datasets.Dataset, rbm: gb.RBM, method: str, epochs: int)
     )
 
 
-def _print_result(rbm: gb.RBM, history: History, sets: dict[str, Tensor]) -> None:
+def _print_result(
+    rbm: gb.RBM, history: History, sets: dict[str, Tensor], budget: float, seed: int
+) -> None:
     table = Table("", *sets)
     if exact.is_enumerable(rbm, 2**20):
         with torch.no_grad():
             log_z = exact.log_partition(rbm)
             values = [f"{(-rbm.free_energy(v).mean() - log_z).item():.4f}" for v in sets.values()]
         table.add_row("mean log-likelihood, nats (exact)", *values)
+        verdict = ""
+    elif budget > 0:
+        verdict = _add_estimate(table, rbm, sets, budget, seed)
     else:
-        out.print("Too many states to enumerate: no log-likelihood. These are not likelihoods:")
+        verdict = "no log-likelihood: too many states to enumerate, and no budget to estimate it"
     rows = {name: v[:200] for name, v in sets.items()}
     table.add_row(
         "pseudo-likelihood, nats (200 rows)",
@@ -638,11 +684,33 @@ def _print_result(rbm: gb.RBM, history: History, sets: dict[str, Tensor]) -> Non
         *(f"{gb.reconstruction_error(rbm, v):.5f}" for v in rows.values()),
     )
     out.print(table)
+    if verdict:
+        out.print(_escape(verdict), soft_wrap=True, highlight=False)
     if "test" in sets:
         gap = gb.free_energy_gap(rbm, sets["train"], sets["test"])
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
     if history.records:
         out.print(f"{history.records[-1]['seconds']:.1f} s of training and monitoring")
+
+
+def _add_estimate(
+    table: Table, rbm: gb.RBM, sets: dict[str, Tensor], budget: float, seed: int
+) -> str:
+    """Rows for an annealed log-likelihood; returns what to think of it."""
+    generator, data = _fresh(seed), next(iter(sets.values()))
+    temperatures = temperatures_within(rbm, budget)
+    log_z = gb.log_partition(
+        rbm, "bridge", data=data, temperatures=temperatures, generator=generator
+    )
+    with torch.no_grad():
+        scores = {name: -rbm.free_energy(v).mean().item() for name, v in sets.items()}
+    means = (f"{score - log_z.value:.2f}" for score in scores.values())
+    limits = (
+        f"{score - log_z.upper:.2f} to {score - log_z.lower:.2f}" for score in scores.values()
+    )
+    table.add_row(f"mean log-likelihood, nats (bridge, {temperatures:,} temperatures)", *means)
+    table.add_row("    95% interval, from log Z", *limits)
+    return f"log-likelihood: {log_z.verdict}"
 
 
 def _as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
@@ -676,6 +744,7 @@ def _print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
     if result.method != "exact":
         table.add_row("95% interval, from log Z", f"{result.lower:.4f} to {result.upper:.4f}")
         table.add_row("standard error, from log Z", f"{result.stderr:.4f}")
+        table.add_row("temperatures, paths each way", _size(result.log_partition))
         table.add_row("effective sample size", f"{result.log_partition.ess:.1f}")
     if result.conservative is not None:
         table.add_row("conservative (reverse AIS)", f"{result.conservative:.4f}")
@@ -685,6 +754,12 @@ def _print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
     table.add_row("log Z", f"{result.log_partition.value:.4f}")
     out.print(table)
     out.print(f"verdict: {_escape(result.verdict)}", soft_wrap=True, highlight=False)
+
+
+def _size(result: gb.LogPartition) -> str:
+    direction = result.forward or result.reverse
+    assert direction is not None
+    return f"{len(direction.run.betas):,}, {len(direction.run.log_weights):,}"
 
 
 def _escape(text: str) -> str:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from gibbsite.errors import ArgumentError
 from gibbsite.io import write_atomically
+from gibbsite.likelihood import LogPartition
+from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.model import RBM
 from gibbsite.training import History
 
@@ -29,7 +31,7 @@ MAX_TILES = 100
 _GREY = colormaps["gray"].with_extremes(bad="#5b7fa6")  # the gaps between images
 
 _CURVES = (
-    ("log-likelihood, nats", ("train_log_likelihood", "test_log_likelihood")),
+    ("log-likelihood, nats", ("train_log_likelihood", "test_log_likelihood", "ais_log_likelihood")),
     ("free-energy gap, nats", ("free_energy_gap",)),
     ("pseudo-likelihood, nats", ("pseudo_likelihood",)),
     ("reconstruction error", ("reconstruction_error",)),
@@ -93,6 +95,29 @@ def learning_curves(history: History) -> Figure:
         for name in names:
             axes.plot(history.column("epoch"), history.column(name), label=name.replace("_", " "))
         _finish_curve(axes, title, len(names) > 1)
+    return figure
+
+
+def annealing(result: LogPartition) -> Figure:
+    """Histogram of each direction's log weights as estimates of log Z, and the way there.
+
+    Paths that tell the same story overlap; the dashed line is the estimate.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    histogram, ways = figure.subplots(1, 2)
+    for name, sign, direction in (("forward", 1, result.forward), ("reverse", -1, result.reverse)):
+        if direction is None:
+            continue
+        run = direction.run
+        origin = direction.value - sign * log_mean_exp(run.log_weights)
+        histogram.hist(origin + sign * run.log_weights.numpy(), bins=30, alpha=0.6, label=name)
+        ways.plot(run.betas, (origin if sign > 0 else result.value) + run.profile, label=name)
+    histogram.axvline(result.value, color="black", linestyle="--")
+    histogram.set(title="log Z by each path, nats", xlabel="nats", ylabel="paths")
+    ways.axhline(result.value, color="black", linestyle="--")
+    _finish_curve(ways, "log Z along the way, nats", True)
+    ways.set_xlabel("inverse temperature")
+    histogram.legend(fontsize="small")
     return figure
 
 

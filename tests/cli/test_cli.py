@@ -120,9 +120,13 @@ def test_gaussian_models_come_back_in_the_units_of_the_data(tmp_path):
 
 def test_a_model_too_large_to_enumerate_says_what_its_figures_are(tmp_path):
     np.save(tmp_path / "t.npy", np.eye(30))
-    result = run("fit", tmp_path / "t.npy", "--hidden", 30, "--epochs", 1, "-o", tmp_path / "run")
-    assert "no log-likelihood" in result.stdout
-    assert "pseudo-likelihood" in result.stdout
+    common = ["fit", tmp_path / "t.npy", "--hidden", 30, "--epochs", 1]
+    result = run(*common, "--budget", 0.2, "-o", tmp_path / "run")
+    assert "nats (bridge" in result.stdout
+    assert "log-likelihood: " in result.stdout
+    assert "exact)" not in result.stdout.split("train - test")[0]
+    result = run(*common, "--budget", 0, "-o", tmp_path / "without")
+    assert "no log-likelihood: too many states" in result.stdout
 
 
 def test_default_folders_are_numbered(tmp_path, monkeypatch):
@@ -153,6 +157,24 @@ def test_sample_writes_rows_and_pictures(tmp_path, model):
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_evaluate_agrees_with_the_exact_figure(tmp_path, model):
+    np.save(tmp_path / "rows.npy", np.eye(6)[:5])
+    options = ["--temperatures", 300, "--picture", tmp_path / "weights.png", "--json"]
+    exact = json.loads(run("evaluate", model, tmp_path / "rows.npy", "--json").stdout)
+    bridge = json.loads(
+        run("evaluate", model, tmp_path / "rows.npy", "--method", "bridge", *options).stdout
+    )
+    assert exact["method"] == "exact"
+    assert exact["log_likelihood"] == pytest.approx(-6 * np.log(2), abs=1e-6)
+    error = abs(bridge["log_likelihood"] - exact["log_likelihood"])
+    assert error < 4 * bridge["stderr"] < 0.1
+    assert bridge["verdict"] == "trustworthy"
+    assert (tmp_path / "weights.png").read_bytes().startswith(b"\x89PNG")
+    table = run("evaluate", model, tmp_path / "rows.npy", "--method", "ais", "--budget", 1)
+    assert "optimistic (forward AIS)" in table.stdout
+    assert "verdict: one-sided" in table.stdout
+
+
 def test_info_tells_sizes_and_log_z(model):
     result = run("info", model)
     assert "Bernoulli(6)" in result.stdout
@@ -164,7 +186,7 @@ def test_datasets_lists_every_name():
     assert all(name in stdout for name in gb.datasets.NAMES)
 
 
-@pytest.mark.parametrize("subcommand", ["fit", "sample", "info", "datasets"])
+@pytest.mark.parametrize("subcommand", ["fit", "sample", "evaluate", "info", "datasets"])
 def test_help_explains_every_option(subcommand):
     text = RUNNER.invoke(app, [subcommand, "--help"], env={"COLUMNS": "400"}).stdout
     options = re.findall(r"^│ \*? *(?:--?[\w-]+|[a-z]\w*).*$", text, re.M)
@@ -202,6 +224,12 @@ BAD = {
     "not a model": (["info", "word.csv"], "not a Gibbsite model"),
     "output in the way": (["sample", "model", "-o", "empty.csv"], "empty.csv exists already"),
     "unknown output": (["sample", "model", "-o", "s.jpeg"], "ends in .npy, .csv, .png"),
+    "no temperatures": (
+        ["evaluate", "model", "word.npy", "--method", "ais", "--temperatures", "0"],
+        "temperatures=0",
+    ),
+    "budget of none": (["evaluate", "model", "word.npy", "--budget", "0"], "seconds=0"),
+    "data too wide": (["evaluate", "model", "digits"], "64 columns.* 6 units"),
     "no samples": (["sample", "model", "-n", "0"], "n=0"),
 }
 
@@ -213,6 +241,7 @@ def bad_place(tmp_path_factory, model):
     (place / "word.csv").write_text("x,y\n1,0\n0,apple\n")
     (place / "inf.csv").write_text("1,0\ninf,1\n")
     np.save(place / "wide.npy", np.array([[0, 1], [0, 2], [0, 3]]))
+    np.save(place / "word.npy", np.eye(6))
     (place / "here").mkdir()
     (place / "model").write_bytes(model.read_bytes())
     return place

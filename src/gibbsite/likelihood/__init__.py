@@ -13,12 +13,21 @@ from gibbsite.likelihood.monitors import (
     pseudo_likelihood,
     reconstruction_error,
 )
-from gibbsite.likelihood.partition import LogPartition, equilibrium_draws, log_partition
+from gibbsite.likelihood.partition import (
+    Direction,
+    LogPartition,
+    equilibrium_draws,
+    log_partition,
+    temperatures_within,
+)
+from gibbsite.likelihood.trajectory import TrajectoryAIS
 
 __all__ = [
+    "Direction",
     "Evaluation",
     "LogPartition",
     "Path",
+    "TrajectoryAIS",
     "adapted_schedule",
     "anneal",
     "equilibrium_draws",
@@ -28,5 +37,6 @@ __all__ = [
     "pseudo_likelihood",
     "reconstruction_error",
     "salakhutdinov_murray_schedule",
+    "temperatures_within",
     "uniform_schedule",
 ]

@@ -92,12 +92,14 @@ class AnnealedRun(NamedTuple):
         increments: variance over chains of the log weight gained at each step, (temperatures,).
         betas: where each step led, (temperatures,).
         profile: mean log weight after each step, (temperatures,).
+        v: where the chains are, (chains, n_visible), before a move at the last beta.
     """
 
     log_weights: Tensor
     increments: Tensor
     betas: Tensor
     profile: Tensor
+    v: Tensor
 
 
 @torch.no_grad()
@@ -137,7 +139,7 @@ def anneal(
             "annealing gave weights that are not finite: the model's parameters are too large for "
             f"{path.rbm.weight.dtype}; try rbm.double()"
         )
-    return AnnealedRun(log_weights, increments, betas[1:], profile)
+    return AnnealedRun(log_weights, increments, betas[1:], profile, v)
 
 
 def uniform_schedule(temperatures: int) -> Tensor:

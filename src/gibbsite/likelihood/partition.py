@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,11 +14,14 @@ from gibbsite import exact
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
 from gibbsite.likelihood.annealing import (
+    PILOT_STEPS,
+    PILOT_TEMPERATURES,
     AnnealedRun,
     Path,
     adapted_schedule,
     anneal,
     check_schedule,
+    uniform_schedule,
 )
 from gibbsite.likelihood.weights import (
     Estimate,
@@ -173,6 +177,25 @@ def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
         spread,
         run,
     )
+
+
+@torch.no_grad()
+def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
+    """How many temperatures ``method="bridge"`` manages in about so many seconds here; at least 10.
+
+    A short forward run is timed; the way there, the way back and the equilibrium chains each cost
+    as much per temperature. Not reproducible: pass its result on as a number if that matters.
+    """
+    if not 0 < seconds < math.inf:
+        raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
+    path = Path(rbm, torch.zeros_like(rbm.visible.bias), torch.zeros_like(rbm.hidden.bias))
+    steps, v = 50, path.start(chains)
+    anneal(path, uniform_schedule(steps), v)  # the first steps of a process are slower
+    started = time.perf_counter()
+    anneal(path, uniform_schedule(steps), v)
+    step = (time.perf_counter() - started) / steps
+    pilots = PILOT_TEMPERATURES + PILOT_STEPS
+    return max(10, int((seconds / step - pilots) / 3))
 
 
 @torch.no_grad()
