@@ -1,0 +1,221 @@
+"""Can the likelihood be trusted? Coverage, known models, rates, cost.
+
+Run: GIBBSITE_DATA=... python benchmarks/likelihood.py [coverage defeat mnist20 mnist500 gaussian
+rate cost]; without names, all of them. mnist20 and mnist500 train a model first.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import defaultdict
+
+import torch
+from common import mean_log_likelihood, train
+
+import gibbsite as gb
+from gibbsite.likelihood import (
+    Path,
+    adapted_schedule,
+    anneal,
+    partition,
+    salakhutdinov_murray_schedule,
+    uniform_schedule,
+)
+
+MODELS = 300
+METHODS = ("ais", "reverse-ais", "bridge")
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@torch.no_grad()
+def random_model(seed: int) -> tuple[gb.RBM, str]:
+    """Odd seeds Gaussian; weights from weak to strong; biases that balance the weights or not."""
+    g = generator(seed)
+    n_visible, n_hidden = (int(torch.randint(4, 13, (), generator=g)) for _ in range(2))
+    strength = (0.3, 1.0, 2.0, 4.0)[seed // 2 % 4]
+    gaussian = seed % 2 == 1
+    visible = gb.Gaussian(n_visible) if gaussian else gb.Bernoulli(n_visible)
+    rbm = gb.RBM(visible, gb.Bernoulli(n_hidden))
+    scale = strength * (0.5 if gaussian else 1.0) * 2 / math.sqrt(n_visible + n_hidden) * 2
+    rbm.weight.copy_(scale * torch.randn(n_visible, n_hidden, generator=g))
+    rbm.visible.bias.copy_(torch.randn(n_visible, generator=g))
+    rbm.hidden.bias.copy_(torch.randn(n_hidden, generator=g))
+    if seed // 8 % 2:  # modes of like mass: strongly multimodal when the weights are strong
+        rbm.hidden.bias.copy_(-0.5 * rbm.weight.sum(0))
+        rbm.visible.bias.copy_(-0.5 * rbm.weight.sum(1) * (not gaussian))
+    return rbm, f"{'Gaussian' if gaussian else 'Bernoulli'}, strength {strength}"
+
+
+def coverage() -> None:
+    """How often the 95% interval holds the exact log Z, where the verdict is trustworthy."""
+    for markov_starts in (False, True):
+        partition.EXACT_STATES = 0 if markov_starts else 2**20
+        held: dict = defaultdict(lambda: [0, 0, 0])
+        for seed in range(MODELS):
+            rbm, kind = random_model(seed)
+            truth = gb.exact.log_partition(rbm.double()).item()
+            rows = gb.exact.sample(rbm, 200, generator(seed))
+            for method in METHODS:
+                result = gb.log_partition(
+                    rbm, method, data=rows, temperatures=500, generator=generator(seed)
+                )
+                # forward AIS alone is never called trustworthy: count it apart from that warning
+                problems = [p for p in result.problems if p != partition.ONE_SIDED]
+                inside = result.lower <= truth <= result.upper
+                for name in (kind.split(",")[0], kind, "all"):
+                    counts = held[method, name]
+                    counts[2] += 1
+                    if not problems:
+                        counts[0] += inside
+                        counts[1] += 1
+        starts = "Markov-chain starts" if markov_starts else "exact starts"
+        print(
+            f"coverage of the 95% interval, {MODELS} models, 100 chains, 500 temperatures, {starts}"
+        )
+        for (method, name), (good, trusted, total) in sorted(held.items()):
+            share = f"{good / trusted:.3f}" if trusted else "-"
+            print(
+                f"  {method:12s} {name:24s} {share}  ({good}/{trusted} trusted of {total})",
+                flush=True,
+            )
+    partition.EXACT_STATES = 2**20
+
+
+@torch.no_grad()
+def two_modes(seed: int, depth: float) -> tuple[gb.RBM, torch.Tensor]:
+    """Two opposite patterns of equal mass, `depth` nats deep; and rows of only one of them."""
+    pattern = (torch.rand(20, generator=generator(seed)) < 0.5).float() * 2 - 1
+    rbm = gb.RBM(gb.Bernoulli(20), gb.Bernoulli(4))
+    rbm.weight.copy_(depth / 20 * pattern[:, None].expand(-1, 4))
+    rbm.visible.bias.copy_(-0.5 * rbm.weight.sum(1))
+    rbm.hidden.bias.copy_(-0.5 * rbm.weight.sum(0))
+    return rbm, ((pattern + 1) / 2).expand(100, -1).clone()
+
+
+def defeat() -> None:
+    """Models built to defeat AIS: is a wrong figure ever called trustworthy?"""
+    for markov_starts in (False, True):
+        partition.EXACT_STATES = 0 if markov_starts else 2**20
+        print("defeat:", "Markov-chain starts" if markov_starts else "exact starts")
+        for depth in (20.0, 40.0, 80.0, 160.0):
+            verdicts = []
+            for seed in range(10):
+                rbm, rows = two_modes(seed, depth)
+                truth = gb.exact.log_partition(rbm.double()).item()
+                result = gb.log_partition(
+                    rbm, "bridge", data=rows, temperatures=300, generator=generator(seed)
+                )
+                inside = result.lower <= truth <= result.upper
+                trusted = result.verdict == "trustworthy"
+                verdicts.append("right" if inside else "WRONG" if trusted else "refused")
+                if inside and not trusted:
+                    verdicts[-1] = "right, refused"
+            counts = {word: verdicts.count(word) for word in sorted(set(verdicts))}
+            print(f"  depth {depth:5.0f}: {counts}", flush=True)
+    partition.EXACT_STATES = 2**20
+
+
+def trained_mnist(n_hidden: int, epochs: int) -> tuple[gb.RBM, torch.Tensor]:
+    data = gb.datasets.load("mnist")
+    rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(n_hidden))
+    train(rbm, data.train, gb.Centered(gb.PCD()), (0.05, 0.5), epochs, 100, 0)
+    return rbm, torch.bernoulli(data.test, generator=generator(1))
+
+
+def mnist20() -> None:
+    rbm, test = trained_mnist(20, 10)
+    truth = mean_log_likelihood(rbm, test)
+    rbm.float()
+    print(f"MNIST, 20 hidden units, 10 epochs: exact test log-likelihood {truth:.4f}")
+    for method in METHODS:
+        started = time.perf_counter()
+        result = gb.evaluate(rbm, test, method, temperatures=2000, generator=generator(0))
+        seconds = time.perf_counter() - started
+        error = result.log_likelihood - truth
+        print(
+            f"  {method:12s} error {error:+.4f} stderr {result.stderr:.4f} ess "
+            f"{result.log_partition.ess:.1f} in {seconds:.0f} s: {result.verdict}",
+            flush=True,
+        )
+
+
+def mnist500() -> None:
+    rbm, test = trained_mnist(500, 5)
+    print("MNIST, 500 hidden units, 5 epochs, test set drawn once with seed 1, 100 chains each way")
+    schedules = {
+        "published schedule": salakhutdinov_murray_schedule(),
+        "adapted schedule": 14_500,
+    }
+    for name, schedule in schedules.items():
+        started = time.perf_counter()
+        result = gb.evaluate(rbm, test, "bridge", temperatures=schedule, generator=generator(0))
+        seconds = time.perf_counter() - started
+        forward, reverse = result.log_partition.forward, result.log_partition.reverse
+        print(
+            f"  {name}: {seconds:.0f} s; bridge {result.log_likelihood:.3f} ({result.stderr:.3f}); "
+            f"optimistic {result.optimistic:.3f} ({forward.stderr:.3f}, ess {forward.ess:.1f}); "
+            f"conservative {result.conservative:.3f} "
+            f"({reverse.stderr:.3f}, ess {reverse.ess:.1f}); {result.verdict}",
+            flush=True,
+        )
+
+
+@torch.no_grad()
+def gaussian() -> None:
+    rbm = gb.RBM(gb.Gaussian(784), gb.Bernoulli(15))
+    rbm.weight.copy_(0.15 * torch.randn(784, 15, generator=generator(0)))
+    rbm.hidden.bias.copy_(-0.5 * (rbm.weight**2).sum(0))
+    truth = gb.exact.log_partition(rbm.double()).item()
+    rbm.float()
+    print(f"Gaussian 784, 15 hidden units: exact log Z {truth:.4f}")
+    for method in METHODS:
+        result = gb.log_partition(rbm, method, temperatures=3000, generator=generator(0))
+        print(f"  {method:12s} error {result.value - truth:+.4f} stderr {result.stderr:.4f}")
+
+
+def rate() -> None:
+    """Standard error against temperatures and chains: both should fall as the square root."""
+    rbm, _ = random_model(4)
+    print("rate: standard deviation of log weights by temperatures, 4,000 chains")
+    for temperatures in (25, 50, 100, 200, 400, 800):
+        path = Path.fit(rbm, generator=generator(0))
+        betas = adapted_schedule(path, temperatures, generator(0))
+        run = anneal(path, betas, path.start(4000, generator(1)), generator(1))
+        print(f"  {temperatures:4d} {run.log_weights.std().item():.4f}", flush=True)
+
+
+@torch.no_grad()
+def cost() -> None:
+    """One temperature step as a multiple of its two matrix products, medians of 7."""
+    rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(500))
+    rbm.weight.normal_(0, 0.05, generator=generator(0))
+    path = Path(rbm, torch.zeros(784), torch.zeros(500))
+    for chains in (100, 1000):
+        v, h = path.start(chains, generator(0)), torch.ones(chains, 500)
+        steps, ratios = 50, []
+        for _ in range(7):
+            started = time.perf_counter()
+            for _ in range(steps):
+                v @ rbm.weight
+                h @ rbm.weight.T
+            floor = time.perf_counter() - started
+            started = time.perf_counter()
+            anneal(path, uniform_schedule(steps), v, generator(0))
+            ratios.append((time.perf_counter() - started) / floor)
+        print(
+            f"cost, {chains} chains, 784 x 500: {sorted(ratios)[3]:.2f} times its products",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    parts = (coverage, defeat, mnist20, mnist500, gaussian, rate, cost)
+    for part in parts:
+        if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
+            part()
