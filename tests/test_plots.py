@@ -58,3 +58,19 @@ def test_learning_curves_draw_what_the_history_holds():
     (axes,) = plots.learning_curves(history).axes
     assert axes.get_title() == "free-energy gap, nats"
     assert axes.lines[0].get_ydata().tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse-ais", "bridge"])
+def test_annealing_shows_each_direction_around_the_estimate(tmp_path, method):
+    rbm = random_rbm(gb.Bernoulli(6), 4, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    result = gb.log_partition(rbm, method, temperatures=50, generator=generator)
+    histogram, ways = plots.annealing(result).axes
+    names = {"ais": ["forward"], "reverse-ais": ["reverse"], "bridge": ["forward", "reverse"]}
+    assert [text.get_text() for text in ways.get_legend().get_texts()] == names[method]
+    for line in ways.lines[: len(names[method])]:
+        betas, log_z = line.get_data()
+        near_model = np.argmax(betas)
+        assert log_z[near_model] == pytest.approx(result.value, abs=1.0)
+    low, high = histogram.get_xlim()
+    assert low < result.value < high

@@ -81,6 +81,10 @@ def fit(
     """
     check_counts(epochs=epochs, batch_size=batch_size)
     gradient = Centered(PCD()) if gradient is None else gradient
+    if isinstance(gradient, type):
+        raise ArgumentError(
+            f"gradient is the class {gradient.__name__}; pass {gradient.__name__}()"
+        )
     data = rbm.visible.check_data(data)
     if optimizer is None:
         if scheduler is not None:
