@@ -52,8 +52,8 @@ def check_enumerable(rbm: RBM) -> None:
         )
     raise TooLargeError(
         f"the smaller side, {smaller.describe()}, has {smaller.n_states:.3g} states; exact sums "
-        f"stop at {MAX_STATES:,} (2^25). Use a smaller layer, or train with gb.PCD and watch "
-        "gb.free_energy_gap and gb.pseudo_likelihood"
+        f"stop at {MAX_STATES:,} (2^25). Use a smaller layer, or gb.evaluate and "
+        "gb.log_partition with method='bridge' to estimate, gb.PCD to train"
     )
 
 
