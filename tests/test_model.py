@@ -247,3 +247,12 @@ def test_any_shape_of_v_works_or_is_refused_by_width(shape, method, kind):
         assert f"have {shape[-1] if shape else 'no'} columns" in message
         return
     assert result.shape[: len(shape) - 1] == shape[:-1]
+
+
+def test_a_model_or_a_sample_beyond_the_memory_is_refused_before_it_is_made():
+    with pytest.raises(gb.TooLargeError, match="use fewer"):
+        gb.RBM(gb.Bernoulli(10**6), gb.Bernoulli(10**6))
+    with pytest.raises(gb.TooLargeError, match="use fewer"):
+        gb.Bernoulli(10**14)
+    with pytest.raises(gb.TooLargeError, match="use fewer"):
+        gb.sample(gb.RBM(gb.Bernoulli(10), gb.Bernoulli(10)), 10**12)

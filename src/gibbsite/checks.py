@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite.errors import ArgumentError, DataError
+from gibbsite.errors import ArgumentError, DataError, TooLargeError
 
 
 def check_counts(minimum: int = 1, **values: object) -> None:
@@ -25,6 +26,23 @@ def check_strength(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
             raise ArgumentError(f"{name}={value!r}: expected a finite number of at least 0")
+
+
+def check_memory(what: str, *sizes: int) -> None:
+    """Raise `TooLargeError` if prod(sizes) float32 numbers need over a quarter of the memory.
+
+    Whatever is that large is copied a few times at least before anything comes of it.
+    """
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system says
+        return
+    needed = 4 * math.prod(int(size) for size in sizes)
+    if needed > memory / 4:
+        raise TooLargeError(
+            f"{what} would need {needed / 2**30:,.1f} GiB, over a quarter of this machine's "
+            f"{memory / 2**30:.1f} GiB; use fewer"
+        )
 
 
 def as_tensor(x: object, like: Tensor) -> Tensor:

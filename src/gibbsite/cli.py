@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ from gibbsite.errors import ArgumentError, DivergenceError, GibbsiteError, Outpu
 from gibbsite.gradients import Gradient
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood import temperatures_within
+from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.training import History, Monitor, column_scales, to_data_units
 from gibbsite.training.fit import Callback
@@ -118,6 +120,11 @@ def main() -> None:
         app()
     except GibbsiteError as error:
         err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:  # torch tells of memory by a RuntimeError
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        err.print("[bold red]error:[/] out of memory; use fewer units, rows or chains")
         sys.exit(1)
 
 
@@ -294,6 +301,10 @@ def fit(
     except DivergenceError:
         gb.save(restore(rbm), folder / "model.safetensors")
         raise
+    except Exception:
+        with suppress(OSError):  # an empty folder tells nothing; one with files stays
+            folder.rmdir()
+        raise
     rbm = restore(rbm)
     gb.save(rbm, folder / "model.safetensors")
     _print_result(rbm, history, dict(zip(("train", "test"), shown, strict=False)), budget, seed)
@@ -439,6 +450,8 @@ def list_datasets() -> None:
 
 def _make_visible(kind: str, n: int, sigma: float, learn_sigma: bool) -> Layer:
     """A visible layer; of the options it gets those that its kind of unit has."""
+    if not 0 < sigma < math.inf:
+        raise ArgumentError(f"--sigma {sigma}: expected a number above 0")
     options: dict[str, Any] = {"sigma": [sigma] * n, "learn_sigma": learn_sigma}
     known = inspect.signature(LAYERS[kind]).parameters
     return LAYERS[kind](n, **{name: options[name] for name in options if name in known})
@@ -454,6 +467,8 @@ def _to_training_units(rbm: gb.RBM, data: Tensor) -> tuple[Tensor, Callable[[gb.
 
 
 def _fresh(seed: int) -> torch.Generator:
+    if not 0 <= seed < 2**63:
+        raise ArgumentError(f"--seed {seed}: expected a whole number from 0 to 2^63 - 1")
     return torch.Generator().manual_seed(seed)
 
 
@@ -667,7 +682,10 @@ def _print_result(
     if exact.is_enumerable(rbm, 2**20):
         with torch.no_grad():
             log_z = exact.log_partition(rbm)
-            values = [f"{(-rbm.free_energy(v).mean() - log_z).item():.4f}" for v in sets.values()]
+            values = [
+                f"{(negative_free_energies(rbm, v).mean() - log_z).item():.4f}"
+                for v in sets.values()
+            ]
         table.add_row("mean log-likelihood, nats (exact)", *values)
         verdict = ""
     elif budget > 0:
@@ -703,7 +721,7 @@ def _add_estimate(
         rbm, "bridge", data=data, temperatures=temperatures, generator=generator
     )
     with torch.no_grad():
-        scores = {name: -rbm.free_energy(v).mean().item() for name, v in sets.items()}
+        scores = {name: negative_free_energies(rbm, v).mean().item() for name, v in sets.items()}
     means = (f"{score - log_z.value:.2f}" for score in scores.values())
     limits = (
         f"{score - log_z.upper:.2f} to {score - log_z.lower:.2f}" for score in scores.values()

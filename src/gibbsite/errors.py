@@ -24,7 +24,7 @@ class OutputError(GibbsiteError, OSError):
 
 
 class TooLargeError(GibbsiteError, ValueError):
-    """An exact computation was asked for on a model too large to enumerate."""
+    """A model is too large to enumerate, or what was asked for too large for the memory."""
 
 
 class NonFiniteWeightError(GibbsiteError, ArithmeticError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers import Layer, Marginals, check_layer
 
@@ -46,6 +47,7 @@ class RBM(nn.Module):
                 f"visible is {visible.bias.dtype}, hidden {hidden.bias.dtype}; make both the same, "
                 "or convert the whole model with rbm.to(dtype)"
             )
+        check_memory(f"weights between {visible.n} and {hidden.n} units", visible.n, hidden.n)
         self.weight = nn.Parameter(visible.bias.new_zeros(visible.n, hidden.n))
 
     def mirror(self) -> RBM:

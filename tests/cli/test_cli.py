@@ -215,7 +215,14 @@ BAD = {
     "negative rate": (["fit", "digits", "--learning-rate", "-1"], "learning-rate -1"),
     "momentum of 1": (["fit", "digits", "--momentum", "1"], "momentum 1"),
     "negative penalty": (["fit", "digits", "--l2", "-1"], "strength=-1"),
-    "sigma of 0": (["fit", "patches", "--sigma", "0"], "positive finite"),
+    "sigma of 0": (["fit", "patches", "--sigma", "0"], "--sigma 0.0: .* above 0"),
+    "sigma of nan": (["fit", "digits", "--sigma", "nan"], "--sigma nan"),
+    "negative seed": (["fit", "digits", "--seed", "-1"], "--seed -1"),
+    "huge seed": (["fit", "digits", "--seed", str(2**63)], "--seed 9223372036854775808"),
+    "huge model": (["fit", "digits", "--hidden", str(10**9)], "238.4 GiB.*use fewer"),
+    "more units than memory": (["fit", "digits", "--hidden", str(10**15)], "use fewer"),
+    "huge chains": (["fit", "digits", "--chains", str(10**10)], "chains of 64 .*use fewer"),
+    "huge sample": (["sample", "model", "-n", str(10**12)], "samples of 6 units .*use fewer"),
     "image that does not fit": (["fit", "digits", "--image", "7x9"], "product of 64"),
     "too large to enumerate": (["fit", "digits", "--exact", "--hidden", "40"], "1.1e\\+12 states"),
     "everything held out": (["fit", "wide.npy", "--test-fraction", "1"], "test_fraction"),
@@ -251,14 +258,15 @@ def bad_place(tmp_path_factory, model):
 def test_bad_input_is_one_sentence_and_exit_code_1(bad_place, monkeypatch, capsys, args, message):
     monkeypatch.chdir(bad_place)
     monkeypatch.setattr(sys, "argv", ["gibbsite", *args])
-    before = {path for path in bad_place.iterdir() if path.name != "runs"}
+    before = set(bad_place.iterdir())
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 1
     error = capsys.readouterr().err
     assert re.search(message, error)
     assert "Traceback" not in error
-    assert {path for path in bad_place.iterdir() if path.name != "runs"} == before
+    assert set(bad_place.iterdir()) - {bad_place / "runs"} == before - {bad_place / "runs"}
+    assert all(any(run.iterdir()) for run in bad_place.glob("runs/*")), "an empty run folder"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gibbsite.checks import as_tensor, check_counts
+from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 
 
@@ -50,6 +50,7 @@ class Layer(nn.Module, ABC):
     def __init__(self, n: int) -> None:
         super().__init__()
         check_counts(n=n)
+        check_memory(f"{n} units", n)
         self.n = int(n)
         self.bias = nn.Parameter(torch.zeros(self.n))
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gibbsite.errors import DataError
+from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
 from gibbsite.model import RBM
 
@@ -78,7 +80,12 @@ def evaluate(
         generator=generator,
         progress=progress,
     )
-    scores = -rbm.free_energy(v).double()
+    scores = negative_free_energies(rbm, v)
+    for row in (~torch.isfinite(scores)).nonzero()[:1, 0].tolist():
+        raise DataError(
+            f"the free energy of row {row} is {-scores[row].item()}: its values are too large for "
+            f"{v.dtype}; rescale the data, or use rbm.double()"
+        )
     mean = scores.mean().item()
     return Evaluation(
         log_likelihood=mean - log_z.value,

@@ -15,6 +15,13 @@ BLOCK_BYTES = 2**25
 
 
 @torch.no_grad()
+def negative_free_energies(rbm: RBM, v: Tensor) -> Tensor:
+    """-F(v) = log p(v) + log Z of each row, float64, (rows,), in blocks of bounded memory."""
+    rows = max(1, BLOCK_BYTES // (rbm.hidden.n * v.element_size()))
+    return torch.cat([-rbm.free_energy(block).double() for block in torch.split(v, rows)])
+
+
+@torch.no_grad()
 def reconstruction_error(rbm: RBM, v: Tensor) -> float:
     """Mean squared difference between v and `reconstruct(rbm, v)`, per visible unit.
 
@@ -40,7 +47,9 @@ def free_energy_gap(rbm: RBM, train: Tensor, test: Tensor) -> float:
     0.0
     """
     train, test = rbm.visible.check_data(train), rbm.visible.check_data(test)
-    return (rbm.free_energy(test).mean() - rbm.free_energy(train).mean()).item()
+    return (
+        negative_free_energies(rbm, train).mean() - negative_free_energies(rbm, test).mean()
+    ).item()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.likelihood.annealing import Path, anneal, uniform_schedule
+from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import importance_estimate, log_mean_exp
 from gibbsite.model import RBM
 
@@ -55,7 +56,7 @@ class TrajectoryAIS:
         estimate = importance_estimate(self._walk.log_weights)
         log_z = self._walk.log_z + estimate.value
         return {
-            "ais_log_likelihood": -rbm.free_energy(self.data).mean().item() - log_z,
+            "ais_log_likelihood": negative_free_energies(rbm, self.data).mean().item() - log_z,
             "ais_stderr": estimate.stderr,
             "ais_ess": estimate.ess,
         }

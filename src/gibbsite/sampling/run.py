@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_memory
 from gibbsite.model import RBM
 from gibbsite.sampling.gibbs import Gibbs
 
@@ -26,6 +26,7 @@ class Sampler(Protocol):
 def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n visible states drawn from the visible layer alone, as if the weights were 0."""
     check_counts(n=n)
+    check_memory(f"{n} chains of {rbm.visible.n} + {rbm.hidden.n} units", n, sum(rbm.weight.shape))
     return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
 
 
@@ -59,6 +60,7 @@ def sample(
     torch.Size([20, 4])
     """
     check_counts(n=n, thin=thin)
+    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     check_counts(minimum=0, steps=steps)
     sampler = sampler or Gibbs()
     first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)

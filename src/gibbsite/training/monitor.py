@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gibbsite import exact
 from gibbsite.likelihood import free_energy_gap, pseudo_likelihood, reconstruction_error
+from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.model import RBM
 from gibbsite.training.history import Record
 
@@ -52,4 +53,4 @@ class Monitor:
 
 
 def _mean_log_likelihood(rbm: RBM, v: Tensor, log_z: Tensor) -> float:
-    return (-rbm.free_energy(v).mean() - log_z).item()
+    return (negative_free_energies(rbm, v).mean() - log_z).item()
