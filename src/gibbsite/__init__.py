@@ -26,6 +26,7 @@ from gibbsite.likelihood import (
     reconstruction_error,
 )
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 from gibbsite.sampling import (
     Gibbs,
     autocorrelation_time,
@@ -34,7 +35,7 @@ from gibbsite.sampling import (
     sample,
     split_r_hat,
 )
-from gibbsite.training import L1, L2, History, Monitor, fit, initialize
+from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "ArgumentError",
     "Bernoulli",
     "Centered",
+    "Checkpoints",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
@@ -62,6 +64,7 @@ __all__ = [
     "Monitor",
     "NonFiniteWeightError",
     "OutputError",
+    "Rows",
     "TooLargeError",
     "TrajectoryAIS",
     "autocorrelation_time",

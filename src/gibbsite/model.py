@@ -126,9 +126,12 @@ class RBM(nn.Module):
             weights = visible.mean.new_full((rows,), 1 / rows)
         left = self.visible.statistic(visible.mean) * weights[:, None]
         correlation = left.T @ self.hidden.statistic(hidden.mean)
-        interaction = self.weight * correlation
-        ours = self.visible.parameter_gradient(visible, weights, interaction.sum(1))
-        theirs = self.hidden.parameter_gradient(hidden, weights, interaction.sum(0))
+        ours = self.visible.parameter_gradient(
+            visible, weights, lambda: (self.weight * correlation).sum(1)
+        )
+        theirs = self.hidden.parameter_gradient(
+            hidden, weights, lambda: (self.weight * correlation).sum(0)
+        )
         return {
             "weight": correlation,
             **{f"visible.{name}": value for name, value in ours.items()},

@@ -346,7 +346,7 @@ class Still:
 
 def test_estimators_move_chains_with_the_sampler_they_are_given():
     gradient, _ = gb.CD(sampler=Still()).step(BINARY.rbm, rows(BINARY), None)
-    assert not flat(gradient).any()
+    assert np.abs(flat(gradient)).max() < 1e-15
     estimator = gb.PCD(chains=5, sampler=Still())
     state = estimator.init(BINARY.rbm, generator())
     assert estimator.step(BINARY.rbm, rows(BINARY), state)[1] is state

@@ -193,7 +193,7 @@ def test_parameter_gradient_at_known_states_is_that_of_the_energy(make):
     x = layer.sample(inputs, torch.Generator().manual_seed(4))
     weights = torch.tensor([0.1, 0.3, 0.2, 0.15, 0.25], dtype=torch.float64)
     interaction = weights @ (layer.statistic(x) * inputs)
-    ours = layer.parameter_gradient(Marginals.at(x), weights, interaction)
+    ours = layer.parameter_gradient(Marginals.at(x), weights, lambda: interaction)
     _assert_gradient(layer, ours, weights @ _exponent(layer, x, inputs))
 
 
@@ -203,7 +203,7 @@ def test_parameter_gradient_at_marginals_is_the_mean_over_states(make):
     weights = torch.tensor([0.1, 0.3, 0.2, 0.15, 0.25], dtype=torch.float64)
     units = layer.marginals(inputs)
     interaction = weights @ (layer.statistic(units.mean) * inputs)
-    ours = layer.parameter_gradient(units, weights, interaction)
+    ours = layer.parameter_gradient(units, weights, lambda: interaction)
     x, p = grid_probabilities(layer, inputs)
     _assert_gradient(layer, ours, weights @ (p * _exponent(layer, x, inputs[:, None])).sum(-1))
 

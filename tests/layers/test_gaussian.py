@@ -114,7 +114,7 @@ def test_shared_scale_gets_the_summed_gradient():
     shared = gb.Gaussian(3, sigma=0.8, learn_sigma=True)
     apart = gb.Gaussian(3, sigma=[0.8] * 3, learn_sigma=True)
     units = shared.marginals(torch.tensor([[0.3, -1.0, 2.0], [0.0, 0.4, 0.1]]))
-    arguments = (units, torch.tensor([0.4, 0.6]), torch.tensor([0.2, 0.5, -0.3]))
+    arguments = (units, torch.tensor([0.4, 0.6]), lambda: torch.tensor([0.2, 0.5, -0.3]))
     one = shared.parameter_gradient(*arguments)["log_sigma"]
     many = apart.parameter_gradient(*arguments)["log_sigma"]
     assert one.shape == (1,)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Stateless, difference
+from gibbsite.gradients.base import Stateless, contrast
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, Sampler, random_start
+from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class CD(Stateless):
     def step(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], None]:
-        chains = self.sampler.init(rbm, v, generator)
-        gradient, _ = _chain_gradient(self, rbm, v, chains, generator)
-        return gradient, None
+        start = self.sampler.init(rbm, v, generator)
+        end = advance(self.sampler, rbm, start, self.steps, generator)
+        return contrast(rbm, (v, hidden_mean(rbm, start)), (end.v, hidden_mean(rbm, end))), None
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,12 @@ class PCD:
     def step(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
-        return _chain_gradient(self, rbm, v, state, generator)
+        state = advance(self.sampler, rbm, state, self.steps, generator)
+        data = v, rbm.hidden.mean_(rbm.hidden_inputs(v))
+        return contrast(rbm, data, (state.v, hidden_mean(rbm, state))), state
 
 
-def _chain_gradient(
-    how: CD | PCD, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
-) -> tuple[dict[str, Tensor], Any]:
-    """Move the chains, then take the negative phase where they are."""
-    for _ in range(how.steps):
-        state, _ = how.sampler.step(rbm, state, generator)
-    return difference(rbm.data_phase(v), rbm.data_phase(state.v)), state
+def hidden_mean(rbm: RBM, state: Any) -> Tensor:
+    """E[h | v] of the chains, as the state has it or computed."""
+    kept: Tensor | None = getattr(state, "hidden_mean", None)
+    return rbm.hidden.mean_(rbm.hidden_inputs(state.v)) if kept is None else kept

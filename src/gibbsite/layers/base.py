@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -76,9 +77,35 @@ class Layer(nn.Module, ABC):
     def variance(self, inputs: Tensor) -> Tensor:
         """Var[x | inputs], unit by unit."""
 
-    @abstractmethod
+    @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x ~ p(x | inputs), unit by unit."""
+        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        return self.sample_(rows, generator).reshape(inputs.shape)
+
+    @abstractmethod
+    def sample_(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        scale: float = 1.0,
+        shift: Tensor | None = None,
+    ) -> Tensor:
+        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,)."""
+
+    @abstractmethod
+    def mean_(self, inputs: Tensor) -> Tensor:
+        """Overwrite inputs, (rows, n), with E[x | inputs]."""
+
+    def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
+        """log_partition(shift + scale * inputs) of each row, in float64, (rows,); no gradient."""
+        with torch.no_grad():
+            return self.log_partition(torch.add(shift, inputs, alpha=scale)).double()
+
+    def coupled(self, weight: Tensor) -> Tensor:
+        """weight, (n, others), so that x @ coupled(weight) = statistic(x) @ weight."""
+        return weight
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
         """log p(x | inputs) in nats: (...)."""
@@ -87,16 +114,20 @@ class Layer(nn.Module, ABC):
 
     def marginals(self, inputs: Tensor) -> Marginals:
         """`mean` and `variance` together."""
-        return Marginals(self.mean(inputs), self.variance(inputs))
+        return self.marginals_with_mean(self.mean(inputs))
+
+    @abstractmethod
+    def marginals_with_mean(self, mean: Tensor) -> Marginals:
+        """A mean that some inputs give, with the variance that goes with it."""
 
     @abstractmethod
     def parameter_gradient(
-        self, units: Marginals, weights: Tensor, interaction: Tensor
+        self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
-        `units` are (rows, n), `weights` (rows,). `interaction`, (n,), is the weighted sum of
-        statistic(x) * inputs: what a parameter inside the statistic (a scale) acts on.
+        `units` are (rows, n), `weights` (rows,). `interaction` gives the weighted sum of
+        statistic(x) * inputs, (n,): what a parameter inside the statistic (a scale) acts on.
         """
 
     def bias_per_input(self) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gibbsite import ops
 from gibbsite.layers.base import Layer, Marginals, _refuse
 
 
@@ -39,16 +41,31 @@ class Bernoulli(Layer):
         mean = self.mean(inputs)
         return mean * (1 - mean)
 
-    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        with torch.no_grad():
-            return _draw(self.mean(inputs), generator)
+    @torch.no_grad()
+    def sample_(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        scale: float = 1.0,
+        shift: Tensor | None = None,
+    ) -> Tensor:
+        bias = self.bias if shift is None else self.bias + shift
+        return ops.draw_bernoulli_(inputs, bias, generator, scale)
 
-    def marginals(self, inputs: Tensor) -> Marginals:
-        mean = self.mean(inputs)
+    @torch.no_grad()
+    def mean_(self, inputs: Tensor) -> Tensor:
+        return ops.mean_bernoulli_(inputs, self.bias)
+
+    @torch.no_grad()
+    def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
+        return ops.softplus_sum(inputs, self.bias + shift, scale)
+
+    def marginals_with_mean(self, mean: Tensor) -> Marginals:
         return Marginals(mean, mean * (1 - mean))
 
     def parameter_gradient(
-        self, units: Marginals, weights: Tensor, interaction: Tensor
+        self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         return {"bias": weights @ units.mean}
 
@@ -77,23 +94,13 @@ class Bernoulli(Layer):
 
         It is drawn anew at every call; zeros and ones pass unchanged.
         """
-        if torch.logical_or(data == 0, data == 1).all():
+        if all(torch.equal(part, part.round()) for part in (data[:1], data)):  # a row tells mostly
             return data
-        return _draw(data, generator)
+        rows = data.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        return ops.draw_probabilities_(rows, generator).reshape(data.shape)
 
     def initialize(self, data: Tensor) -> None:
         """Log-odds of each column, with one half count added to either side."""
         ones = data.sum(0)
         with torch.no_grad():
             self.bias.copy_(torch.log((ones + 0.5) / (len(data) - ones + 0.5)))
-
-
-def _draw(probability: Tensor, generator: torch.Generator | None) -> Tensor:
-    """1 with the given probability, else 0. NaN gives 0, where torch.bernoulli would abort."""
-    uniform = torch.rand(
-        probability.shape,
-        dtype=probability.dtype,
-        device=probability.device,
-        generator=generator,
-    )
-    return (uniform < probability).to(probability.dtype)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers.base import Layer, Marginals
@@ -77,22 +78,37 @@ class Gaussian(Layer):
     def variance(self, inputs: Tensor) -> Tensor:
         return (self.sigma**2).expand_as(inputs)
 
-    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        with torch.no_grad():
-            noise = torch.randn(
-                inputs.shape, dtype=inputs.dtype, device=inputs.device, generator=generator
-            )
-            return self.bias + self.sigma * (inputs + noise)
+    def marginals_with_mean(self, mean: Tensor) -> Marginals:
+        return Marginals(mean, (self.sigma**2).expand_as(mean))
+
+    @torch.no_grad()
+    def sample_(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        scale: float = 1.0,
+        shift: Tensor | None = None,
+    ) -> Tensor:
+        bias = self.bias if shift is None else self.bias + self.sigma * shift
+        return ops.draw_gaussian_(inputs, bias, self.sigma, generator, scale)
+
+    @torch.no_grad()
+    def mean_(self, inputs: Tensor) -> Tensor:
+        return inputs.mul_(self.sigma).add_(self.bias)
+
+    def coupled(self, weight: Tensor) -> Tensor:
+        return weight / self.sigma[:, None]
 
     def parameter_gradient(
-        self, units: Marginals, weights: Tensor, interaction: Tensor
+        self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """bias: Cheng's (3.12). log_sigma: E[(x - b)^2] / sigma^2 - statistic * inputs."""
         deviation = units.mean - self.bias
         gradient = {"bias": (weights @ deviation) / self.sigma**2}
         if self.learn_sigma:
             squares = weights @ (deviation**2 + units.variance)
-            by_unit = squares / self.sigma**2 - interaction
+            by_unit = squares / self.sigma**2 - interaction()
             shared = self.log_sigma.numel() == 1
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient

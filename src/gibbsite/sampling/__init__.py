@@ -2,13 +2,14 @@
 
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
-from gibbsite.sampling.run import Sampler, random_start, reconstruct, sample
+from gibbsite.sampling.run import Sampler, advance, random_start, reconstruct, sample
 
 __all__ = [
     "Gibbs",
     "GibbsInfo",
     "GibbsState",
     "Sampler",
+    "advance",
     "autocorrelation_time",
     "random_start",
     "reconstruct",

@@ -59,9 +59,11 @@ def split_r_hat(series: Tensor) -> float:
 
 
 def _check(series: Tensor) -> Tensor:
-    if series.ndim != 2 or len(series) < 4 or not bool(torch.isfinite(series).all()):
+    fits = series.ndim == 2 and len(series) >= 4 and series.shape[1] >= 1
+    if not fits or not bool(torch.isfinite(series).all()):
         raise DataError(
             f"series of shape {tuple(series.shape)}: expected (steps, chains), finite, at least "
-            "4 steps"
+            "4 steps of 1 chain"
         )
-    return series.double().cpu()
+    series = series.detach().double().cpu()
+    return series - series[0, 0]  # a constant gives exactly 0, whatever its rounding

@@ -1,5 +1,6 @@
 """Training by stochastic gradient ascent of the log-likelihood."""
 
+from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fit import fit
 from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
@@ -10,6 +11,7 @@ from gibbsite.training.standardize import column_scales, to_data_units
 __all__ = [
     "L1",
     "L2",
+    "Checkpoints",
     "History",
     "Monitor",
     "column_scales",

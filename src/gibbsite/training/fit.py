@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +15,8 @@ from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
 
@@ -28,7 +29,7 @@ MOMENTUM = 0.5
 
 def fit(
     rbm: RBM,
-    data: Tensor,
+    data: Tensor | Rows,
     *,
     gradient: Gradient | None = None,
     optimizer: Optimizer | None = None,
@@ -38,6 +39,7 @@ def fit(
     penalties: Sequence[Penalty] = (),
     callbacks: Sequence[Callback] = (),
     generator: torch.Generator | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     r"""Train a model in place by stochastic gradient ascent of the mean log-likelihood.
 
@@ -50,7 +52,7 @@ def fit(
     one, drawn anew at each visit. With the same generator state the result is the same.
 
     Args:
-        data: (rows, n_visible).
+        data: (rows, n_visible), as a tensor or array, or as `Rows` (bytes, sparse or on disk).
         gradient: estimator; default ``Centered(PCD())``.
         optimizer: any torch optimiser over ``rbm.parameters()``, which receives the gradient of
             the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.05
@@ -61,6 +63,7 @@ def fit(
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
         callbacks: called as ``callback(rbm, record)`` after each epoch; what they return joins the
             record. They observe; they do not change the model.
+        checkpoints: where to keep the run's state; it goes on from what is there.
 
     Returns:
         History with one record an epoch: epoch, updates so far, learning_rate, gradient_norm (mean
@@ -71,6 +74,7 @@ def fit(
         DataError: data of the wrong width, not finite, or not fit for the visible units.
         DivergenceError: an update became non-finite. The model is put back to the end of the last
             epoch, and the error carries the step and the history.
+        ModelFileError: every checkpoint is damaged, or they are of another model.
 
     >>> import torch, gibbsite as gb
     >>> data = gb.datasets.load("digits").train
@@ -85,25 +89,30 @@ def fit(
         raise ArgumentError(
             f"gradient is the class {gradient.__name__}; pass {gradient.__name__}()"
         )
-    data = rbm.visible.check_data(data)
+    rows = _check_rows(rbm, data)
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
         optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
         scheduler = LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
     _check_optimizer(rbm, optimizer, scheduler)
-    if not bool(rbm.weight.any()):
-        initialize(rbm, data, generator)
+    kept = checkpoints.read() if checkpoints is not None else None
+    if kept is None and not bool(rbm.weight.any()):
+        initialize(rbm, rows.spread() if isinstance(rows, Rows) else rows, generator)
 
-    history, state = History(), gradient.init(rbm, generator)
-    started, step = time.perf_counter(), 0
+    run = Run(rbm, optimizer, scheduler, generator, gradient.init(rbm, generator), History())
+    if kept is not None:
+        run.restore(kept)
+    history = run.history
+    started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
+    step = int(history.records[-1]["updates"]) if len(history) else 0
     try:
-        for epoch in range(1, epochs + 1):
+        for epoch in range(len(history) + 1, epochs + 1):
             good = {name: value.detach().clone() for name, value in rbm.named_parameters()}
             norms = []
-            for batch in _batches(rbm, data, batch_size, generator):
+            for batch in _batches(rbm, rows, batch_size, generator):
                 step += 1
-                ascent, state = gradient.step(rbm, batch, state, generator)
+                ascent, run.state = gradient.step(rbm, batch, run.state, generator)
                 for penalty in penalties:
                     penalty(rbm, ascent)
                 norms.append(_apply(rbm, optimizer, ascent))
@@ -124,6 +133,8 @@ def fit(
             history.records.append(record)
             if scheduler is not None:
                 scheduler.step()
+            if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
+                checkpoints.write(epoch, run.carried())
     except KeyboardInterrupt:
         history.interrupted = True
     return history
@@ -145,18 +156,33 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
             )
 
 
-def _batches(rbm: RBM, data: Tensor, size: int, generator: torch.Generator | None) -> Any:
+def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
+    """The data, every row of them fit for the visible units, else `DataError`."""
+    if not isinstance(data, Rows):
+        return rbm.visible.check_data(data)
+    for block in data.blocks():
+        rbm.visible.check_data(block)
+    return data
+
+
+def _batches(
+    rbm: RBM, rows: Tensor | Rows, size: int, generator: torch.Generator | None
+) -> Iterator[Tensor]:
     """The rows in random order, as states, `size` at a time."""
-    device = data.device if generator is None else generator.device
-    order = torch.randperm(len(data), generator=generator, device=device).to(data.device)
-    for rows in torch.split(order, size):
-        yield rbm.visible.observe(data[rows], generator)
+    device = rbm.weight.device
+    source = device if generator is None else generator.device
+    order = torch.randperm(len(rows), generator=generator, device=source)
+    order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
+    for chosen in torch.split(order, size):
+        yield rbm.visible.observe(rbm.visible.coerce(rows[chosen]), generator)
 
 
 def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
     """One optimiser step uphill, unless the gradient is not finite; returns its norm."""
     for name, parameter in rbm.named_parameters():
-        parameter.grad = -ascent[name]
+        if parameter.grad is None:
+            parameter.grad = torch.empty_like(parameter)
+        torch.neg(ascent[name], out=parameter.grad)
     norm = torch.nn.utils.get_total_norm(list(ascent.values())).item()
     if norm < float("inf"):
         optimizer.step()

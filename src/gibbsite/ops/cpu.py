@@ -1,0 +1,224 @@
+r"""The kernels compiled by Numba: one pass over the data, vectorised, any number of threads.
+
+Random bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
+a function of a key, drawn afresh for each call, and of the place in the table. Results therefore
+depend neither on the threads nor on the order of work. One counter makes four words, which go
+to four places a quarter row apart, so that neighbouring lanes work alike.
+
+Draws compare $u\,(1 + e^{-x}) < 1$, without a division, with 24 random bits and a polynomial
+$e^x$ in float32, right to 2 units in the last place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import float32, float64, njit, prange, uint32, uint64
+
+# NaN must stay NaN, so not every liberty of fastmath
+LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
+
+inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
+
+
+@inlined
+def philox(c0, c1, k0, k1):  # type: ignore[no-untyped-def]
+    """Four random words of 32 bits for the counter (c0, c1, 0, 0) and the key (k0, k1)."""
+    c2 = uint32(0)
+    c3 = uint32(0)
+    for _ in range(10):
+        p0 = uint64(0xD2511F53) * uint64(c0)
+        p1 = uint64(0xCD9E8D57) * uint64(c2)
+        c0 = uint32(p1 >> uint64(32)) ^ c1 ^ k0
+        c2 = uint32(p0 >> uint64(32)) ^ c3 ^ k1
+        c1 = uint32(p1)
+        c3 = uint32(p0)
+        k0 = uint32(k0 + uint32(0x9E3779B9))
+        k1 = uint32(k1 + uint32(0xBB67AE85))
+    return c0, c1, c2, c3
+
+
+@inlined
+def uniform(word):  # type: ignore[no-untyped-def]
+    """The upper 24 bits of a word as a number strictly between 0 and 1."""
+    return (float32(np.int32(word >> uint32(8))) + float32(0.5)) * float32(2.0**-24)
+
+
+@inlined
+def exp32(x):  # type: ignore[no-untyped-def]
+    """e^x in float32, x held within [-87, 87]: 2^n times a polynomial on |r| < log(2)/2."""
+    x = x if x < float32(87.0) else float32(87.0)  # and so NaN, for which `bit` draws 0
+    x = x if x > float32(-87.0) else float32(-87.0)
+    n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
+    r = x - n * float32(0.693359375) + n * float32(2.12194440e-4)
+    p = float32(1 / 5040) * r + float32(1 / 720)
+    p = p * r + float32(1 / 120)
+    p = p * r + float32(1 / 24)
+    p = p * r + float32(1 / 6)
+    p = p * r + float32(0.5)
+    p = p * r * r + r + float32(1.0)
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@inlined
+def softplus32(x):  # type: ignore[no-untyped-def]
+    """log(1 + e^x) = max(x, 0) + 2 artanh(t / (2 + t)), t = e^-|x|, in float32."""
+    t = exp32(-abs(x))
+    s = t / (float32(2.0) + t)
+    q = s * s
+    p = float32(1 / 13) * q + float32(1 / 11)
+    p = p * q + float32(1 / 9)
+    p = p * q + float32(1 / 7)
+    p = p * q + float32(1 / 5)
+    p = p * q + float32(1 / 3)
+    return max(x, float32(0.0)) + float32(2.0) * (s + s * q * p)
+
+
+@inlined
+def log32(u):  # type: ignore[no-untyped-def]
+    """log u of a float32 in (0, 1]: its exponent, and 2 artanh of what is near 1."""
+    bits = np.int32(np.float32(u).view(np.int32) - np.int32(0x3F3504F3))  # split at sqrt(1/2)
+    n = bits >> np.int32(23)
+    m = np.int32((bits & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)).view(np.float32)
+    s = (m - float32(1.0)) / (m + float32(1.0))
+    q = s * s
+    p = float32(1 / 9) * q + float32(1 / 7)
+    p = p * q + float32(1 / 5)
+    p = p * q + float32(1 / 3)
+    return float32(n) * float32(0.6931471805599453) + float32(2.0) * (s + s * q * p)
+
+
+@inlined
+def normal_pair(a, b):  # type: ignore[no-untyped-def]
+    """Two independent standard normals from two words, by Box and Muller."""
+    radius = np.sqrt(float32(-2.0) * log32(uniform(a)))
+    # the angle is pi/2 (quadrant + f): sine and cosine of a quarter turn, f in [-1/2, 1/2]
+    turn = float32(np.int32(b >> uint32(8))) * float32(2.0**-22)
+    quadrant = np.floor(turn + float32(0.5))
+    f = (turn - quadrant) * float32(1.5707963267948966)
+    q = f * f
+    sine = f * (float32(1.0) + q * (float32(-1 / 6) + q * (float32(1 / 120) - q / float32(5040))))
+    cosine = float32(1.0) + q * (
+        float32(-0.5) + q * (float32(1 / 24) + q * (float32(-1 / 720) + q / float32(40320)))
+    )
+    k = np.int32(quadrant)
+    x = sine if k & np.int32(1) else cosine
+    y = cosine if k & np.int32(1) else sine
+    x = -x if (k + np.int32(1)) & np.int32(2) else x
+    y = -y if k & np.int32(2) else y
+    return radius * x, radius * y
+
+
+@inlined
+def split(key):  # type: ignore[no-untyped-def]
+    """The two halves of a 64-bit key."""
+    word = uint64(key[0])
+    return uint32(word), uint32(word >> uint64(32))
+
+
+@inlined
+def bit(word, x):  # type: ignore[no-untyped-def]
+    """1 with probability sigmoid(x), else 0."""
+    return float32(1.0) if uniform(word) * (float32(1.0) + exp32(-x)) < float32(1.0) else float32(0)
+
+
+def draw_bernoulli(x, bias, scale, key):  # type: ignore[no-untyped-def]
+    k0, k1 = split(key)
+    rows, n = x.shape
+    quarter = n // 4
+    for i in prange(rows):
+        for j in range(quarter):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
+            x[i, j] = bit(a, float32(bias[j] + scale * x[i, j]))
+            x[i, j2] = bit(b, float32(bias[j2] + scale * x[i, j2]))
+            x[i, j3] = bit(c, float32(bias[j3] + scale * x[i, j3]))
+            x[i, j4] = bit(d, float32(bias[j4] + scale * x[i, j4]))
+        for j in range(4 * quarter, n):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            x[i, j] = bit(a, float32(bias[j] + scale * x[i, j]))
+
+
+def draw_probabilities(x, key):  # type: ignore[no-untyped-def]
+    k0, k1 = split(key)
+    rows, n = x.shape
+    quarter = n // 4
+    for i in prange(rows):
+        for j in range(quarter):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
+            x[i, j] = uniform(a) < x[i, j]
+            x[i, j2] = uniform(b) < x[i, j2]
+            x[i, j3] = uniform(c) < x[i, j3]
+            x[i, j4] = uniform(d) < x[i, j4]
+        for j in range(4 * quarter, n):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            x[i, j] = uniform(a) < x[i, j]
+
+
+def draw_gaussian(x, bias, sigma, scale, key):  # type: ignore[no-untyped-def]
+    k0, k1 = split(key)
+    rows, n = x.shape
+    quarter = n // 4
+    for i in prange(rows):
+        for j in range(quarter):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
+            e1, e2 = normal_pair(a, b)
+            e3, e4 = normal_pair(c, d)
+            x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e1)
+            x[i, j2] = bias[j2] + sigma[j2] * (scale * x[i, j2] + e2)
+            x[i, j3] = bias[j3] + sigma[j3] * (scale * x[i, j3] + e3)
+            x[i, j4] = bias[j4] + sigma[j4] * (scale * x[i, j4] + e4)
+        for j in range(4 * quarter, n):
+            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
+            e1, e2 = normal_pair(a, b)
+            x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e1)
+
+
+def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    for i in prange(rows):
+        for j in range(n):
+            value = float32(bias[j] + scale * x[i, j])
+            mean = float32(1.0) / (float32(1.0) + exp32(-value))
+            x[i, j] = mean if value == value else value  # NaN stays
+
+
+def softplus_sum(x, bias, scale, out):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    for i in prange(rows):
+        total = float64(0.0)
+        for j in range(n):
+            total += float64(softplus32(float32(bias[j] + scale * x[i, j])))
+        out[i] = total
+
+
+def kernel(name: str, parallel: bool) -> Callable[..., None]:
+    """A compiled kernel; its machine code is kept on disk for the next process."""
+    compiled: Any = njit(
+        cache=True,
+        nogil=True,
+        fastmath=LIBERTIES,
+        error_model="numpy",
+        parallel=parallel and _may_share(),
+    )(globals()[name])
+    return compiled  # type: ignore[no-any-return]
+
+
+def _may_share() -> bool:
+    """Whether Numba has a thread pool that bears calls from several threads."""
+    if os.getpid() != _PID:  # GNU OpenMP does not survive a fork
+        return False
+    try:
+        importlib.import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        return False
+    return True
+
+
+_PID = os.getpid()

@@ -1,0 +1,104 @@
+"""Data that stay as they came: bytes, sparse or on disk, handed out a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gibbsite.checks import check_memory
+from gibbsite.errors import DataError
+
+BLOCK_BYTES = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A table of numbers of which only the rows asked for become a float tensor.
+
+    ``rows[index]``, with a slice or a tensor of row numbers, is shift + scale * those rows, float32
+    (float64 if the source is). A 20 GB file or a sparse matrix is thus trained on in the memory of
+    a minibatch.
+
+    Attributes:
+        source: (rows, columns): tensor, numpy array (memory-mapped or not) or scipy sparse matrix.
+        scale, shift: numbers, or tensors of (columns,); 1/255 makes grey levels of bytes.
+        chosen: numbers of the source's rows that make up the table; None for all.
+
+    >>> import numpy as np, gibbsite as gb
+    >>> images = gb.Rows(np.array([[0, 255], [51, 0]], dtype=np.uint8), scale=1 / 255)
+    >>> images.shape, images[1:]
+    ((2, 2), tensor([[0.2000, 0.0000]]))
+    """
+
+    source: Any
+    scale: float | Tensor = 1.0
+    shift: float | Tensor = 0.0
+    chosen: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shape: tuple[int, ...] = tuple(getattr(self.source, "shape", ()))
+        if len(shape) != 2 or shape[0] == 0:
+            raise DataError(f"a source of shape {shape}: expected (rows, columns), not empty")
+        if hasattr(self.source, "tocsr"):  # other sparse formats cannot give single rows
+            object.__setattr__(self, "source", self.source.tocsr())
+
+    def __len__(self) -> int:
+        return int(self.source.shape[0]) if self.chosen is None else len(self.chosen)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return len(self), int(self.source.shape[1])
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        if self.chosen is not None:
+            index = self.chosen[index]
+        values = self._values(index)
+        plain = isinstance(self.scale, float) and isinstance(self.shift, float)
+        if plain and (self.scale, self.shift) == (1.0, 0.0):
+            return values
+        return values * self.scale + self.shift
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.dense(), dtype)
+
+    def dense(self) -> Tensor:
+        """All rows as one tensor."""
+        check_memory(f"a table of {self.shape[0]} x {self.shape[1]}", *self.shape)
+        return self[:]
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows in order, about 32 MiB at a time."""
+        rows = max(1, BLOCK_BYTES // (4 * self.shape[1]))
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
+
+    def take(self, index: Tensor) -> Rows:
+        """The table of those rows."""
+        return replace(self, chosen=index if self.chosen is None else self.chosen[index])
+
+    def affine(self, scale: Tensor, shift: Tensor) -> Rows:
+        """The table of shift + scale * rows, (columns,) each."""
+        return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
+
+    def spread(self, limit: int = 2**24) -> Tensor:
+        """Rows at equal distances all over the table, as many as have `limit` numbers."""
+        rows, columns = self.shape
+        stride = -(-rows * columns // limit)
+        return self[torch.arange(0, rows, max(1, stride))]
+
+    def _values(self, index: slice | Tensor) -> Tensor:
+        if isinstance(self.source, Tensor):
+            values = self.source[index]
+        else:
+            picked = self.source[index if isinstance(index, slice) else index.numpy()]
+            array = picked.toarray() if hasattr(picked, "toarray") else np.ascontiguousarray(picked)
+            if array.dtype.kind not in "biuf":
+                raise DataError(f"a source of {array.dtype}: expected real numbers")
+            values = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        return values if values.dtype == torch.float64 else values.float()

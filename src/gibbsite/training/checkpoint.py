@@ -1,0 +1,206 @@
+"""Checkpoints: all that a training run carries, so that it can go on as if never stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError, ModelFileError, OutputError
+from gibbsite.io import write_atomically
+from gibbsite.model import RBM
+from gibbsite.training.history import History
+
+FORMAT_VERSION = 1
+KEPT = 2
+_KEY = "gibbsite-checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where `fit` keeps its state after every `every` epochs; the last two are kept.
+
+    If the folder holds a checkpoint already, `fit` goes on from the newest whole one. Called
+    again with the same arguments after a crash, it ends with the very parameters of a run that was
+    never stopped. Files are written atomically and carry a checksum that is verified.
+
+    >>> import gibbsite as gb, tempfile, torch
+    >>> data = gb.datasets.load("bars-and-stripes").train
+    >>> def run(epochs, keep):
+    ...     rbm, g = gb.RBM(gb.Bernoulli(9), gb.Bernoulli(4)), torch.Generator().manual_seed(0)
+    ...     optimizer = torch.optim.SGD(rbm.parameters(), lr=0.05)
+    ...     gb.fit(rbm, data, optimizer=optimizer, epochs=epochs, generator=g, checkpoints=keep)
+    ...     return rbm.weight
+    >>> keep = gb.Checkpoints(tempfile.mkdtemp())
+    >>> _ = run(2, keep)
+    >>> torch.equal(run(5, keep), run(5, None))  # 3 more epochs, as if never stopped
+    True
+    """
+
+    folder: str | Path
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_counts(every=self.every)
+
+    def write(self, epoch: int, state: Mapping[str, Any]) -> None:
+        """Write the state after an epoch, then remove all but the newest checkpoints."""
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}") from error
+        content = _encode(state)
+        path = folder / f"checkpoint-{epoch:06}.safetensors"
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+        for old in self.files()[KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """The checkpoints there are, newest first."""
+        return sorted(Path(self.folder).glob("checkpoint-*.safetensors"), reverse=True)
+
+    def read(self) -> dict[str, Any] | None:
+        """The newest state that is whole; None without a checkpoint.
+
+        Raises `ModelFileError` if there are checkpoints but every one is damaged.
+        """
+        damage: list[str] = []
+        for path in self.files():
+            try:
+                return _decode(path)
+            except ModelFileError as error:
+                damage.append(str(error))
+        if damage:
+            raise ModelFileError("; ".join(damage) + "; start again in another folder")
+        return None
+
+
+@dataclass
+class Run:
+    """What a training run carries from one epoch to the next."""
+
+    rbm: RBM
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    generator: torch.Generator | None
+    state: Any
+    history: History
+
+    def carried(self) -> dict[str, Any]:
+        """All of it as trees of tensors and plain values."""
+        generator, scheduler = self.generator, self.scheduler
+        return {
+            "parameters": dict(self.rbm.named_parameters()),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if scheduler is None else _plain(scheduler.state_dict()),
+            "gradient": self.state,
+            "generator": torch.get_rng_state() if generator is None else generator.get_state(),
+            "history": self.history.records,
+        }
+
+    @torch.no_grad()
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Put back what `carried` gave; `ModelFileError` if that was of another run."""
+        try:
+            for name, parameter in self.rbm.named_parameters():
+                if parameter.shape != kept["parameters"][name].shape:
+                    raise ValueError(f"{name} is {tuple(kept['parameters'][name].shape)} there")
+                parameter.copy_(kept["parameters"][name])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict({**self.scheduler.state_dict(), **kept["scheduler"]})
+            self.state = _like(self.state, kept["gradient"])
+            if self.generator is None:
+                torch.set_rng_state(kept["generator"])
+            else:
+                self.generator.set_state(kept["generator"])
+            self.history.records.extend(kept["history"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"the checkpoint is of another run ({error}); use the model, gradient, optimizer "
+                "and scheduler that it was made with"
+            ) from error
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule's state without its functions, which the caller makes anew."""
+    return {name: value for name, value in state.items() if not name.endswith("lambdas")}
+
+
+def _like(template: Any, tree: Any) -> Any:
+    """A tree as read, with the named tuples that the template has."""
+    if isinstance(template, tuple) and hasattr(template, "_fields"):
+        if not isinstance(tree, list) or len(tree) != len(template):
+            raise ValueError("its gradient estimator carries other things")
+        return type(template)(*map(_like, template, tree))
+    return tree
+
+
+def _encode(state: Mapping[str, Any]) -> bytes:
+    tensors: dict[str, Tensor] = {}
+    tree = _take_tensors(state, tensors)
+    text = json.dumps(tree, sort_keys=True)
+    header = {"version": FORMAT_VERSION, "sha256": _checksum(text, tensors), "state": text}
+    return to_bytes(tensors, {_KEY: json.dumps(header)})
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["version"] != FORMAT_VERSION:
+            raise ValueError(f"checkpoint format version {header['version']!r}")
+        if header["sha256"] != _checksum(header["state"], tensors):
+            raise ValueError("its checksum does not fit")
+        state = _put_tensors(json.loads(header["state"]), tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelFileError(f"{path} is damaged or no checkpoint ({reason})") from error
+    return dict(state)
+
+
+def _take_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """The tree as JSON has it, with its tensors moved to the dictionary."""
+    if isinstance(tree, Tensor):
+        name = f"{len(tensors):04}"
+        tensors[name] = tree.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(tree, Mapping):
+        return {"map": [[key, _take_tensors(value, tensors)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        return [_take_tensors(value, tensors) for value in tree]
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise ArgumentError(f"a checkpoint cannot hold {type(tree).__name__}; train without one")
+
+
+def _put_tensors(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_put_tensors(value, tensors) for value in tree]
+    if isinstance(tree, dict) and "map" in tree:
+        return {key: _put_tensors(value, tensors) for key, value in tree["map"]}
+    if isinstance(tree, dict):
+        return tensors[tree["tensor"]]
+    return tree
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
