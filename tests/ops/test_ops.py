@@ -1,0 +1,254 @@
+"""The compiled kernels against plain torch, and their random numbers against chance."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gibbsite import ops
+from gibbsite.ops import reference
+
+DTYPES = [torch.float32, torch.float64]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x32-10 as its paper defines it, in Python's integers."""
+    c, k, mask = list(counter), list(key), 2**32 - 1
+    for _ in range(10):
+        low, high = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(high >> 32) ^ c[1] ^ k[0], high & mask, (low >> 32) ^ c[3] ^ k[1], low & mask]
+        k = [(k[0] + 0x9E3779B9) & mask, (k[1] + 0xBB67AE85) & mask]
+    return c
+
+
+def uniforms(rows: int, n: int, key: int) -> np.ndarray:
+    """The uniform number that belongs to each place of a table."""
+    quarter, u = n // 4, np.zeros((rows, n))
+    for i in range(rows):
+        for j in range(n):
+            lane, word = (j % quarter, j // quarter) if j < 4 * quarter else (j, 0)
+            bits = philox([lane, i, 0, 0], [key & (2**32 - 1), key >> 32])[word]
+            u[i, j] = ((bits >> 8) + 0.5) * 2.0**-24
+    return u
+
+
+def test_philox_gives_the_published_words():
+    """The known answers that come with the authors' Random123."""
+    assert philox([0] * 4, [0] * 2) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    pi = [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
+    e = [0xA4093822, 0x299F31D0]
+    assert philox(pi, e) == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
+
+
+def drawn_with(key: int, monkeypatch) -> None:
+    monkeypatch.setattr(ops, "_key", lambda generator: np.array([key], dtype=np.uint64))
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 11])
+def test_draws_compare_with_the_numbers_of_their_place(monkeypatch, n):
+    key = 0x0123456789ABCDEF
+    drawn_with(key, monkeypatch)
+    p = torch.rand(7, n, generator=generator())
+    expected = uniforms(7, n, key) < p.numpy()
+    assert np.array_equal(ops.draw_probabilities_(p.clone()).numpy(), expected)
+    bias = torch.randn(n, generator=generator(1))
+    inputs = torch.logit(p) - bias
+    assert np.array_equal(ops.draw_bernoulli_(2 * inputs, bias, None, 0.5).numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 400)])
+@pytest.mark.parametrize("scale", [1.0, 0.3, 0.0])
+def test_deterministic_kernels_equal_the_reference(dtype, shape, scale):
+    g = generator(sum(shape))
+    x = 5 * torch.randn(shape, generator=g, dtype=dtype)
+    bias = torch.randn(shape[1], generator=g, dtype=dtype)
+    exact, exact_bias = x.double(), bias.double()
+    mean = ops.mean_bernoulli_(x.clone(), bias, scale)
+    expected = reference.mean_bernoulli_(exact.clone(), exact_bias, scale)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(mean.double(), expected, atol=1e-30, rtol=tolerance)
+    total = ops.softplus_sum(x, bias, scale)
+    assert total.dtype == torch.float64
+    expected = reference.softplus_sum(exact, exact_bias, scale)
+    torch.testing.assert_close(total, expected, atol=0, rtol=tolerance)
+
+
+@pytest.mark.parametrize("value", [-1e4, -88.0, -50.0, 0.0, 50.0, 88.0, 1e4])
+def test_extreme_inputs_stay_finite_and_right(value):
+    x, bias = torch.full((2, 5), value), torch.zeros(5)
+    mean = ops.mean_bernoulli_(x.clone(), bias)
+    torch.testing.assert_close(mean, torch.sigmoid(x), atol=2e-38, rtol=1e-6)
+    expected = 5 * max(value, 0.0) + 5 * math.log1p(math.exp(-abs(value)))
+    assert ops.softplus_sum(x, bias)[0].item() == pytest.approx(expected, rel=1e-6, abs=1e-37)
+    if abs(value) > 40:
+        assert torch.equal(ops.draw_bernoulli_(x.clone(), bias, generator()), (x > 0).float())
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (300, 400)])
+def test_nan_is_drawn_as_0_and_stays_nan_in_the_mean(shape):
+    x, bias = torch.full(shape, math.nan), torch.zeros(shape[1])
+    assert not ops.draw_bernoulli_(x.clone(), bias, generator()).any()
+    assert not ops.draw_probabilities_(x.clone(), generator()).any()
+    assert ops.mean_bernoulli_(x.clone(), bias).isnan().all()
+
+
+def correlations(bits: torch.Tensor) -> np.ndarray:
+    """Correlation of every pair of series, (pairs,); the series are rows."""
+    x = bits.double() - bits.double().mean(1, keepdim=True)
+    x /= x.norm(dim=1, keepdim=True).clamp(min=1e-9)  # a constant correlates with nothing
+    table = (x @ x.T).numpy()
+    return table[np.triu_indices(len(table), 1)]
+
+
+def largest(n_pairs: int, length: int) -> float:
+    """What the largest of so many sample correlations exceeds once in 10^6 times."""
+    return math.sqrt(2 * math.log(2 * n_pairs * 1e6) / length)
+
+
+def kernels():
+    """Each random kernel as a function that gives a fresh (rows, n) table with mean 0."""
+    zeros = lambda n: torch.zeros(n)  # noqa: E731
+    return {
+        "bernoulli": lambda r, n, g: ops.draw_bernoulli_(torch.zeros(r, n), zeros(n), g) - 0.5,
+        "probabilities": lambda r, n, g: ops.draw_probabilities_(torch.full((r, n), 0.5), g) - 0.5,
+        "gaussian": lambda r, n, g: ops.draw_gaussian_(
+            torch.zeros(r, n), zeros(n), torch.ones(n), g
+        ),
+    }
+
+
+def suspicious(draw) -> list[str]:
+    """Where numbers depend on each other: over columns, rows, or successive calls."""
+    g, rows, n = generator(5), 4096, 37
+    first, second = draw(rows, n, g), draw(rows, n, g)
+    found = []
+    pairs = n * (n - 1) // 2
+    if abs(correlations(first.T)).max() > largest(pairs, rows):
+        found.append("columns")
+    wide = draw(37, rows, g)
+    if abs(correlations(wide)).max() > largest(pairs, rows):
+        found.append("rows")
+    if abs((first * second).mean(0) / first.var()).max() > largest(n, rows):
+        found.append("calls")
+    if abs((first[1:] * first[:-1]).mean(0) / first.var()).max() > largest(n, rows):
+        found.append("neighbours")
+    return found
+
+
+@pytest.mark.parametrize("name", kernels())
+def test_numbers_are_uncorrelated_over_columns_rows_and_calls(name):
+    assert suspicious(kernels()[name]) == []
+
+
+@pytest.mark.parametrize("name", kernels())
+def test_a_key_used_twice_is_noticed(monkeypatch, name):
+    drawn_with(12345, monkeypatch)
+    assert "calls" in suspicious(kernels()[name])
+
+
+def test_a_counter_without_the_row_or_column_is_noticed():
+    def without_row(rows, n, g):
+        return (torch.rand(1, n, generator=g) < 0.5).float().expand(rows, n) - 0.5
+
+    def without_column(rows, n, g):
+        return (torch.rand(rows, 1, generator=g) < 0.5).float().expand(rows, n) - 0.5
+
+    assert "columns" in suspicious(without_column)
+    assert "neighbours" in suspicious(without_row)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [0.001, 0.3, 0.5, 0.97])
+def test_frequencies_pass_chi_square_over_places_and_calls(dtype, p):
+    """Every place of a small table over many calls, and every column of a large one."""
+    g, n, calls = generator(int(1000 * p)), 9, 4000
+    logit = math.log(p / (1 - p))
+    counts = sum(
+        ops.draw_bernoulli_(torch.full((3, n), logit, dtype=dtype), torch.zeros(n), g)
+        for _ in range(calls)
+    )
+    large = ops.draw_bernoulli_(torch.full((4000, 200), logit, dtype=dtype), torch.zeros(200), g)
+    for ones, trials in ((counts, calls), (large.sum(0), len(large))):
+        z2 = ((ones - trials * p) ** 2 / (trials * p * (1 - p))).sum().item()
+        degrees = ones.numel()
+        assert abs(z2 - degrees) < 6 * math.sqrt(2 * degrees) + 6 / (trials * p * (1 - p))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gaussian_draws_have_the_normal_distribution(dtype):
+    x = torch.full((1000, 403), 2.0, dtype=dtype)
+    bias, sigma = torch.full((403,), -1.0, dtype=dtype), torch.full((403,), 0.5, dtype=dtype)
+    z = (ops.draw_gaussian_(x, bias, sigma, generator(), scale=0.25) + 1 - 0.25) / 0.5
+    values = np.sort(z.double().flatten().numpy())
+    n = len(values)
+    below = 0.5 * (1 + torch.erf(torch.from_numpy(values) / math.sqrt(2)).numpy())
+    distance = np.abs(below - (np.arange(n) + 0.5) / n).max()
+    assert distance < math.sqrt(math.log(2 * 1e6) / (2 * n))  # Kolmogorov's, once in 10^6
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    """300 x 400 is large enough to be shared out."""
+    x, bias = torch.randn(300, 400, generator=generator()), torch.zeros(400)
+    threads = torch.get_num_threads()
+    try:
+        draws = []
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            draws.append(ops.draw_bernoulli_(x.clone(), bias, generator(3)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*draws)
+
+
+@given(seed=st.integers(0, 2**63 - 1), rows=st.integers(1, 4), n=st.integers(1, 9))
+def test_the_generator_alone_decides(seed, rows, n):
+    def draw(g):
+        return ops.draw_gaussian_(torch.zeros(rows, n), torch.zeros(n), torch.ones(n), g)
+
+    before = torch.get_rng_state()
+    g = generator(seed)
+    first, second = draw(g), draw(g)
+    assert torch.equal(draw(generator(seed)), first)
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_views_and_vectors_take_the_reference_path():
+    x = torch.zeros(6, 4).T
+    assert ops.draw_bernoulli_(x, torch.full((6,), 50.0), generator()).eq(1).all()
+    assert ops.softplus_sum(torch.zeros(2, 3, 4), torch.zeros(4)).shape == (2, 3)
+
+
+def test_a_forked_child_can_draw():
+    """GNU OpenMP aborts a child that shares out work after its parent did."""
+    code = """
+import os, torch
+from gibbsite import ops
+x, b = torch.zeros(400, 400), torch.zeros(400)
+ops.draw_bernoulli_(x, b)
+pid = os.fork()
+if pid == 0:
+    torch.set_num_threads(1)
+    ops.draw_bernoulli_(x, b)
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_importing_the_package_does_not_import_what_is_slow():
+    code = "import sys, gibbsite; print({'numba', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
