@@ -32,12 +32,13 @@ def philox(counter: list[int], key: list[int]) -> list[int]:
 
 def uniforms(rows: int, n: int, key: int) -> np.ndarray:
     """The uniform number that belongs to each place of a table."""
-    quarter, u = n // 4, np.zeros((rows, n))
+    together = max(1, 2048 // n)
+    quarter, u = -(-together * n // 4), np.zeros((rows, n))
     for i in range(rows):
         for j in range(n):
-            lane, word = (j % quarter, j // quarter) if j < 4 * quarter else (j, 0)
-            bits = philox([lane, i, 0, 0], [key & (2**32 - 1), key >> 32])[word]
-            u[i, j] = ((bits >> 8) + 0.5) * 2.0**-24
+            group, place = i // together, i % together * n + j
+            counter, key_words = [place % quarter, group, 0, 0], [key & (2**32 - 1), key >> 32]
+            u[i, j] = ((philox(counter, key_words)[place // quarter] >> 8) + 0.5) * 2.0**-24
     return u
 
 
@@ -53,7 +54,7 @@ def drawn_with(key: int, monkeypatch) -> None:
     monkeypatch.setattr(ops, "_key", lambda generator: np.array([key], dtype=np.uint64))
 
 
-@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 11, 1500, 2049])
 def test_draws_compare_with_the_numbers_of_their_place(monkeypatch, n):
     key = 0x0123456789ABCDEF
     drawn_with(key, monkeypatch)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from gibbsite.layers import Marginals
 from gibbsite.model import RBM
 
 
@@ -38,37 +36,20 @@ def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
     return {name: data[name] - model[name] for name in data}
 
 
-@torch.no_grad()
 def contrast(
     rbm: RBM, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
     """`difference` of the phases of two sets of (v, E[h | v]), in two matrix products.
 
-    The same numbers as from `RBM.phase`, up to rounding, without a pass over the weights apart
-    from the products.
+    The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
-    (v, h), (v_model, h_model) = data, model
-    ratio = len(v) / len(v_model)
-    weight = torch.mm(v.T, h).addmm_(v_model.T, h_model, alpha=-ratio)
-    weight = rbm.hidden.coupled(rbm.visible.coupled(weight.div_(len(v))).T).T
-    visible = Marginals.at(v), Marginals.at(v_model)
-    hidden = rbm.hidden.marginals_with_mean(h), rbm.hidden.marginals_with_mean(h_model)
-    gradient = {"weight": weight}
-    for name, layer, pair, axis in (
-        ("visible", rbm.visible, visible, 1),
-        ("hidden", rbm.hidden, hidden, 0),
-    ):
-        interaction = functools.partial(_interaction, rbm.weight, weight, axis)
-        ours = layer.parameter_gradient(pair[0], _shares(v), interaction)
-        theirs = layer.parameter_gradient(pair[1], _shares(v_model), lambda: weight.new_zeros(()))
-        gradient |= {f"{name}.{key}": ours[key] - theirs[key] for key in ours}
-    return gradient
-
-
-def _interaction(weight: Tensor, gradient: Tensor, axis: int) -> Tensor:
-    """Of both phases at once, as it is linear in them."""
-    return (weight * gradient).sum(axis)
-
-
-def _shares(rows: Tensor) -> Tensor:
-    return rows.new_full((len(rows),), 1 / len(rows))
+    (v, h), (v_model, h_model), (visible, hidden) = data, model, (rbm.visible, rbm.hidden)
+    weight = torch.mm(v.T, h).addmm_(v_model.T, h_model, beta=1 / len(v), alpha=-1 / len(v_model))
+    weight = hidden.coupled(visible.coupled(weight).T).T
+    ours = visible.contrast(v, v_model, True, lambda: (rbm.weight * weight).sum(1))
+    theirs = hidden.contrast(h, h_model, False, lambda: (rbm.weight * weight).sum(0))
+    return {
+        "weight": weight,
+        **{f"visible.{name}": value for name, value in ours.items()},
+        **{f"hidden.{name}": value for name, value in theirs.items()},
+    }

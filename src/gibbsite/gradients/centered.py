@@ -60,27 +60,25 @@ class Centered:
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], CenteredState]:
         plain, inner = self.gradient.step(rbm, v, state.inner, generator)
-        v_mean, h_mean = v.mean(0), rbm.hidden_mean(v[:ROWS]).mean(0)
+        v_mean = v.mean(0)
+        h_mean = rbm.hidden.mean_(rbm.hidden_inputs(v[:ROWS])).mean(0)
         if state.visible is not None and state.hidden is not None:
             v_mean = torch.lerp(state.visible, v_mean, RATE)
             h_mean = torch.lerp(state.hidden, h_mean, RATE)
         return center(rbm, plain, v_mean, h_mean), CenteredState(inner, v_mean, h_mean)
 
 
-@torch.no_grad()
 def center(
     rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor
 ) -> dict[str, Tensor]:
     """The centred direction that belongs to a gradient, for offsets at the given means."""
     mu, lam = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
     visible_scale, hidden_scale = rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()
-    weight = (
-        gradient["weight"]
-        - torch.outer(visible_scale * gradient["visible.bias"], lam)
-        - torch.outer(mu, hidden_scale * gradient["hidden.bias"])
-    )
+    b, c = gradient["visible.bias"], gradient["hidden.bias"]
+    weight = torch.addr(gradient["weight"], visible_scale * b, lam, alpha=-1)
+    weight.addr_(mu, hidden_scale * c, alpha=-1)
     return gradient | {
         "weight": weight,
-        "visible.bias": gradient["visible.bias"] - visible_scale * (weight @ lam),
-        "hidden.bias": gradient["hidden.bias"] - hidden_scale * (mu @ weight),
+        "visible.bias": b - visible_scale * (weight @ lam),
+        "hidden.bias": c - hidden_scale * (mu @ weight),
     }

@@ -91,8 +91,12 @@ class Layer(nn.Module, ABC):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
+        mean: Tensor | None = None,
     ) -> Tensor:
-        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,)."""
+        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,).
+
+        `mean`, (rows, n), gets E[x | shift + scale * inputs].
+        """
 
     @abstractmethod
     def mean_(self, inputs: Tensor) -> Tensor:
@@ -104,8 +108,8 @@ class Layer(nn.Module, ABC):
             return self.log_partition(torch.add(shift, inputs, alpha=scale)).double()
 
     def coupled(self, weight: Tensor) -> Tensor:
-        """weight, (n, others), so that x @ coupled(weight) = statistic(x) @ weight."""
-        return weight
+        """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight."""
+        return weight.detach()
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
         """log p(x | inputs) in nats: (...)."""
@@ -129,6 +133,20 @@ class Layer(nn.Module, ABC):
         `units` are (rows, n), `weights` (rows,). `interaction` gives the weighted sum of
         statistic(x) * inputs, (n,): what a parameter inside the statistic (a scale) acts on.
         """
+
+    def contrast(
+        self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
+    ) -> dict[str, Tensor]:
+        """`parameter_gradient` of the mean over rows of ours, less that of theirs; no gradient.
+
+        Rows are states, or where not `exact`, means of units that vary. `interaction` is already
+        a difference.
+        """
+        units = Marginals.at if exact else self.marginals_with_mean
+        shares = (x.new_full((len(x),), 1 / len(x)) for x in (ours, theirs))
+        terms = (interaction, lambda: ours.new_zeros(()))
+        positive, negative = map(self.parameter_gradient, map(units, (ours, theirs)), shares, terms)
+        return {name: positive[name] - negative[name] for name in positive}
 
     def bias_per_input(self) -> Tensor:
         """How far the bias must move to do what an input of 1 does, (n,) or ()."""

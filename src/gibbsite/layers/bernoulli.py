@@ -41,7 +41,6 @@ class Bernoulli(Layer):
         mean = self.mean(inputs)
         return mean * (1 - mean)
 
-    @torch.no_grad()
     def sample_(
         self,
         inputs: Tensor,
@@ -49,15 +48,15 @@ class Bernoulli(Layer):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
+        mean: Tensor | None = None,
     ) -> Tensor:
-        bias = self.bias if shift is None else self.bias + shift
-        return ops.draw_bernoulli_(inputs, bias, generator, scale)
+        bias = self.bias.detach()
+        bias = bias if shift is None else bias + shift
+        return ops.draw_bernoulli_(inputs, bias, generator, scale, mean)
 
-    @torch.no_grad()
     def mean_(self, inputs: Tensor) -> Tensor:
         return ops.mean_bernoulli_(inputs, self.bias)
 
-    @torch.no_grad()
     def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
         return ops.softplus_sum(inputs, self.bias + shift, scale)
 
@@ -68,6 +67,11 @@ class Bernoulli(Layer):
         self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         return {"bias": weights @ units.mean}
+
+    def contrast(
+        self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
+    ) -> dict[str, Tensor]:
+        return {"bias": ours.mean(0).sub_(theirs.mean(0))}
 
     @property
     def n_states(self) -> float:

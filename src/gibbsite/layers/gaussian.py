@@ -89,16 +89,21 @@ class Gaussian(Layer):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
+        mean: Tensor | None = None,
     ) -> Tensor:
-        bias = self.bias if shift is None else self.bias + self.sigma * shift
-        return ops.draw_gaussian_(inputs, bias, self.sigma, generator, scale)
+        bias, sigma = self.bias.detach(), self.sigma.detach()
+        if shift is not None:
+            bias = bias + sigma * shift
+        if mean is not None:
+            torch.add(bias, inputs * sigma, alpha=scale, out=mean)
+        return ops.draw_gaussian_(inputs, bias, sigma, generator, scale)
 
     @torch.no_grad()
     def mean_(self, inputs: Tensor) -> Tensor:
         return inputs.mul_(self.sigma).add_(self.bias)
 
     def coupled(self, weight: Tensor) -> Tensor:
-        return weight / self.sigma[:, None]
+        return weight.detach() / self.sigma.detach()[:, None]
 
     def parameter_gradient(
         self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]

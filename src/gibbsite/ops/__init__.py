@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,9 +38,15 @@ def draw_bernoulli_(
     """
     if not _compiled(x):
         return reference.draw_bernoulli_(x, bias, generator, scale, mean)
-    if mean is not None:
-        mean_bernoulli_(mean.copy_(x), bias, scale)
-    _run("draw_bernoulli", x, _vector(bias), scale, _key(generator))
+    if mean is None:
+        _run("draw_bernoulli", x, _vector(bias), _scalar(scale, x), _key(generator))
+    elif x.dtype == torch.float32:
+        means = mean.detach().numpy()
+        _run("draw_and_mean", x, _vector(bias), _scalar(scale, x), _key(generator), means)
+    else:
+        draw_probabilities_(
+            x.copy_(reference.mean_bernoulli_(mean.copy_(x), bias, scale)), generator
+        )
     return x
 
 
@@ -61,7 +68,7 @@ def draw_gaussian_(
     """x <- Normal(bias + sigma scale x, sigma^2); x is (rows, n), bias and sigma (n,)."""
     if not _compiled(x):
         return reference.draw_gaussian_(x, bias, sigma, generator, scale)
-    _run("draw_gaussian", x, _vector(bias), _vector(sigma), scale, _key(generator))
+    _run("draw_gaussian", x, _vector(bias), _vector(sigma), _scalar(scale, x), _key(generator))
     return x
 
 
@@ -69,7 +76,7 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     """x <- sigmoid(bias + scale x); x is (rows, n), bias (n,)."""
     if not _compiled(x) or x.dtype != torch.float32:
         return reference.mean_bernoulli_(x, bias, scale)
-    _run("mean_bernoulli", x, _vector(bias), scale)
+    _run("mean_bernoulli", x, _vector(bias), _scalar(scale, x))
     return x
 
 
@@ -78,7 +85,7 @@ def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     if not _compiled(x) or x.dtype != torch.float32:
         return reference.softplus_sum(x, bias, scale)
     out = torch.empty(len(x), dtype=torch.float64)
-    _run("softplus_sum", x, _vector(bias), scale, out.numpy())
+    _run("softplus_sum", x, _vector(bias), _scalar(scale, x), out.numpy())
     return out
 
 
@@ -89,6 +96,11 @@ def _compiled(x: Tensor) -> bool:
 
 def _vector(x: Tensor) -> Any:
     return x.detach().contiguous().numpy()
+
+
+def _scalar(value: float, x: Tensor) -> Any:
+    """A number of x's precision, lest the kernel compute in a higher one."""
+    return np.float32(value) if x.dtype == torch.float32 else np.float64(value)
 
 
 _KEY = threading.local()

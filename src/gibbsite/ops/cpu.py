@@ -3,7 +3,7 @@ r"""The kernels compiled by Numba: one pass over the data, vectorised, any numbe
 Random bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
 a function of a key, drawn afresh for each call, and of the place in the table. Results therefore
 depend neither on the threads nor on the order of work. One counter makes four words, which go
-to four places a quarter row apart, so that neighbouring lanes work alike.
+to four places a quarter of a group of rows apart, so that neighbouring lanes work alike.
 
 Draws compare $u\,(1 + e^{-x}) < 1$, without a division, with 24 random bits and a polynomial
 $e^x$ in float32, right to 2 units in the last place.
@@ -21,6 +21,9 @@ from numba import float32, float64, njit, prange, uint32, uint64
 
 # NaN must stay NaN, so not every liberty of fastmath
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
+
+BLOCK = 2048
+"""Places of a group of short rows."""
 
 inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
 
@@ -121,63 +124,78 @@ def split(key):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def bit(word, x):  # type: ignore[no-untyped-def]
-    """1 with probability sigmoid(x), else 0."""
-    return float32(1.0) if uniform(word) * (float32(1.0) + exp32(-x)) < float32(1.0) else float32(0)
+def rows_together(n):  # type: ignore[no-untyped-def]
+    """How many rows are worked on at a time: enough to keep the vector units busy."""
+    return max(1, BLOCK // n)
+
+
+@inlined
+def words(group, count, key):  # type: ignore[no-untyped-def]
+    """Random words for the `count` places of a group of rows."""
+    k0, k1 = split(key)
+    quarter = (count + 3) // 4
+    out = np.empty(4 * quarter, np.uint32)
+    for j in range(quarter):
+        a, b, c, d = philox(uint32(j), uint32(group), k0, k1)
+        out[j] = a
+        out[j + quarter] = b
+        out[j + 2 * quarter] = c
+        out[j + 3 * quarter] = d
+    return out
 
 
 def draw_bernoulli(x, bias, scale, key):  # type: ignore[no-untyped-def]
-    k0, k1 = split(key)
     rows, n = x.shape
-    quarter = n // 4
-    for i in prange(rows):
-        for j in range(quarter):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
-            x[i, j] = bit(a, float32(bias[j] + scale * x[i, j]))
-            x[i, j2] = bit(b, float32(bias[j2] + scale * x[i, j2]))
-            x[i, j3] = bit(c, float32(bias[j3] + scale * x[i, j3]))
-            x[i, j4] = bit(d, float32(bias[j4] + scale * x[i, j4]))
-        for j in range(4 * quarter, n):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            x[i, j] = bit(a, float32(bias[j] + scale * x[i, j]))
+    together = rows_together(n)
+    for group in prange((rows + together - 1) // together):
+        word = words(group, together * n, key)
+        first = group * together
+        for i in range(first, min(first + together, rows)):
+            for j in range(n):
+                u = uniform(word[(i - first) * n + j])
+                e = exp32(-float32(bias[j] + scale * x[i, j]))
+                x[i, j] = u * (float32(1.0) + e) < float32(1.0)
+
+
+def draw_and_mean(x, bias, scale, key, mean):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    together = rows_together(n)
+    for group in prange((rows + together - 1) // together):
+        word = words(group, together * n, key)
+        first = group * together
+        for i in range(first, min(first + together, rows)):
+            for j in range(n):
+                value = float32(bias[j] + scale * x[i, j])
+                p = float32(1.0) / (float32(1.0) + exp32(-value))
+                mean[i, j] = p if value == value else value  # NaN stays
+                x[i, j] = uniform(word[(i - first) * n + j]) < p
 
 
 def draw_probabilities(x, key):  # type: ignore[no-untyped-def]
-    k0, k1 = split(key)
     rows, n = x.shape
-    quarter = n // 4
-    for i in prange(rows):
-        for j in range(quarter):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
-            x[i, j] = uniform(a) < x[i, j]
-            x[i, j2] = uniform(b) < x[i, j2]
-            x[i, j3] = uniform(c) < x[i, j3]
-            x[i, j4] = uniform(d) < x[i, j4]
-        for j in range(4 * quarter, n):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            x[i, j] = uniform(a) < x[i, j]
+    together = rows_together(n)
+    for group in prange((rows + together - 1) // together):
+        word = words(group, together * n, key)
+        first = group * together
+        for i in range(first, min(first + together, rows)):
+            for j in range(n):
+                x[i, j] = uniform(word[(i - first) * n + j]) < x[i, j]
 
 
 def draw_gaussian(x, bias, sigma, scale, key):  # type: ignore[no-untyped-def]
-    k0, k1 = split(key)
     rows, n = x.shape
-    quarter = n // 4
-    for i in prange(rows):
-        for j in range(quarter):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            j2, j3, j4 = j + quarter, j + 2 * quarter, j + 3 * quarter
-            e1, e2 = normal_pair(a, b)
-            e3, e4 = normal_pair(c, d)
-            x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e1)
-            x[i, j2] = bias[j2] + sigma[j2] * (scale * x[i, j2] + e2)
-            x[i, j3] = bias[j3] + sigma[j3] * (scale * x[i, j3] + e3)
-            x[i, j4] = bias[j4] + sigma[j4] * (scale * x[i, j4] + e4)
-        for j in range(4 * quarter, n):
-            a, b, c, d = philox(uint32(j), uint32(i), k0, k1)
-            e1, e2 = normal_pair(a, b)
-            x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e1)
+    together = rows_together(n)
+    for group in prange((rows + together - 1) // together):
+        word = words(group, together * n, key)
+        half = len(word) // 2
+        noise = np.empty(len(word), np.float32)
+        for j in range(half):
+            noise[j], noise[j + half] = normal_pair(word[j], word[j + half])
+        first = group * together
+        for i in range(first, min(first + together, rows)):
+            for j in range(n):
+                e = noise[(i - first) * n + j]
+                x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e)
 
 
 def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]

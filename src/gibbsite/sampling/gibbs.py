@@ -60,7 +60,6 @@ class Gibbs:
         assert state.h is not None
         return state, GibbsInfo(state.h)
 
-    @torch.no_grad()
     def advance(
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None = None
     ) -> GibbsState:
@@ -72,7 +71,5 @@ class Gibbs:
         for step in range(steps):
             rbm.visible.sample_(torch.mm(h, to_visible, out=v), generator)
             h = torch.mm(v, to_hidden, out=new)
-            if step == steps - 1:
-                rbm.hidden.mean_(mean.copy_(h))
-            rbm.hidden.sample_(h, generator)
+            rbm.hidden.sample_(h, generator, mean=mean if step == steps - 1 else None)
         return GibbsState(v, h, mean) if steps else state
