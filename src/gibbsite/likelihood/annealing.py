@@ -68,20 +68,32 @@ class Path:
 
     def log_ratio(self, v: Tensor, inputs: Tensor, old: float, new: float) -> Tensor:
         """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
-        base = (old - new) * (self.rbm.visible.statistic(v) @ self.visible_inputs)
-        after = self.rbm.hidden.log_partition(self._scaled(inputs, self.hidden_inputs, new))
-        before = self.rbm.hidden.log_partition(self._scaled(inputs, self.hidden_inputs, old))
-        return base.double() + after.double() - before.double()
+        hidden, base = self.rbm.hidden, self.hidden_inputs
+        after = hidden.log_partition_scaled(inputs, new, (1 - new) * base)
+        before = hidden.log_partition_scaled(inputs, old, (1 - old) * base)
+        visible = v @ self.rbm.visible.coupled(self.visible_inputs[:, None])
+        return (old - new) * visible[:, 0].double() + after - before
 
+    @torch.no_grad()
     def move(self, inputs: Tensor, beta: float, generator: torch.Generator | None) -> Tensor:
         """One Gibbs sweep at beta, from the v that sent `inputs`; reversible in v."""
-        h = self.rbm.hidden.sample(self._scaled(inputs, self.hidden_inputs, beta), generator)
-        back = self.rbm.visible_inputs(h)
-        return self.rbm.visible.sample(self._scaled(back, self.visible_inputs, beta), generator)
+        to_visible = self.rbm.hidden.coupled(self.rbm.weight.T)
+        h = self._draw_hidden_(inputs.clone(), beta, generator)
+        return self._draw_visible_(h @ to_visible, beta, generator)
 
-    @staticmethod
-    def _scaled(inputs: Tensor, base: Tensor, beta: float) -> Tensor:
-        return torch.lerp(base, inputs, beta)
+    def _draw_hidden_(
+        self, inputs: Tensor, beta: float, generator: torch.Generator | None
+    ) -> Tensor:
+        """Overwrite what v sends with a draw of h at beta."""
+        shift = (1 - beta) * self.hidden_inputs
+        return self.rbm.hidden.sample_(inputs, generator, scale=beta, shift=shift)
+
+    def _draw_visible_(
+        self, inputs: Tensor, beta: float, generator: torch.Generator | None
+    ) -> Tensor:
+        """Overwrite what h sends with a draw of v at beta."""
+        shift = (1 - beta) * self.visible_inputs
+        return self.rbm.visible.sample_(inputs, generator, scale=beta, shift=shift)
 
 
 class AnnealedRun(NamedTuple):
@@ -120,24 +132,28 @@ def anneal(
     Args:
         progress: called with the log weights so far after each temperature.
     """
+    to_hidden = path.rbm.visible.coupled(path.rbm.weight)
+    to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
+    inputs, moved = v.new_empty(len(v), path.rbm.hidden.n), torch.empty_like(v)
     log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     schedule = betas.tolist()
     increments = torch.zeros(len(schedule) - 1, dtype=torch.float64)
     profile = torch.zeros_like(increments)
     for k, (old, new) in enumerate(itertools.pairwise(schedule)):
-        inputs = path.rbm.hidden_inputs(v)
+        torch.mm(v, to_hidden, out=inputs)
         gain = path.log_ratio(v, inputs, old, new)
-        log_weights += gain
+        log_weights = log_weights + gain
         increments[k] = gain.var() if len(gain) > 1 else 0.0
         profile[k] = log_weights.mean()
         if k < len(schedule) - 2:  # the last move would change no weight
-            v = path.move(inputs, new, generator)
+            h = path._draw_hidden_(inputs, new, generator)
+            v = path._draw_visible_(torch.mm(h, to_visible, out=moved), new, generator)
         if progress is not None:
             progress(log_weights)
     if not bool(torch.isfinite(log_weights).all()):
         raise NonFiniteWeightError(
             "annealing gave weights that are not finite: the model's parameters are too large for "
-            f"{path.rbm.weight.dtype}; try rbm.double()"
+            f"{path.rbm.weight.dtype}; use rbm.double(), or train with a smaller learning rate"
         )
     return AnnealedRun(log_weights, increments, betas[1:], profile, v)
 
@@ -180,9 +196,21 @@ def adapted_schedule(
 
 
 def check_schedule(betas: Tensor) -> Tensor:
-    """betas as float64, or `ArgumentError` unless they rise from 0 to 1."""
+    """betas as float64, or `ArgumentError` unless they rise from 0 to 1 in two steps or more."""
     betas = torch.as_tensor(betas, dtype=torch.float64)
-    rising = betas.ndim == 1 and len(betas) >= 2 and bool((betas.diff() > 0).all())
-    if not rising or betas[0] != 0 or betas[-1] != 1:
-        raise ArgumentError("a schedule must rise strictly from 0 to 1, with at least two entries")
+    if betas.ndim != 1 or len(betas) < 3:
+        raise ArgumentError(
+            f"a schedule of shape {tuple(betas.shape)}: expected one row of at least 3 betas, "
+            "0 and 1 included"
+        )
+    if betas[0] != 0 or betas[-1] != 1:
+        raise ArgumentError(
+            f"a schedule from {betas[0]:g} to {betas[-1]:g}: expected from 0 to 1, both included"
+        )
+    for step, (old, new) in enumerate(itertools.pairwise(betas.tolist())):
+        if not old < new:
+            raise ArgumentError(
+                f"a schedule that goes from {old:g} to {new:g} at entry {step + 1}: expected "
+                "betas that rise at every step"
+            )
     return betas

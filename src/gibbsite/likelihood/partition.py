@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from gibbsite import exact
 from gibbsite.checks import check_counts
-from gibbsite.errors import ArgumentError
+from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
     PILOT_STEPS,
     PILOT_TEMPERATURES,
@@ -121,9 +122,9 @@ def log_partition(
     Args:
         data: (rows, n_visible); the base distribution gets their means and half of the reverse
             chains start there. Without data, the model's own samples give the means.
-        chains: independent paths in each direction.
-        temperatures: steps of a schedule adapted by a pilot run, or the betas themselves, rising
-            from 0 to 1. Equilibrium chains run for as many Gibbs steps.
+        chains: independent paths in each direction, at least 2.
+        temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
+            themselves, rising from 0 to 1. Equilibrium chains run for as many Gibbs steps.
         progress: called with the log weights so far after each temperature.
 
     Sources: Neal (2001); Salakhutdinov and Murray (2008); Burda, Grosse, Salakhutdinov (2015) for
@@ -136,16 +137,25 @@ def log_partition(
     """
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
-    check_counts(chains=chains)
+    check_counts(2, chains=chains)
+    if isinstance(temperatures, Tensor):
+        temperatures = check_schedule(temperatures)
+    else:
+        check_counts(2, temperatures=temperatures)
+    if data is not None:
+        data = rbm.visible.check_data(data)
+    _check_finite(**dict(rbm.named_parameters()))
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
     if method == "exact":
-        value = exact.log_partition(rbm).item()
+        log_z = exact.log_partition(rbm)
+        _check_finite(**{"log Z": log_z})
+        value = log_z.item()
         return LogPartition(value, 0.0, value, value, math.inf, method)
 
     path = Path.fit(rbm, data, generator)
     if isinstance(temperatures, Tensor):
-        betas = check_schedule(temperatures)
+        betas = temperatures
     else:
         betas = adapted_schedule(path, temperatures, generator)
     log_z0 = path.log_partition_at_zero()
@@ -163,6 +173,16 @@ def log_partition(
                 raise
             problems.append("interrupted before the reverse run was done; let it finish")
     return _combine(method, log_z0, forward, reverse, problems)
+
+
+def _check_finite(**values: Tensor) -> None:
+    """Raise `NonFiniteWeightError` if a named tensor holds NaN or infinity."""
+    for name, value in values.items():
+        if not bool(torch.isfinite(value).all()):
+            raise NonFiniteWeightError(
+                f"{name} is not finite in {value.dtype}; train with a smaller learning rate, or "
+                "use rbm.double()"
+            )
 
 
 def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
@@ -186,13 +206,15 @@ def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     A short forward run is timed; the way there, the way back and the equilibrium chains each cost
     as much per temperature. Not reproducible: pass its result on as a number if that matters.
     """
-    if not 0 < seconds < math.inf:
+    if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
+    check_counts(chains=chains)
+    generator = torch.Generator(rbm.weight.device).manual_seed(0)  # leave the global one alone
     path = Path(rbm, torch.zeros_like(rbm.visible.bias), torch.zeros_like(rbm.hidden.bias))
-    steps, v = 50, path.start(chains)
-    anneal(path, uniform_schedule(steps), v)  # the first steps of a process are slower
+    steps, v = 50, path.start(chains, generator)
+    anneal(path, uniform_schedule(steps), v, generator)  # the first steps of a process are slower
     started = time.perf_counter()
-    anneal(path, uniform_schedule(steps), v)
+    anneal(path, uniform_schedule(steps), v, generator)
     step = (time.perf_counter() - started) / steps
     pilots = PILOT_TEMPERATURES + PILOT_STEPS
     return max(10, int((seconds / step - pilots) / 3))
@@ -217,8 +239,9 @@ def equilibrium_draws(
         return exact.sample(rbm, n, generator), []
     v = random_start(rbm, n, generator)
     if data is not None:
+        data = rbm.visible.check_data(data)
         rows = torch.randint(len(data), (n // 2,), generator=generator)
-        v[: n // 2] = rbm.visible.observe(rbm.visible.check_data(data)[rows], generator)
+        v[: n // 2] = rbm.visible.observe(data[rows], generator)
     sampler = Gibbs()
     state = sampler.init(rbm, v, generator)
     series = []
@@ -281,8 +304,6 @@ def _combine(
 
 
 def _weight_problems(name: str, direction: Direction) -> list[str]:
-    if len(direction.run.log_weights) < 2:
-        return ["one chain has no standard error; use more chains"]
     if direction.ess < MIN_ESS:
         return [
             f"{name} weights have an effective sample size of {direction.ess:.1f} < "

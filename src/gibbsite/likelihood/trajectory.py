@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gibbsite.likelihood.annealing import Path, anneal, uniform_schedule
 from gibbsite.likelihood.monitors import negative_free_energies
-from gibbsite.likelihood.weights import importance_estimate, log_mean_exp
+from gibbsite.likelihood.weights import importance_estimate
 from gibbsite.model import RBM
 
 START_TEMPERATURES = 100
@@ -28,8 +29,8 @@ class TrajectoryAIS:
     Grey data are drawn once. Source: Desjardins, Courville, Bengio (2011), On tracking the
     partition function; the weights are those of Neal (2001).
 
-    Adds to the record: ``ais_log_likelihood``, ``ais_stderr`` (of log Z since the last resampling)
-    and ``ais_ess``.
+    Adds to the record: ``ais_log_likelihood``, ``ais_stderr`` (of log Z, as if the stretches
+    between resamplings were independent) and ``ais_ess`` (since the last resampling).
 
     >>> import torch, gibbsite as gb
     >>> digits, g = gb.datasets.load("digits"), torch.Generator().manual_seed(0)
@@ -57,19 +58,20 @@ class TrajectoryAIS:
         log_z = self._walk.log_z + estimate.value
         return {
             "ais_log_likelihood": negative_free_energies(rbm, self.data).mean().item() - log_z,
-            "ais_stderr": estimate.stderr,
+            "ais_stderr": math.hypot(self._walk.stderr, estimate.stderr),
             "ais_ess": estimate.ess,
         }
 
 
 @dataclass
 class _Walk:
-    """The model last visited, the chains there, their weights since log_z was banked."""
+    """The model last visited, the chains there, their weights since log_z (stderr) was banked."""
 
     model: RBM
     v: Tensor
     log_weights: Tensor
     log_z: float
+    stderr: float = 0.0
 
 
 def _begin(rbm: RBM, data: Tensor, chains: int, generator: torch.Generator | None) -> _Walk:
@@ -99,7 +101,9 @@ def _follow(walk: _Walk, rbm: RBM, substeps: int, generator: torch.Generator | N
 def _resample(walk: _Walk, generator: torch.Generator | None) -> None:
     """Bank the mean weight in log_z; chains survive in proportion to their weights (systematic)."""
     n = len(walk.v)
-    walk.log_z += log_mean_exp(walk.log_weights)
+    banked = importance_estimate(walk.log_weights)
+    walk.log_z += banked.value
+    walk.stderr = math.hypot(walk.stderr, banked.stderr)
     offset = torch.rand((), generator=generator, dtype=torch.float64).item()
     marks = (torch.arange(n, dtype=torch.float64) + offset) / n
     survivors = torch.searchsorted(torch.softmax(walk.log_weights, 0).cumsum(0), marks)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 class Estimate(NamedTuple):
@@ -57,10 +58,11 @@ def bennett_estimate(forward: Tensor, reverse: Tensor) -> Estimate:
     ours, theirs = forward + odds, -reverse + odds
     low = float(min(ours.min(), theirs.min())) - 50
     high = float(max(ours.max(), theirs.max())) + 50
-    for _ in range(200):
+    for _ in range(100):
         middle = (low + high) / 2
-        excess = torch.sigmoid(ours - middle).sum() - torch.sigmoid(middle - theirs).sum()
-        low, high = (middle, high) if excess > 0 else (low, middle)
+        up = torch.logsumexp(logsigmoid(ours - middle), 0)  # as logs: without overlap both are 0
+        down = torch.logsumexp(logsigmoid(middle - theirs), 0)
+        low, high = (middle, high) if up > down else (low, middle)
     value = (low + high) / 2
     x = torch.cat([ours, theirs]) - value
     information = float((torch.sigmoid(x) * torch.sigmoid(-x)).sum())
