@@ -100,5 +100,6 @@ class Rows:
             array = picked.toarray() if hasattr(picked, "toarray") else np.ascontiguousarray(picked)
             if array.dtype.kind not in "biuf":
                 raise DataError(f"a source of {array.dtype}: expected real numbers")
-            values = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+            native, read_only = array.dtype.newbyteorder("="), not array.flags.writeable
+            values = torch.from_numpy(array.astype(native, copy=read_only))
         return values if values.dtype == torch.float64 else values.float()

@@ -3,15 +3,19 @@
 import gzip
 import struct
 
+import h5py
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from outcomes import outcome
+from PIL import Image
+from pyarrow import parquet
 
 import gibbsite as gb
-from gibbsite.datasets import read, write_csv, write_npy
+from gibbsite.datasets import files, read, write_csv, write_npy
 
 ARRAY = np.array([[0.0, 1.0, 0.25], [1.0, 0.0, 0.5]])
 
@@ -96,7 +100,8 @@ def test_idx(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     data = read(tmp_path / name)
     assert data.image_shape == (3, 4)
-    assert torch.equal(data.train, torch.tensor(images.reshape(2, 12) / 255).float())
+    assert data.rows.source.dtype == np.uint8
+    assert torch.allclose(data.train, torch.tensor(images.reshape(2, 12) / 255).float(), atol=1e-7)
 
 
 def test_idx_of_big_endian_numbers(tmp_path):
@@ -144,11 +149,87 @@ def test_arrays_that_are_no_table_are_refused(tmp_path, array):
         read(tmp_path / "a.npy")
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_a_missing_file_and_a_folder_without_images_are_refused(tmp_path):
     with pytest.raises(gb.DataError, match="neither a file nor a data set"):
         gb.datasets.load(tmp_path / "none.npy")
-    with pytest.raises(gb.DataError, match="is a folder"):
+    with pytest.raises(gb.DataError, match="holds no images"):
         gb.datasets.load(tmp_path)
+
+
+def test_the_ends_of_the_grey_scale_are_exact(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[0, 255]], np.uint8))
+    assert read(tmp_path / "a.npy").train.tolist() == [[0.0, 1.0]]
+
+
+def test_a_large_npy_stays_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_BYTES", 100)
+    table = np.random.default_rng(0).normal(size=(40, 3)).astype(">f8")
+    np.save(tmp_path / "a.npy", table)
+    rows = read(tmp_path / "a.npy").rows
+    assert isinstance(rows, gb.Rows)
+    assert isinstance(rows.source, np.memmap)
+    picked = torch.tensor([3, 1, 3])
+    assert torch.equal(rows[picked], torch.tensor(table.astype("f8"))[picked])
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.npz"])
+def test_named_arrays(tmp_path, name):
+    arrays = {"first": np.zeros((2, 3)), "second": np.ones((4, 3), np.float32)}
+    if name == "a.h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            for key, values in arrays.items():
+                file[key] = values
+    else:
+        np.savez(tmp_path / name, **arrays)
+    assert torch.equal(read(tmp_path / name, key="second").train, torch.ones(4, 3))
+    for key in (None, "third"):
+        with pytest.raises(gb.DataError, match="holds the arrays first, second"):
+            read(tmp_path / name, key=key)
+    with pytest.raises(gb.DataError, match="key='x' is for"):
+        read(tmp_path / "a.npy", key="x")
+
+
+def test_parquet(tmp_path):
+    columns = {"x": [0.0, 1.5], "y": [2, 3]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").train.tolist() == [[0.0, 2.0], [1.5, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": [1.0, 2.0], "y": [0.5, None]}, "row 1, column y: a missing value"),
+        ({"x": [1.0, 2.0], "y": ["a", "b"]}, "column y holds string, expected numbers"),
+        ({}, "no columns"),
+    ],
+)
+def test_parquet_faults_are_told_with_their_place(tmp_path, columns, message):
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(gb.DataError, match=message):
+        read(tmp_path / "a.parquet")
+
+
+def save_image(path, grey):
+    Image.fromarray(grey).save(path)
+
+
+def test_a_folder_of_images(tmp_path):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (3, 4, 5)).astype(np.uint8)
+    for number, grey in enumerate(images):
+        save_image(tmp_path / f"{number}.png", grey)
+    (tmp_path / "notes.txt").write_text("not an image")
+    data = read(tmp_path)
+    assert data.image_shape == (4, 5)
+    assert np.array_equal(data.rows.source, images.reshape(3, 20))
+    assert read(tmp_path, resize=(2, 2)).image_shape == (2, 2)
+    save_image(tmp_path / "9.png", images[0, :3])
+    with pytest.raises(gb.DataError, match=r"9\.png"):
+        read(tmp_path)
+    assert len(read(tmp_path, resize=(2, 2)).rows) == 4
+    (tmp_path / "5.png").write_bytes(b"no image")
+    with pytest.raises(gb.DataError, match=r"5\.png"):
+        read(tmp_path, resize=(2, 2))
 
 
 @pytest.mark.parametrize(("write", "name"), [(write_npy, "a.npy"), (write_csv, "a.csv")])

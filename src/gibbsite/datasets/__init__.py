@@ -26,19 +26,27 @@ NAMES: dict[str, Callable[[], Dataset]] = {
 """The data sets that have a name; each function's first docstring line describes it."""
 
 
-def load(name_or_path: str | Path) -> Dataset:
-    """A data set by name (see `NAMES`) or from a .npy, .npz, .csv, .tsv or IDX (.gz) file.
+def load(
+    name_or_path: str | Path, *, key: str | None = None, resize: tuple[int, int] | None = None
+) -> Dataset:
+    """A data set by name (see `NAMES`), or from a file or folder (see `read`).
 
     A name wins over a file of that name; write ``./digits`` for the file. Raises `DataError`.
+
+    Args:
+        key: which array of an .npz or .h5 file.
+        resize: (height, width) in pixels that the images of a folder are brought to.
     """
     if str(name_or_path) in NAMES:
+        if key is not None or resize is not None:
+            raise DataError(f"{name_or_path} is no file; key and resize are for files")
         return NAMES[str(name_or_path)]()
     path = Path(name_or_path)
     if not path.exists():
         raise DataError(
             f"{name_or_path}: neither a file nor a data set; the names are {', '.join(NAMES)}"
         )
-    return read(path)
+    return read(path, key, resize)
 
 
 __all__ = [

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import ArgumentError, DataError
+from gibbsite.rows import Rows
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows to train on and rows held out, float32, one configuration a row.
+    """Rows to train on and rows held out, one configuration a row.
 
     Attributes:
         name: for titles and folders.
-        train: (rows, n_visible).
+        rows: what to train on, (rows, n_visible); `Rows` where that saves memory.
         test: rows never trained on, or None where there are none.
         visible: the type of unit the values are meant for, a key of `gibbsite.layers.LAYERS`.
         image_shape: (height, width) if a row is an image.
@@ -24,11 +25,16 @@ class Dataset:
     """
 
     name: str
-    train: Tensor
+    rows: Tensor | Rows
     test: Tensor | None
     visible: str
     image_shape: tuple[int, int] | None
     description: str
+
+    @property
+    def train(self) -> Tensor:
+        """`rows` as one tensor."""
+        return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
 
     def split(self, test_fraction: float, generator: torch.Generator | None = None) -> Dataset:
         """Move a random `test_fraction` of train to test, unless there is a test set already."""
@@ -36,10 +42,12 @@ class Dataset:
             return self
         if not 0 <= test_fraction < 1:
             raise ArgumentError(f"test_fraction={test_fraction!r}: expected 0 up to less than 1")
-        n_test = round(test_fraction * len(self.train))
-        if n_test == len(self.train):
+        n_test = round(test_fraction * len(self.rows))
+        if n_test == len(self.rows):
             raise DataError(f"{self.name}: {n_test} rows are too few to split; use test fraction 0")
         if n_test == 0:
             return self
-        order = torch.randperm(len(self.train), generator=generator)
-        return replace(self, train=self.train[order[n_test:]], test=self.train[order[:n_test]])
+        order = torch.randperm(len(self.rows), generator=generator)
+        rows = self.rows
+        rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]
+        return replace(self, rows=rest, test=rows[order[:n_test]])

@@ -22,7 +22,7 @@ def digits() -> Dataset:
     held_out = torch.arange(len(pixels)) % 5 == 0
     return Dataset(
         name="digits",
-        train=pixels[~held_out],
+        rows=pixels[~held_out],
         test=pixels[held_out],
         visible="bernoulli",
         image_shape=(8, 8),
@@ -43,7 +43,7 @@ def bars_and_stripes(side: int = 3) -> Dataset:
     columns = bars[:, None, :].expand(-1, side, side).reshape(-1, side * side)
     return Dataset(
         name="bars-and-stripes",
-        train=torch.cat([rows, columns]),
+        rows=torch.cat([rows, columns]),
         test=None,
         visible="bernoulli",
         image_shape=(side, side),
@@ -70,7 +70,7 @@ def patches(side: int = 8, n_train: int = 20_000, n_test: int = 4_000) -> Datase
     train, test = _cut(left, side, n_train, rng), _cut(right, side, n_test, rng)
     return Dataset(
         name="patches",
-        train=torch.from_numpy(train).float(),
+        rows=torch.from_numpy(train).float(),
         test=torch.from_numpy(test).float(),
         visible="gaussian",
         image_shape=(side, side),

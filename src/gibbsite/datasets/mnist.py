@@ -33,11 +33,11 @@ def mnist() -> Dataset:
     `fit`). The files are looked for in ``$GIBBSITE_DATA`` and its folder ``mnist``, then in the
     cache; else downloaded there from public mirrors.
     """
-    train, test = (to_rows(parse_idx(_bytes(name), name), name) for name in CHECKSUMS)
+    train, test = (to_rows(parse_idx(_bytes(name), name), name)[0] for name in CHECKSUMS)
     return Dataset(
         name="mnist",
-        train=train[0],
-        test=test[0],
+        rows=train,
+        test=test[:],
         visible="bernoulli",
         image_shape=(28, 28),
         description="MNIST grey levels / 255 (LeCun, Cortes, Burges)",

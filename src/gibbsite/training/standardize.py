@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from gibbsite.errors import DataError
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 
 
-def column_scales(data: Tensor) -> tuple[Tensor, Tensor]:
+def column_scales(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column, (n,) each; constant columns raise `DataError`."""
-    shift, scale = data.mean(0), data.std(0, correction=0)
+    total, squares = torch.zeros(()).double(), torch.zeros(()).double()
+    for block in _blocks(data):
+        total = total + block.double().sum(0)
+    mean = total / len(data)
+    for block in _blocks(data):
+        squares = squares + ((block - mean) ** 2).sum(0)
+    shift, scale = mean.float(), torch.sqrt(squares / len(data)).float()
     constant = (scale <= 1e-6 * shift.abs().clamp(min=1e-6)).nonzero()
     if len(constant):
         raise DataError(
@@ -21,6 +29,10 @@ def column_scales(data: Tensor) -> tuple[Tensor, Tensor]:
             "density; leave it out"
         )
     return shift, scale
+
+
+def _blocks(data: Tensor | Rows) -> Iterable[Tensor]:
+    return data.blocks() if isinstance(data, Rows) else [data]
 
 
 @torch.no_grad()
