@@ -215,7 +215,7 @@ def forbidden(tree: ast.AST) -> set[str]:
 
 @each_file
 def test_nothing_unpickles_seeds_globally_or_prints(path):
-    allowed = {"print"} if component(path) == "cli" else set()
+    allowed = {"print"} if component(path) in ("cli", "estimators") else set()  # if verbose
     assert forbidden(parse(path)) <= allowed
 
 
@@ -267,6 +267,8 @@ def test_unsafe_loading_is_noticed(code):
 
 MANY_ARGUMENTS = {
     "fit": 11,  # rbm, data, and one for each slot of the loop
+    "BernoulliRBM": 17,  # hyperparameters, which scikit-learn wants flat in the constructor
+    "GaussianRBM": 19,
 }
 MOST_ARGUMENTS = 7
 

@@ -1,5 +1,7 @@
 """Gibbsite: restricted Boltzmann machines, trained, sampled at equilibrium and measured."""
 
+from typing import TYPE_CHECKING, Any
+
 from gibbsite import datasets, exact
 from gibbsite.energy_based import EnergyBasedModel
 from gibbsite.errors import (
@@ -37,6 +39,9 @@ from gibbsite.sampling import (
 )
 from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
 
+if TYPE_CHECKING:
+    from gibbsite.estimators import BernoulliRBM, GaussianRBM
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -47,6 +52,7 @@ __all__ = [
     "RBM",
     "ArgumentError",
     "Bernoulli",
+    "BernoulliRBM",
     "Centered",
     "Checkpoints",
     "DataError",
@@ -55,6 +61,7 @@ __all__ = [
     "Evaluation",
     "ExactGradient",
     "Gaussian",
+    "GaussianRBM",
     "Gibbs",
     "GibbsiteError",
     "History",
@@ -84,3 +91,16 @@ __all__ = [
     "save",
     "split_r_hat",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, when first asked for: they need scikit-learn, the rest does not."""
+    if name in ("BernoulliRBM", "GaussianRBM"):
+        from gibbsite import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,10 @@
+"""scikit-learn estimators: the same models and the same training behind `fit` and `transform`.
+
+Needs scikit-learn, which ``import gibbsite`` alone does not load: ``gb.BernoulliRBM`` and
+``gb.GaussianRBM`` are looked up here when first asked for.
+"""
+
+from gibbsite.estimators.bernoulli import BernoulliRBM
+from gibbsite.estimators.gaussian import GaussianRBM
+
+__all__ = ["BernoulliRBM", "GaussianRBM"]

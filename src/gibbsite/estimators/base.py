@@ -1,0 +1,318 @@
+"""What the estimators share: everything but the kind of visible units."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor
+
+from gibbsite import exact
+from gibbsite.checks import check_counts, check_strength
+from gibbsite.errors import ArgumentError, DataError
+from gibbsite.estimators.scores import EXACT_STATES, log_scores
+from gibbsite.estimators.tables import Units, as_rows
+from gibbsite.estimators.training import (
+    Plan,
+    Report,
+    Training,
+    check_choice,
+    make_device,
+    make_gradient,
+)
+from gibbsite.layers import Bernoulli, Layer
+from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, sample
+from gibbsite.training import L1, L2, History, initialize
+from gibbsite.training.fit import Penalty
+
+FLOATS = (np.float64, np.float32)
+Array = NDArray[Any]
+
+
+class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """An RBM with binary hidden units as a scikit-learn transformer.
+
+    A subclass says what the visible units are and in which units of measurement they are trained.
+    What is fitted lies on the CPU between calls, whatever `device` computes, so that it pickles.
+    """
+
+    n_components: int
+    learning_rate: float
+    batch_size: int
+    n_iter: int
+    verbose: int
+    random_state: int | np.random.RandomState | None
+    gradient: str
+    steps: int
+    chains: int
+    centered: bool
+    momentum: float
+    schedule: str
+    l1: float
+    l2: float
+    likelihood: str
+    device: str
+
+    rbm_: RBM
+    _training: Training
+
+    # what a subclass says
+
+    @abstractmethod
+    def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
+        """Visible units for the first table, the units to train them in, penalties to add."""
+
+    def _units(self) -> Units:
+        """How the data are measured in `rbm_`."""
+        return self._training.units
+
+    def _in_data_units(self, training: Training) -> RBM:
+        """The model of `_units`."""
+        return training.rbm
+
+    def _admit(self, X: Any) -> Units:
+        """Units of training that hold all of a later table, else `DataError`."""
+        return self._training.units
+
+    # training
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train a new model on X, forgetting any earlier one.
+
+        `n_iter` passes over the rows in minibatches of `batch_size`, through `gibbsite.fit`.
+
+        Args:
+            X: (n_samples, n_features): array, scipy sparse matrix or data frame. Sparse rows are
+                densified a minibatch at a time. The model takes the dtype of X, float32 or float64.
+            y: ignored.
+
+        Raises:
+            DataError: values the units cannot take. A ValueError, as is all of scikit-learn's.
+            ArgumentError: a hyperparameter that cannot be used. A ValueError.
+            DivergenceError: training became non-finite. An ArithmeticError.
+        """
+        plan = self._plan()
+        check_counts(minimum=0, n_iter=self.n_iter)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS)
+        return self._train(X, self._begin(X), plan, self.n_iter, self.schedule == "linear")
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go on training with the rows of X, once over, in minibatches of `batch_size`.
+
+        Chains, momentum and random numbers go on from the last call, so many small calls are one
+        long training run. The learning rate stays at `learning_rate`. What `fit` takes from the
+        whole table - starting biases, units of measurement - is taken from the first X: let it be
+        a representative one. Arguments and errors are those of `fit`.
+        """
+        plan = self._plan()
+        first = not hasattr(self, "rbm_")
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=first)
+        if first:
+            return self._train(X, self._begin(X), plan, 1, False)
+        self._training.units = self._admit(X)
+        return self._train(X, self._training, plan, 1, False)
+
+    def _plan(self) -> Plan:
+        """The hyperparameters, checked."""
+        check_counts(n_components=self.n_components, batch_size=self.batch_size)
+        check_strength(learning_rate=self.learning_rate, l1=self.l1, l2=self.l2)
+        check_strength(momentum=self.momentum)
+        if self.learning_rate == 0 or self.momentum >= 1:
+            raise ArgumentError(
+                f"learning_rate={self.learning_rate!r}, momentum={self.momentum!r}: expected a "
+                "rate above 0 and a momentum below 1"
+            )
+        check_choice("schedule", self.schedule, "linear", "constant")
+        penalties: list[Penalty] = [L1(self.l1)] if self.l1 else []
+        return Plan(
+            gradient=make_gradient(self.gradient, self.chains, self.steps, self.centered),
+            penalties=[*penalties, L2(self.l2)] if self.l2 else penalties,
+            learning_rate=float(self.learning_rate),
+            momentum=float(self.momentum),
+            batch_size=int(self.batch_size),
+            device=make_device(self.device),
+        )
+
+    def _begin(self, X: Any) -> Training:
+        """A new model in training, and its own stream of random numbers."""
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        visible, units, held = self._start(X)
+        rbm = RBM(visible, Bernoulli(int(self.n_components)))
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        return Training(rbm.to(dtype), units, np.random.RandomState(seed), held)
+
+    def _train(self, X: Any, training: Training, plan: Plan, epochs: int, falling: bool) -> Self:
+        rows = as_rows(X, training.units)
+        if epochs:
+            report = Report(type(self).__name__, rows) if self.verbose else None
+            training.advance(rows, plan, int(epochs), falling, report)
+        else:
+            initialize(training.rbm, rows.spread(), training.generator())
+        self._keep(training)
+        if training.history.interrupted:
+            raise KeyboardInterrupt  # fit kept the model; whoever called must hear of it too
+        return self
+
+    def _keep(self, training: Training) -> None:
+        """Become the estimator of this model."""
+        self._training = training
+        self.rbm_ = self._in_data_units(training)
+
+    # what is fitted
+
+    @property
+    def components_(self) -> Array:
+        """Weights, (n_components, n_features): the transpose of ``rbm_.weight``."""
+        return as_numpy(self.rbm_.weight.T)
+
+    @property
+    def intercept_hidden_(self) -> Array:
+        """Biases of the hidden units, (n_components,)."""
+        return as_numpy(self.rbm_.hidden.bias)
+
+    @property
+    def intercept_visible_(self) -> Array:
+        """Biases of the visible units, (n_features,)."""
+        return as_numpy(self.rbm_.visible.bias)
+
+    @property
+    def h_samples_(self) -> Array:
+        """Hidden states drawn from the model, (chains, n_components).
+
+        Those of the persistent chains; for gradients that have none, of `chains` new ones after
+        1000 Gibbs steps, always with the same seed.
+        """
+        chains = self._training.hidden_chains
+        if chains is None:
+            generator = torch.Generator().manual_seed(0)
+            v = sample(self.rbm_, int(self.chains), generator=generator)
+            chains = self.rbm_.sample_hidden(v, generator)
+        return as_numpy(chains)
+
+    @property
+    def history_(self) -> History:
+        """What `gibbsite.fit` recorded in the last call of `fit` or `partial_fit`."""
+        return self._training.history
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.rbm_.hidden.n
+
+    # using it
+
+    @torch.no_grad()
+    def transform(self, X: Any) -> Array:
+        r"""Features $E[h\mid v]$ of each row, (n_samples, n_components), in the dtype of X.
+
+        Raises NotFittedError before `fit`, and ValueError for tables that do not fit. Values
+        beyond the range trained on are let pass: the formula holds for every real v.
+        """
+        X = self._checked(X)
+        rbm = self._model()
+        features = np.empty((X.shape[0], rbm.hidden.n), X.dtype)
+        start = 0
+        for block in as_rows(X, self._units()).blocks():
+            features[start : start + len(block)] = as_numpy(rbm.hidden_mean(block))
+            start += len(block)
+        return features
+
+    @torch.no_grad()
+    def inverse_transform(self, X: Any) -> Array:
+        r"""Visible means $E[v\mid h]$ of rows of h, (n_samples, n_features), in units of the data.
+
+        X is (n_samples, n_components): hidden states, or features from `transform`.
+        """
+        check_is_fitted(self)
+        h = check_array(X, accept_sparse="csr", dtype=FLOATS)
+        if h.shape[1] != self._n_features_out:
+            raise DataError(
+                f"X has {h.shape[1]} columns, but {type(self).__name__} has "
+                f"{self._n_features_out} components; pass what transform returns"
+            )
+        rbm = self._model()
+        means = [as_numpy(rbm.visible_mean(block)) for block in as_rows(h, Units()).blocks()]
+        return self._units().of_data(np.concatenate(means)).astype(h.dtype, copy=False)
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        r"""Log-likelihood or pseudo-log-likelihood of each row in nats, (n_samples,).
+
+        Deterministic. Which of the two is said by the hyperparameter `likelihood`:
+
+        - "exact": $\log p(v) = -F(v) - \log Z$, by enumeration; TooLargeError (a ValueError)
+          where neither layer has at most 2^25 states.
+        - "pseudo": $\sum_i \log p(v_i \mid v_{-i})$, all units, each conditional exact.
+        - "ais": as "exact", with log Z estimated by annealed importance sampling, always with the
+          same seed; log Z is too low on average, so the result is too high.
+        - "auto": "exact" if one of the layers has at most 2^20 states (20 hidden units), else
+          "pseudo".
+
+        The two are different quantities: to compare models of different sizes, choose one.
+        """
+        X = self._checked(X)
+        self._admit(X)
+        return log_scores(self._model(), as_rows(X, self._units()), self.likelihood)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples` over the rows, in nats; what GridSearchCV maximises."""
+        return float(self.score_samples(X).mean())
+
+    def gibbs(self, v: Any) -> Array:
+        """One Gibbs step from each row: h ~ p(h | v), then v ~ p(v | h); (n_samples, n_features).
+
+        In units of the data and the dtype of v. Each call draws anew.
+        """
+        v = self._checked(v)
+        self._admit(v)
+        rbm = self._model()
+        generator = self._training.generator(rbm.weight.device)
+        start = rbm.visible.coerce(as_rows(v, self._units()).dense())
+        state, _ = Gibbs().step(rbm, Gibbs().init(rbm, start, generator), generator)
+        return self._units().of_data(as_numpy(state.v)).astype(v.dtype, copy=False)
+
+    @torch.no_grad()
+    def sample(self, n_samples: int = 1, *, steps: int = 1000, random_state: Any = None) -> Array:
+        """Draw rows from the model, (n_samples, n_features), in units of the data.
+
+        Independent and exact if one of the layers has at most 2^20 states; else each is the end of
+        a Gibbs chain of its own of `steps` steps. Without `random_state` each call draws anew.
+        """
+        check_is_fitted(self)
+        rbm = self._model()
+        generator = self._training.generator(rbm.weight.device)
+        if random_state is not None:
+            generator.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
+        if exact.is_enumerable(rbm, EXACT_STATES):
+            v = exact.sample(rbm, n_samples, generator)
+        else:
+            v = sample(rbm, n_samples, steps=steps, generator=generator)
+        return self._units().of_data(as_numpy(v))
+
+    def _checked(self, X: Any) -> Any:
+        """X as an array or CSR matrix of floats, with the columns that were fitted."""
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+
+    def _model(self) -> RBM:
+        """The model where `device` says; a copy unless that is the CPU."""
+        device = make_device(self.device)
+        return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def as_numpy(x: Tensor) -> Array:
+    """As an array that shares the memory of a tensor on the CPU."""
+    array: Array = x.detach().cpu().numpy()
+    return array

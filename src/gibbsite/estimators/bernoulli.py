@@ -1,0 +1,196 @@
+"""Binary visible units: what scikit-learn's class of the same name models."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+
+from gibbsite.errors import ArgumentError, DataError
+from gibbsite.estimators.base import BaseRBM
+from gibbsite.estimators.convert import export_model, import_model
+from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
+from gibbsite.layers import Bernoulli, Layer
+from gibbsite.training.fit import Penalty
+
+log = logging.getLogger("gibbsite")
+
+
+class BernoulliRBM(BaseRBM):
+    r"""RBM with binary visible and binary hidden units, as a scikit-learn transformer.
+
+    $$p(v,h) = e^{b\cdot v + c\cdot h + v^T W h}/Z$$
+
+    Takes the place of ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean
+    the same. Where our defaults differ from what it does: the gradient is centred, the chains
+    are 100 whatever the batch, the learning rate of `fit` falls, the visible biases start at the
+    log-odds of the columns, and grey values are drawn (see below) instead of used as they are.
+
+    Values are states, 0 or 1, or, in between, probabilities of a one: training draws those anew at
+    each visit; `transform` and `score_samples` put them into the formulas as they are, which for
+    the log-likelihood is a lower bound of its mean over such draws (-F is convex). Data outside
+    [0, 1] are governed by `data_range`; nothing is ever clipped.
+
+    Args:
+        n_components: number of hidden units.
+        learning_rate: step size of gradient ascent, in parameter units per nat.
+        batch_size: rows an update.
+        n_iter: passes over the data in `fit`; 0 only initialises.
+        verbose: whether to print a line an epoch.
+        random_state: int, RandomState or None (numpy's global one); where all seeds come from.
+        gradient: "pcd" (persistent chains), "cd" (chains from the data), "mean-field", or
+            "exact" (enumeration, for small models).
+        steps: Gibbs or mean-field steps an update.
+        chains: persistent chains of "pcd".
+        centered: whether to centre the gradient: faster and steadier, with the same fixed points.
+        momentum: of the updates, 0 up to less than 1; m multiplies the effective step by 1/(1-m).
+        schedule: learning rate in `fit`: "linear" falls towards 0, "constant" stays.
+        l1, l2: strengths of the penalties l1 |W|_1 and l2/2 |W|^2, in nats.
+        likelihood: what `score_samples` returns: "auto", "exact", "pseudo" or "ais".
+        device: "cpu", "cuda", or "auto": CUDA where there is one.
+        data_range: the numbers (low, high) that mean 0 and 1; others are mapped linearly, and
+            values outside raise `DataError` in `fit`, `partial_fit`, `score_samples`, `gibbs`.
+            With "auto" low is 0, so that negative values raise `DataError`, and high is 1 unless
+            the (first) training data go beyond: then it is their greatest value, as befits grey
+            levels, and the logger "gibbsite" says so. ``data_range=(0, 1)`` refuses such data.
+            A millionth of the range is allowed for rounding: the range is widened by it.
+
+    Attributes:
+        rbm_: the model, an `RBM` over 0 and 1; save it with ``gb.save``.
+        components_, intercept_hidden_, intercept_visible_: its parameters, as scikit-learn has
+            them: W transposed, c and b.
+        h_samples_: hidden states of the chains. history_: what training recorded.
+        data_range_: (low, high) in use.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+
+    Source: Tieleman (2008) for "pcd"; Melchior, Fischer, Wiskott (2016) for centring.
+
+    >>> import numpy as np, gibbsite as gb
+    >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    >>> model = gb.BernoulliRBM(n_components=2, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.components_.shape
+    ((4, 2), (2, 3))
+    >>> bool(model.score(X) > -3 * np.log(2))  # exact: better than independent fair coins
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        learning_rate: float = 0.1,
+        batch_size: int = 10,
+        n_iter: int = 10,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+        gradient: str = "pcd",
+        steps: int = 1,
+        chains: int = 100,
+        centered: bool = True,
+        momentum: float = 0.0,
+        schedule: str = "linear",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        likelihood: str = "auto",
+        device: str = "cpu",
+        data_range: str | tuple[float, float] = "auto",
+    ) -> None:
+        self.n_components = n_components
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.verbose = verbose
+        self.random_state = random_state
+        self.gradient = gradient
+        self.steps = steps
+        self.chains = chains
+        self.centered = centered
+        self.momentum = momentum
+        self.schedule = schedule
+        self.l1 = l1
+        self.l2 = l2
+        self.likelihood = likelihood
+        self.device = device
+        self.data_range = data_range
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> BernoulliRBM:
+        """The fitted estimator with the parameters of a ``sklearn.neural_network.BernoulliRBM``.
+
+        Hyperparameters that both have are taken over; so are the names of the columns. Chains are
+        not: `partial_fit` starts new ones. Raises NotFittedError for a model not fitted.
+
+        >>> import numpy as np, sklearn.neural_network, gibbsite as gb
+        >>> theirs = sklearn.neural_network.BernoulliRBM(2, random_state=0).fit(np.eye(3))
+        >>> ours = gb.BernoulliRBM.from_sklearn(theirs)
+        >>> np.allclose(ours.transform(np.eye(3)), theirs.transform(np.eye(3)))
+        True
+        """
+        estimator: BernoulliRBM = import_model(cls, model)
+        return estimator
+
+    def to_sklearn(self) -> Any:
+        """A fitted ``sklearn.neural_network.BernoulliRBM`` with these parameters.
+
+        Raises NotFittedError before `fit`, and `ArgumentError` if `data_range_` is not (0, 1),
+        which scikit-learn's model cannot have.
+        """
+        return export_model(self)
+
+    @property
+    def data_range_(self) -> tuple[float, float]:
+        """The values of the data that mean 0 and 1."""
+        low, width = self._training.units
+        return low, low + width
+
+    def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
+        automatic = isinstance(self.data_range, str) and self.data_range == "auto"
+        low, high = (0.0, max(1.0, extremes(X)[1])) if automatic else _pair(self.data_range)
+        if automatic and high > 1 + ROUNDING:
+            log.warning(
+                "%s: the data go up to %g, which is taken to mean 1; data_range=(0, %g) says so "
+                "quietly, data_range=(0, 1) refuses such data",
+                *(type(self).__name__, high, high),
+            )
+        return Bernoulli(X.shape[1]), _range_with(X, low, high), []
+
+    def _admit(self, X: Any) -> Units:
+        return _range_with(X, *self.data_range_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = isinstance(self.data_range, str)
+        return tags
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    """value as (low, high), else `ArgumentError`."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ArgumentError(
+            f"data_range={value!r}: expected 'auto' or two numbers (low, high), low below high"
+        )
+    return low, high
+
+
+def _range_with(X: Any, low: float, high: float) -> Units:
+    """Units in which low is 0 and high is 1, widened to values that rounding put just outside.
+
+    Values further outside raise a `DataError` that names the most extreme one.
+    """
+    (least, most), slack = extremes(X), ROUNDING * (high - low)
+    if low - slack <= least and most <= high + slack:
+        low, high = min(low, least), max(high, most)
+        return Units(low, high - low)
+    value = least if least < low - slack else most
+    row, column = locate(X, value)
+    what = "Negative values in data" if low == 0 > value else "Values out of range in data"
+    raise DataError(
+        f"{what}: {value:g} at row {row}, column {column}, outside [{low:g}, {high:g}]. Rescale "
+        "the data (MinMaxScaler(clip=True)), pass data_range=(low, high), or use GaussianRBM"
+    )

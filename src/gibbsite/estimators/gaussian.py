@@ -1,0 +1,149 @@
+"""Real visible units."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gibbsite.checks import as_tensor
+from gibbsite.errors import ArgumentError
+from gibbsite.estimators.base import BaseRBM, as_numpy
+from gibbsite.estimators.tables import Units, column_scales
+from gibbsite.estimators.training import Held, Training
+from gibbsite.layers import Gaussian, Layer
+from gibbsite.model import RBM
+from gibbsite.training import to_data_units
+from gibbsite.training.fit import Penalty
+
+
+class GaussianRBM(BaseRBM):
+    r"""RBM with real visible and binary hidden units, as a scikit-learn transformer.
+
+    $$E(v,h) = \sum_i \frac{(v_i-b_i)^2}{2\sigma_i^2} - c\cdot h
+      - \sum_{ij} \frac{v_i}{\sigma_i} W_{ij} h_j$$
+
+    p(v) is a mixture of Gaussians of widths sigma, one for each state of h. Training sees each
+    column with mean 0 and standard deviation 1; the model is then converted, exactly, to the units
+    of the data, so `rbm_`, `score_samples` (a density, in nats) and `sample` are in those.
+
+    A constant column has no scale: it is only shifted, and its sigma stays where it starts.
+    Sparse tables are densified a minibatch at a time.
+
+    Args:
+        n_components: number of hidden units.
+        sigma: standard deviation of a visible unit given h that training starts from, or keeps
+            without `learn_sigma`: one number or n_features, in standard deviations of each column
+            (in units of the data without `standardize`).
+        learn_sigma: whether to train sigma, one for each column. Without it standardised columns
+            leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
+        standardize: whether to train on standardised columns.
+        learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
+            centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`.
+
+    Attributes:
+        rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
+        components_, intercept_hidden_, intercept_visible_: its parameters W transposed, c and b.
+        sigma_: standard deviation of each column given h, (n_features,).
+        mean_, scale_: what standardising subtracted and divided by, (n_features,).
+        h_samples_: hidden states of the chains. history_: what training recorded.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+
+    Source: Cheng's tutorial (3.3) with a = 1/sigma; Krizhevsky (2009) for learning sigma.
+
+    >>> import numpy as np, gibbsite as gb
+    >>> X = np.random.default_rng(0).normal([5, -100], [1, 20], (500, 2))
+    >>> model = gb.GaussianRBM(n_components=4, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.sigma_.shape
+    ((500, 4), (2,))
+    >>> bool(abs(model.score(X) + np.log(20) + np.log(2 * np.pi) + 1) < 0.1)  # minus the entropy
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        sigma: Any = 1.0,
+        learn_sigma: bool = True,
+        standardize: bool = True,
+        learning_rate: float = 0.01,
+        batch_size: int = 10,
+        n_iter: int = 10,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+        gradient: str = "pcd",
+        steps: int = 1,
+        chains: int = 100,
+        centered: bool = True,
+        momentum: float = 0.0,
+        schedule: str = "linear",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        likelihood: str = "auto",
+        device: str = "cpu",
+    ) -> None:
+        self.n_components = n_components
+        self.sigma = sigma
+        self.learn_sigma = learn_sigma
+        self.standardize = standardize
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.verbose = verbose
+        self.random_state = random_state
+        self.gradient = gradient
+        self.steps = steps
+        self.chains = chains
+        self.centered = centered
+        self.momentum = momentum
+        self.schedule = schedule
+        self.l1 = l1
+        self.l2 = l2
+        self.likelihood = likelihood
+        self.device = device
+
+    @property
+    def sigma_(self) -> NDArray[Any]:
+        """Standard deviation of each column given h, in units of the data, (n_features,)."""
+        sigma: Any = self.rbm_.visible.sigma
+        return as_numpy(sigma)
+
+    @property
+    def mean_(self) -> NDArray[Any]:
+        """What was subtracted from each column in training, (n_features,)."""
+        return np.asarray(self._training.units.shift)
+
+    @property
+    def scale_(self) -> NDArray[Any]:
+        """What each column was then divided by, (n_features,)."""
+        return np.asarray(self._training.units.scale)
+
+    def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
+        n = X.shape[1]
+        shift, scale, constant = column_scales(X)
+        if not self.standardize:
+            shift, scale = torch.zeros_like(shift), torch.ones_like(scale)
+        visible = Gaussian(n, self._sigma(n), bool(self.learn_sigma))
+        held: list[Penalty] = [Held("visible.log_sigma", constant)] if self.learn_sigma else []
+        return visible, Units(shift.numpy(), scale.numpy()), held
+
+    def _sigma(self, n: int) -> Tensor:
+        """`sigma` for each column."""
+        sigma = as_tensor(self.sigma, torch.zeros(())).reshape(-1)
+        if sigma.numel() not in (1, n):
+            raise ArgumentError(f"sigma has {sigma.numel()} entries for {n} columns of data")
+        return sigma.expand(n)
+
+    def _units(self) -> Units:
+        return Units()
+
+    def _in_data_units(self, training: Training) -> RBM:
+        """Converted in float64, as a mean large beside its column's scale costs digits."""
+        rbm, units = copy.deepcopy(training.rbm).double(), training.units
+        converted = to_data_units(rbm, torch.as_tensor(units.shift), torch.as_tensor(units.scale))
+        return converted.to(training.rbm.weight.dtype)

@@ -1,0 +1,93 @@
+"""Tables as scikit-learn has checked them, in the units a model is trained in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gibbsite.rows import Rows
+
+ROUNDING = 1e-6
+"""How far outside a range, as a share of it, values may lie by rounding alone."""
+
+
+class Units(NamedTuple):
+    """A value x of the data is (x - shift) / scale in the model; numbers, or arrays of (columns,).
+
+    Subtracting first keeps the digits of a column whose mean is large, and takes the ends of a
+    range to 0 and 1 without rounding beyond them.
+    """
+
+    shift: Any = 0.0
+    scale: Any = 1.0
+
+    def of_data(self, states: NDArray[Any]) -> NDArray[Any]:
+        """States of the model in the units of the data, in their own dtype."""
+        values: NDArray[Any] = states * self.scale + self.shift
+        return values.astype(states.dtype, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A dense or sparse table of which rows come in a model's units: a source for `Rows`."""
+
+    table: Any
+    units: Units
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.table.shape
+        return int(rows), int(columns)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        values: NDArray[Any] = (dense(self.table[index]) - self.units.shift) / self.units.scale
+        return values
+
+
+def dense(rows: Any) -> NDArray[Any]:
+    """Rows of a dense or sparse table as an array."""
+    array: NDArray[Any] = rows.toarray() if hasattr(rows, "toarray") else rows
+    return array
+
+
+def as_rows(table: Any, units: Units) -> Rows:
+    """The table as minibatches see it; a sparse one is densified a few rows at a time."""
+    return Rows(Scaled(table, units))
+
+
+def extremes(table: Any) -> tuple[float, float]:
+    """The least and the greatest value, the zeros that a sparse table leaves out included."""
+    return float(table.min()), float(table.max())
+
+
+def locate(table: Any, value: float) -> tuple[int, int]:
+    """Row and column where a value stands first."""
+    for start in range(table.shape[0]):
+        found = np.flatnonzero(dense(table[[start]]) == value)
+        if len(found):
+            return start, int(found[0])
+    raise AssertionError("the value is not in the table")  # pragma: no cover
+
+
+def column_scales(table: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and whether constant of each column, (columns,) each, in float64.
+
+    One pass in blocks (Chan, Golub, LeVeque 1983). A constant column, one that varies by no more
+    than the rounding of its values, is given the standard deviation 1.
+    """
+    count, mean, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for block in as_rows(table, Units()).blocks():
+        block = block.double()
+        n, block_mean = len(block), block.mean(0)
+        gap = block_mean - mean
+        squares = squares + ((block - block_mean) ** 2).sum(0) + gap**2 * (count * n / (count + n))
+        mean = mean + gap * (n / (count + n))
+        count += n
+    scale = torch.sqrt(squares / count)
+    constant = scale <= 10 * float(np.finfo(table.dtype).eps) * mean.abs()
+    return mean, torch.where(constant, 1.0, scale), constant

@@ -1,0 +1,197 @@
+"""From hyperparameters to `gibbsite.fit`, and what is kept between calls of `partial_fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from gibbsite.errors import ArgumentError
+from gibbsite.estimators.tables import Units
+from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanField
+from gibbsite.likelihood import pseudo_likelihood
+from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.training import History, fit
+from gibbsite.training.fit import Callback, Penalty
+from gibbsite.training.history import Record
+from gibbsite.training.monitor import ROWS
+
+
+class Plan(NamedTuple):
+    """How to train: what the hyperparameters of an estimator come to."""
+
+    gradient: Gradient
+    penalties: list[Penalty]
+    learning_rate: float
+    momentum: float
+    batch_size: int
+    device: torch.device
+
+
+@dataclass
+class Training:
+    """A model in training with all that goes from one call to the next; on the CPU between calls.
+
+    Attributes:
+        rbm: the model, in the units it is trained in.
+        units: those units.
+        random: where the seeds of the torch generators come from; numpy's, as those do not pickle.
+        held: penalties that belong to the data, not to the hyperparameters.
+        gradient, state: the estimator last used and what it carries, persistent chains above all.
+        momentum: the optimiser's buffers by parameter name.
+        history: of the last call.
+    """
+
+    rbm: RBM
+    units: Units
+    random: np.random.RandomState
+    held: list[Penalty] = field(default_factory=list)
+    gradient: Gradient | None = None
+    state: Any = None
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh generator on the device, seeded from `random`."""
+        return torch.Generator(device).manual_seed(int(self.random.randint(2**31 - 1)))
+
+    @property
+    def hidden_chains(self) -> Tensor | None:
+        """Hidden states of the persistent chains; None for gradients that have none."""
+        chains = getattr(self.state, "inner", self.state)  # Centered wraps another state
+        return getattr(chains, "h", None)
+
+    def advance(
+        self, rows: Rows, plan: Plan, epochs: int, falling: bool, report: Callback | None
+    ) -> None:
+        """Train for so many epochs more, going on from the chains and the momentum there are."""
+        rbm = self.rbm.to(plan.device)
+        carried = self.state if plan.gradient == self.gradient else None
+        gradient = Resumed(plan.gradient, moved(carried, plan.device))
+        optimizer = self._optimizer(plan)
+        try:
+            self.history = fit(
+                rbm,
+                rows,
+                gradient=gradient,
+                optimizer=optimizer,
+                scheduler=falling_rate(optimizer, epochs) if falling else None,
+                epochs=epochs,
+                batch_size=plan.batch_size,
+                penalties=[*plan.penalties, *self.held],
+                callbacks=[] if report is None else [report],
+                generator=self.generator(plan.device),
+            )
+        finally:
+            rbm.zero_grad(set_to_none=True)
+            rbm.to("cpu")
+        self.gradient, self.state = plan.gradient, moved(gradient.state, "cpu")
+        self.momentum = {
+            name: optimizer.state[parameter]["momentum_buffer"].cpu()
+            for name, parameter in rbm.named_parameters()
+            if optimizer.state[parameter].get("momentum_buffer") is not None
+        }
+
+    def _optimizer(self, plan: Plan) -> SGD:
+        optimizer = SGD(self.rbm.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
+        for name, parameter in self.rbm.named_parameters():
+            if name in self.momentum:
+                optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)
+        return optimizer
+
+
+@dataclass
+class Resumed:
+    """A gradient estimator that starts from the state an earlier call left, if there is one."""
+
+    gradient: Gradient
+    state: Any = None
+
+    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
+        if self.state is None:
+            self.state = self.gradient.init(rbm, generator)
+        return self.state
+
+    def step(
+        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        gradient, self.state = self.gradient.step(rbm, v, state, generator)
+        return gradient, self.state
+
+
+@dataclass(frozen=True)
+class Held:
+    """Penalty that leaves some entries of a parameter where they are."""
+
+    name: str
+    entries: Tensor
+
+    def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
+        ascent = gradient[self.name]
+        gradient[self.name] = ascent.masked_fill(self.entries.to(ascent.device), 0.0)
+
+
+@dataclass
+class Report:
+    """Callback that prints a line an epoch, as scikit-learn's estimator does."""
+
+    name: str
+    rows: Rows
+    last: float = 0.0
+
+    def __call__(self, rbm: RBM, record: Record) -> Mapping[str, float]:
+        score = pseudo_likelihood(rbm, self.rows[:ROWS])
+        took, self.last = record["seconds"] - self.last, record["seconds"]
+        print(
+            f"[{self.name}] Iteration {record['epoch']:.0f}, pseudo-likelihood = {score:.2f}, "
+            f"time = {took:.2f}s"
+        )
+        return {"pseudo_likelihood": score}
+
+
+def falling_rate(optimizer: SGD, epochs: int) -> LRScheduler:
+    """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
+    return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+
+
+def make_gradient(kind: str, chains: int, steps: int, centered: bool) -> Gradient:
+    """The gradient estimator that a name stands for."""
+    kinds: dict[str, Callable[[], Gradient]] = {
+        "pcd": lambda: PCD(chains=chains, steps=steps),
+        "cd": lambda: CD(steps=steps),
+        "mean-field": lambda: MeanField(steps=steps),
+        "exact": ExactGradient,
+    }
+    check_choice("gradient", kind, *kinds)
+    return Centered(kinds[kind]()) if centered else kinds[kind]()
+
+
+def make_device(name: str) -> torch.device:
+    """The device that a name stands for; "auto" is CUDA where there is one."""
+    check_choice("device", name, "auto", "cpu", "cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError("device='cuda': torch finds no CUDA device; use 'auto' or 'cpu'")
+    cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def check_choice(name: str, value: object, *choices: str) -> None:
+    """Raise `ArgumentError` unless the value is one of the choices."""
+    if value not in choices:
+        raise ArgumentError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def moved(state: Any, device: torch.device | str) -> Any:
+    """What a gradient estimator carries, with its tensors on the device."""
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, tuple) and hasattr(state, "_fields"):
+        return type(state)(*(moved(part, device) for part in state))
+    return state
