@@ -1,0 +1,542 @@
+"""The commands and their options.
+
+Exit codes: 0 done; 1 a Gibbsite error, told in one sentence; 2 wrong usage; 130 interrupted by
+Ctrl-C, with the model and history so far written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+from torch import Tensor
+
+import gibbsite as gb
+from gibbsite import datasets, exact, plots
+from gibbsite.cli.job import (
+    EXACT_STATES,
+    Job,
+    fresh,
+    parse_image,
+    pick_device,
+    start,
+    take_up,
+)
+from gibbsite.cli.progress import EstimateBar
+from gibbsite.cli.report import (
+    as_record,
+    err,
+    escape,
+    out,
+    print_evaluation,
+    print_figures,
+    print_json,
+    print_plan,
+    speak,
+)
+from gibbsite.cli.settings import Settings
+from gibbsite.errors import ArgumentError, GibbsiteError, OutputError
+from gibbsite.likelihood import temperatures_within
+from gibbsite.rows import Rows
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Restricted Boltzmann machines: train one, sample it, look inside it.",
+)
+
+
+class GradientName(StrEnum):
+    pcd = "pcd"
+    cd = "cd"
+    mean_field = "mean-field"
+    exact = "exact"
+
+
+class OptimizerName(StrEnum):
+    sgd = "sgd"
+    adam = "adam"
+
+
+class MethodName(StrEnum):
+    auto = "auto"
+    exact = "exact"
+    ais = "ais"
+    reverse_ais = "reverse-ais"
+    bridge = "bridge"
+
+
+class VisibleName(StrEnum):
+    auto = "auto"
+    bernoulli = "bernoulli"
+    gaussian = "gaussian"
+
+
+class DeviceName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Device = Annotated[
+    DeviceName, typer.Option(help="Where to compute; auto: cuda if there is one, else cpu.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors. Default: off.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
+]
+
+
+def main() -> None:
+    """Entry point: Gibbsite's own errors become one line on stderr and exit code 1."""
+    try:
+        app()
+    except GibbsiteError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:  # torch tells of memory by a RuntimeError
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        err.print("[bold red]error:[/] out of memory; use fewer units, rows or chains")
+        sys.exit(1)
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="A data set's name (see `gibbsite datasets`), a .npy, .npz, .csv, .tsv, .parquet, "
+            ".h5 or IDX file, or a folder of images. With --config: as there.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Run folder to make; must not exist yet. Default: runs/DATA-1, -2 and so on.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run.json of another run: its settings, but for options given here. "
+            "Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Which array of an .npz or .h5 file. Default: train and test, or the only one.",
+            show_default=False,
+        ),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            help="Bring the images of a folder to HEIGHTxWIDTH pixels. Default: they must have one "
+            "size.",
+            show_default=False,
+        ),
+    ] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(
+            help="How many hidden units. Default: 16 for digits, bars-and-stripes, patches and "
+            "--exact; mnist 500; files 64.",
+            show_default=False,
+        ),
+    ] = None,
+    visible: Annotated[
+        VisibleName,
+        typer.Option(
+            help="Visible units. auto: as the data set says; for files bernoulli if all values lie "
+            "in [0, 1], else gaussian."
+        ),
+    ] = VisibleName.auto,
+    sigma: Annotated[
+        float,
+        typer.Option(
+            help="Gaussian units: standard deviation to start from, in standard deviations of each "
+            "column."
+        ),
+    ] = 1.0,
+    learn_sigma: Annotated[
+        bool, typer.Option(help="Gaussian units: train sigma, one for each unit.")
+    ] = True,
+    gradient: Annotated[
+        GradientName,
+        typer.Option(
+            help="Estimate of the model's phase: pcd and cd sample, mean-field does not, exact "
+            "enumerates."
+        ),
+    ] = GradientName.pcd,
+    exact_gradient: Annotated[
+        bool,
+        typer.Option("--exact", help="Short for --gradient exact, on full batches. Default: off."),
+    ] = False,
+    centered: Annotated[
+        bool, typer.Option(help="Centre the gradient: faster, steadier, the same fixed points.")
+    ] = True,
+    steps: Annotated[int, typer.Option(help="Gibbs (or mean-field) steps an update.")] = 1,
+    chains: Annotated[int, typer.Option(help="Persistent chains of pcd.")] = 100,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the data. Default: digits 150, bars-and-stripes 2000, patches 20, "
+            "mnist 10, files 30; --exact 3000.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows an update. Default: digits 50, others 100; --exact all.",
+            show_default=False,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Step size at the start, in parameter units per nat; falls linearly to 0. "
+            "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0.",
+            show_default=False,
+        ),
+    ] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(
+            help="Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9.",
+            show_default=False,
+        ),
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName, typer.Option(help="Torch optimiser; adam wants rates near 0.001.")
+    ] = OptimizerName.sgd,
+    l2: Annotated[float, typer.Option(help="Weight decay: l2/2 |W|^2 nats.")] = 0.0,
+    l1: Annotated[float, typer.Option(help="Sparsity: l1 |W|_1 nats.")] = 0.0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            help="Seconds, about, for the log-likelihood at the end where it is not exact; 0: none."
+        ),
+    ] = 20.0,
+    test_fraction: Annotated[
+        float,
+        typer.Option(help="Share of rows held out for testing, where the data bring no test set."),
+    ] = 0.2,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image size of a row, HEIGHTxWIDTH in pixels, for the pictures. "
+            "Default: as the data say.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything random: same seed, same model.")
+    ] = 0,
+    device: Device = DeviceName.auto,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs between checkpoints, from which `gibbsite resume` goes on; 0: none. "
+            "Default: 20 in a run.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model; write it, its history and pictures into one run folder."""
+    speak(quiet, as_json)
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    job, folder = start(_settings(config, given), output)
+    print_plan(job)
+    _finish(job, folder, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of the run.", show_default=False)],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped or killed, from its last checkpoint, to its end.
+
+    The model becomes what it would have been without the stop, bit for bit.
+    """
+    speak(quiet, as_json)
+    job = take_up(run)
+    print_plan(job)
+    _finish(job, run, as_json)
+
+
+def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
+    """Settings from a run.json, if any, and the options given."""
+    if given.pop("exact_gradient", False):
+        given["gradient"] = "exact"
+    for name in ("context", "output", "config", "quiet", "as_json"):
+        given.pop(name, None)
+    given = {name: getattr(value, "value", value) for name, value in given.items()}
+    if config is not None:
+        return Settings.read(config)[0].but(given)
+    if given.get("data") is None:
+        raise typer.BadParameter("name a data set or file, or give --config run.json")
+    return Settings(**given)
+
+
+def _finish(job: Job, folder: Path, as_json: bool) -> None:
+    """Run the job to its end and say what came of it."""
+    history, figures = job.run(folder)
+    if as_json:
+        print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
+    print_figures(figures)
+    out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+    if history.interrupted:
+        err.print(
+            f"interrupted after {len(history)} of {job.settings.epochs} epochs; the model so far "
+            f"is saved; `gibbsite resume {escape(str(folder))}` goes on",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130)
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", help="Samples to draw, one row each.")] = 100,
+    steps: Annotated[
+        int, typer.Option(help="Gibbs steps of each chain from its random start.")
+    ] = 1000,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to make: .npy, .csv, or .png for a picture."),
+    ] = Path("samples.npy"),
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image size of a row for .png, HEIGHTxWIDTH in pixels. Default: square if it "
+            "fits, else one line a row.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chains.")] = 0,
+    device: Device = DeviceName.auto,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
+    speak(quiet, as_json)
+    rbm = gb.load(model_file(model)).to(pick_device(device.value))
+    write = _row_writer(output, rbm.visible.n, image)
+    rows = gb.sample(rbm, n, steps=steps, generator=fresh(seed, rbm.weight.device))
+    write(rows.cpu())
+    _report_file(output, n, rbm.visible.n, "samples", as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A data set's name or file; its test set if it has one.", show_default=False
+        ),
+    ],
+    method: Annotated[
+        MethodName,
+        typer.Option(
+            help="How to find log Z. auto: exact up to 2^20 states, else bridge; bridge: annealing "
+            "in both directions; ais and reverse-ais: in one."
+        ),
+    ] = MethodName.auto,
+    chains: Annotated[int, typer.Option(help="Independent annealing paths each way.")] = 100,
+    temperatures: Annotated[
+        int, typer.Option(help="Steps of each path; also Gibbs steps of the reverse start.")
+    ] = 3000,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to spend, about: sets --temperatures by a measured step. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file to make: the weights and the way of each direction. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chains and of binarisation.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
+    ] = False,
+) -> None:
+    """Say how likely data are under a model, with error bars and whether to believe them."""
+    rbm = gb.load(model_file(model))
+    source = datasets.load(data)
+    rows = source.train if source.test is None else source.test
+    if picture is not None and picture.exists():
+        raise OutputError(f"{picture} exists already; name another file or remove it")
+    if budget is not None:
+        temperatures = temperatures_within(rbm, budget, chains)
+    with EstimateBar(temperatures) as bar:
+        result = gb.evaluate(
+            rbm,
+            rows,
+            method.value,
+            chains=chains,
+            temperatures=temperatures,
+            generator=fresh(seed, rbm.weight.device),
+            progress=bar.show,
+        )
+    if picture is not None:
+        plots.save(plots.annealing(result.log_partition), picture)
+    if as_json:
+        print_json(as_record(result, len(rows)))
+    else:
+        print_evaluation(result, len(rows), "train" if source.test is None else "test")
+
+
+@app.command()
+def transform(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    data: Annotated[
+        str, typer.Argument(help="A data set's name, file or folder.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to make: .npy or .csv.")
+    ] = Path("features.npy"),
+    test: Annotated[
+        bool, typer.Option(help="Take the test set rather than the rows trained on.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Which array of an .npz or .h5 file. Default: train, or the only one."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the features of data: E[h | v] of each row, in the order of the rows."""
+    speak(quiet, as_json)
+    rbm = gb.load(model_file(model))
+    write = _row_writer(output, rbm.hidden.n, None)
+    source = datasets.load(data, key=key)
+    rows = source.test if test else source.rows
+    if rows is None:
+        raise ArgumentError(f"--test: {data} has no test set")
+    blocks = rows.blocks() if isinstance(rows, Rows) else torch.split(rows, 10_000)
+    with torch.no_grad():
+        features = torch.cat([rbm.hidden_mean(rbm.visible.check_data(block)) for block in blocks])
+    write(features)
+    _report_file(output, len(features), rbm.hidden.n, "features", as_json)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model file holds."""
+    speak(as_json=as_json)
+    path = model_file(model)
+    record = _inspect(gb.load(path))
+    if as_json:
+        print_json(record)
+        return
+    table = Table(title=escape(str(path)), show_header=False)
+    for name in ("visible", "hidden", "dtype"):
+        table.add_row(name, str(record[name]))
+    table.add_row("parameters", f"{record['parameters']:,}")
+    for name, entry in record["tensors"].items():
+        shape = " x ".join(map(str, entry["shape"]))
+        table.add_row(
+            name, f"{shape}: {entry['min']:.4g} to {entry['max']:.4g}, mean {entry['mean']:.4g}"
+        )
+    log_z = record["log_partition"]
+    known = f"{log_z:.6g} nats (exact)" if log_z is not None else None
+    table.add_row("log Z", known or "not shown: more than 2^20 states on the smaller side")
+    out.print(table)
+
+
+@app.command("datasets")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the data sets that have a name."""
+    speak(as_json=as_json)
+    known = {name: (make.__doc__ or "").splitlines()[0] for name, make in datasets.NAMES.items()}
+    if as_json:
+        print_json(known)
+        return
+    table = Table("name", "what it is")
+    for name, description in known.items():
+        table.add_row(name, description)
+    out.print(table)
+
+
+def model_file(path: Path) -> Path:
+    """The model of a run folder, or the file itself."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def _inspect(rbm: gb.RBM) -> dict[str, Any]:
+    log_z = None
+    if exact.is_enumerable(rbm, EXACT_STATES):
+        log_z = gb.log_partition(rbm, "exact").value
+    return {
+        "visible": rbm.visible.describe(),
+        "hidden": rbm.hidden.describe(),
+        "parameters": sum(p.numel() for p in rbm.parameters()),
+        "dtype": str(rbm.weight.dtype).removeprefix("torch."),
+        "tensors": {
+            name: {
+                "shape": list(value.shape),
+                "min": value.min().item(),
+                "max": value.max().item(),
+                "mean": value.mean().item(),
+            }
+            for name, value in rbm.state_dict().items()
+        },
+        "log_partition": log_z,
+    }
+
+
+def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor], None]:
+    """Check the output before the work is done; returns what writes it."""
+    if path.exists():
+        raise OutputError(f"{path} exists already; name another file or remove it")
+    shape = parse_image(image, columns)
+    side = round(columns**0.5)
+    if shape is None and side * side == columns:
+        shape = (side, side)
+    writers: dict[str, Callable[[Tensor], None]] = {
+        ".npy": lambda rows: datasets.write_npy(rows, path),
+        ".csv": lambda rows: datasets.write_csv(rows, path),
+        ".png": lambda rows: plots.save(plots.images(rows, shape), path),
+    }
+    if path.suffix not in writers:
+        raise ArgumentError(f"--output {path}: expected a name that ends in {', '.join(writers)}")
+    return writers[path.suffix]
+
+
+def _report_file(path: Path, rows: int, columns: int, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": str(path), "rows": rows, "columns": columns})
+    out.print(f"{rows} {what} of {columns} units in {escape(str(path))}", soft_wrap=True)

@@ -1,0 +1,364 @@
+"""A training run from its settings to its folder, started or taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+import gibbsite as gb
+from gibbsite import datasets, exact, plots
+from gibbsite.cli.progress import EpochBar, Ticking
+from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
+from gibbsite.gradients import Gradient
+from gibbsite.io import write_atomically
+from gibbsite.layers import LAYERS, Layer
+from gibbsite.likelihood import temperatures_within
+from gibbsite.likelihood.monitors import negative_free_energies
+from gibbsite.rows import Rows
+from gibbsite.training import History, Monitor, column_scales, to_data_units
+from gibbsite.training.fit import Callback
+from gibbsite.training.history import append
+from gibbsite.training.monitor import CHEAP_STATES
+
+EXACT_STATES = 2**20
+MONITOR_ROWS = 10_000
+CHEAP_ROWS = 200
+
+Restore = Callable[[gb.RBM], gb.RBM]
+
+
+class Job:
+    """All the objects of a run, made from its settings: same settings, same objects."""
+
+    def __init__(self, settings: Settings) -> None:
+        generator = fresh(settings.seed)
+        source = datasets.load(
+            settings.data, key=settings.key, resize=parse_size("--resize", settings.resize)
+        )
+        named = settings.data in datasets.NAMES
+        source = source.split(0.0 if named else settings.test_fraction, generator)
+        self.source, self.fingerprint = source, fingerprint(source)
+        self.settings = whole = settings.completed(len(source.rows))
+        width = source.rows.shape[1]
+        self.shape = parse_image(whole.image, width) or source.image_shape
+        kind = source.visible if whole.visible == "auto" else whole.visible
+        visible = _make_visible(kind, width, whole)
+        self.rbm = gb.RBM(visible, gb.Bernoulli(whole.hidden)).to(pick_device(whole.device))
+        if whole.gradient == "exact":
+            exact.check_enumerable(self.rbm)
+        self.gradient = _make_gradient(whole)
+        self.rows, self.restore = _to_training_units(self.rbm, source.rows)
+        self.sets = _shown(self.rbm, source, generator)
+        self.generator = (
+            generator
+            if self.rbm.weight.device.type == "cpu"
+            else fresh(settings.seed, self.rbm.weight.device)
+        )
+
+    def run(self, folder: Path) -> tuple[History, dict[str, Any]]:
+        """Train, or go on training, and fill the folder; the history and the closing figures."""
+        settings, rbm = self.settings, self.rbm
+        optimizer = _make_optimizer(rbm, settings)
+        penalties = [p for p in (gb.L2(settings.l2), gb.L1(settings.l1)) if p.strength > 0]
+        observers: list[Callback] = [Monitor(*self.sets.values())]
+        if not exact.is_enumerable(rbm, CHEAP_STATES):
+            watched = list(self.sets.values())[-1]
+            observers.append(gb.TrajectoryAIS(watched, generator=self._aside()))
+        try:
+            with EpochBar(settings.epochs, -(-len(self.rows) // settings.batch_size)) as progress:
+                history = gb.fit(
+                    rbm,
+                    self.rows,
+                    gradient=Ticking(self.gradient, progress.tick),
+                    optimizer=optimizer,
+                    scheduler=LambdaLR(optimizer, linear_decay(settings.epochs)),
+                    epochs=settings.epochs,
+                    batch_size=settings.batch_size,
+                    penalties=penalties,
+                    callbacks=[
+                        *(self._in_data_units(observe) for observe in observers),
+                        lambda rbm, record: append(folder / "history.jsonl", record),
+                        progress.show,
+                    ],
+                    generator=self.generator,
+                    checkpoints=checkpoints(folder, settings),
+                )
+        except DivergenceError:
+            gb.save(self.restore(rbm), folder / "model.safetensors")
+            raise
+        trained = self.restore(rbm)
+        gb.save(trained, folder / "model.safetensors")
+        figures = closing_figures(trained, history, self.sets, settings, self._aside())
+        self._write_pictures(trained, history, folder)
+        return history, figures
+
+    def _aside(self) -> torch.Generator:
+        """A generator for what must not change the run."""
+        return fresh(self.settings.seed, self.rbm.weight.device)
+
+    def _in_data_units(self, observe: Callback) -> Callback:
+        return lambda rbm, record: observe(self.restore(rbm), record)
+
+    def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
+        fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=self.generator)
+        data = next(iter(self.sets.values()))
+        plots.save(plots.filters(rbm, self.shape), folder / "filters.png")
+        plots.save(plots.samples(data, fantasies, self.shape), folder / "samples.png")
+        if len(history):
+            plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+
+
+# the folder
+
+
+def make_folder(output: Path | None, name: str) -> Path:
+    """A new, empty run folder; an existing one is never written to."""
+    numbered = (Path("runs") / f"{name}-{number}" for number in range(1, sys.maxsize))
+    folder = output or next(path for path in numbered if not path.exists())
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} exists already; name another folder or remove it") from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the run folder {folder}: {error.strerror}; choose another place"
+        ) from error
+    return folder
+
+
+def write_record(job: Job, folder: Path) -> None:
+    """run.json: every setting, and enough to say whether a repetition is one."""
+    record = {
+        "format": FORMAT_VERSION,
+        "command": ["gibbsite", *sys.argv[1:]],
+        "settings": job.settings.as_record(),
+        "data": {
+            "description": job.source.description,
+            "rows": len(job.source.rows),
+            "columns": job.source.rows.shape[1],
+            "sha256": job.fingerprint,
+        },
+        "versions": {
+            "gibbsite": gb.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def start(settings: Settings, output: Path | None) -> tuple[Job, Path]:
+    """A job and its new folder."""
+    job = Job(settings)
+    folder = make_folder(output, job.source.name)
+    try:
+        write_record(job, folder)
+        job.gradient.init(job.rbm, fresh(0))  # what does not fit in memory fails here
+    except Exception:
+        with suppress(OSError):
+            (folder / "run.json").unlink(missing_ok=True)
+            folder.rmdir()
+        raise
+    return job, folder
+
+
+def take_up(folder: Path) -> Job:
+    """The job of a folder, its history cut back to the last checkpoint."""
+    settings, expected = Settings.read(folder / "run.json")
+    job = Job(settings)
+    if job.fingerprint != expected:
+        raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
+    kept = checkpoints(folder, job.settings)
+    state = None if kept is None else kept.read()
+    history = folder / "history.jsonl"
+    lines = [] if state is None else state["history"]
+    history.unlink(missing_ok=True)
+    for record in lines:
+        append(history, record)
+    return job
+
+
+def checkpoints(folder: Path, settings: Complete) -> gb.Checkpoints | None:
+    """Where the run keeps its state; None if it keeps none."""
+    if not settings.checkpoint_every:
+        return None
+    return gb.Checkpoints(folder / "checkpoints", settings.checkpoint_every)
+
+
+def fingerprint(source: datasets.Dataset) -> str:
+    """sha256 of the rows; of a few hundred thousand spread over them, where they are on disk."""
+    rows = source.rows.spread() if isinstance(source.rows, Rows) else source.rows
+    digest = hashlib.sha256(f"{tuple(source.rows.shape)} {rows.dtype}".encode())
+    for part in (rows, source.test):
+        if part is not None:
+            digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+# the objects
+
+
+def fresh(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of that seed."""
+    if not 0 <= seed < 2**63:
+        raise ArgumentError(f"--seed {seed}: expected a whole number from 0 to 2^63 - 1")
+    return torch.Generator(device).manual_seed(seed)
+
+
+def pick_device(name: str) -> torch.device:
+    """cpu, or cuda where there is one; auto takes the better."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ArgumentError("--device cuda: this machine has no CUDA device; use cpu or auto")
+    if name not in ("auto", "cpu", "cuda"):
+        raise ArgumentError(f"--device {name}: expected auto, cpu or cuda")
+    return torch.device("cuda" if name != "cpu" and there else "cpu")
+
+
+def parse_size(option: str, text: str | None) -> plots.ImageShape | None:
+    """HEIGHTxWIDTH as numbers."""
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or int(height) * int(width) == 0:
+        raise ArgumentError(f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 28x28")
+    return int(height), int(width)
+
+
+def parse_image(text: str | None, n: int) -> plots.ImageShape | None:
+    """HEIGHTxWIDTH that n units fill."""
+    shape = parse_size("--image", text)
+    if shape is not None and shape[0] * shape[1] != n:
+        raise ArgumentError(f"--image {text}: expected HEIGHTxWIDTH with a product of {n}")
+    return shape
+
+
+def linear_decay(epochs: int) -> Callable[[int], float]:
+    """The learning rate's factor after so many epochs: falls linearly towards 0."""
+    return lambda epoch: 1 - min(epoch, epochs - 1) / epochs
+
+
+def _make_visible(kind: str, n: int, settings: Complete) -> Layer:
+    """A visible layer; of the options it gets those that its kind of unit has."""
+    if kind not in LAYERS:
+        raise ArgumentError(f"--visible {kind}: expected auto, {', '.join(LAYERS)}")
+    options: dict[str, Any] = {"sigma": [settings.sigma] * n, "learn_sigma": settings.learn_sigma}
+    known = inspect.signature(LAYERS[kind]).parameters
+    return LAYERS[kind](n, **{name: options[name] for name in options if name in known})
+
+
+def _make_gradient(settings: Complete) -> Gradient:
+    makers: dict[str, Callable[[], Gradient]] = {
+        "pcd": lambda: gb.PCD(settings.chains, settings.steps),
+        "cd": lambda: gb.CD(settings.steps),
+        "mean-field": lambda: gb.MeanField(settings.steps),
+        "exact": gb.ExactGradient,
+    }
+    if settings.gradient not in makers:
+        raise ArgumentError(f"--gradient {settings.gradient}: expected {', '.join(makers)}")
+    gradient = makers[settings.gradient]()
+    return gb.Centered(gradient) if settings.centered else gradient
+
+
+def _make_optimizer(rbm: gb.RBM, settings: Complete) -> torch.optim.Optimizer:
+    rate = settings.learning_rate
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(rbm.parameters(), lr=rate)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(rbm.parameters(), lr=rate, momentum=settings.momentum)
+    raise ArgumentError(f"--optimizer {settings.optimizer}: expected sgd or adam")
+
+
+def _to_training_units(rbm: gb.RBM, rows: Tensor | Rows) -> tuple[Tensor | Rows, Restore]:
+    """Rows to train on, and what brings the model back to the units of the data."""
+    if not isinstance(rows, Rows):
+        rows = rbm.visible.check_data(rows)
+    if not rbm.visible.has_units:
+        return rows, lambda rbm: rbm
+    shift, scale = column_scales(rows)
+    inverse = 1 / scale
+    there = (x.to(rbm.weight.device) for x in (shift, scale))
+    back = dict(zip(("shift", "scale"), there, strict=True))
+    if isinstance(rows, Rows):
+        return rows.affine(inverse, -shift * inverse), lambda rbm: to_data_units(rbm, **back)
+    return (rows - shift) / scale, lambda rbm: to_data_units(rbm, **back)
+
+
+def _shown(rbm: gb.RBM, source: datasets.Dataset, generator: torch.Generator) -> dict[str, Tensor]:
+    """Some rows of each set as states, to measure the model on."""
+    sets = {"train": source.rows, "test": source.test}
+    return {
+        name: rbm.visible.observe(rbm.visible.check_data(rows[:MONITOR_ROWS]).cpu(), generator)
+        for name, rows in sets.items()
+        if rows is not None
+    }
+
+
+# the closing figures
+
+
+def closing_figures(
+    rbm: gb.RBM,
+    history: History,
+    sets: dict[str, Tensor],
+    settings: Complete,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """What is printed at the end of a run, as a JSON object."""
+    scores = {name: negative_free_energies(rbm, v).mean().item() for name, v in sets.items()}
+    figures: dict[str, Any] = {
+        "sets": {
+            name: {
+                "rows": len(v),
+                "pseudo_likelihood": gb.pseudo_likelihood(rbm, v[:CHEAP_ROWS]),
+                "reconstruction_error": gb.reconstruction_error(rbm, v[:CHEAP_ROWS]),
+            }
+            for name, v in sets.items()
+        },
+        "method": {},
+        "verdict": "no log-likelihood: too many states to enumerate, and no budget to estimate it",
+    }
+    log_z = _log_partition(rbm, next(iter(sets.values())), settings.budget, generator)
+    if log_z is not None:
+        size = "" if log_z.forward is None else f", {len(log_z.forward.run.betas):,} temperatures"
+        figures["method"]["log_likelihood"] = log_z.method + size
+        figures["verdict"] = f"log-likelihood: {log_z.verdict}"
+        figures["log_partition"] = log_z.value
+        for name, score in scores.items():
+            figures["sets"][name]["log_likelihood"] = score - log_z.value
+            if log_z.stderr > 0:
+                figures["sets"][name]["interval"] = [score - log_z.upper, score - log_z.lower]
+    if "test" in scores:
+        figures["free_energy_gap"] = scores["train"] - scores["test"]
+    if len(history):
+        figures |= {"epochs": len(history), "seconds": history.records[-1]["seconds"]}
+    return figures
+
+
+def _log_partition(
+    rbm: gb.RBM, data: Tensor, budget: float, generator: torch.Generator
+) -> gb.LogPartition | None:
+    """log Z exactly, or within a budget of seconds, or not at all."""
+    if exact.is_enumerable(rbm, EXACT_STATES):
+        return gb.log_partition(rbm, "exact")
+    if budget <= 0:
+        return None
+    temperatures = temperatures_within(rbm, budget)
+    return gb.log_partition(
+        rbm, "bridge", data=data, temperatures=temperatures, generator=generator
+    )

@@ -1,0 +1,117 @@
+"""What shows that work goes on: live bars on a terminal, a few lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+import gibbsite as gb
+from gibbsite.cli.report import err
+from gibbsite.gradients import Gradient
+from gibbsite.likelihood.weights import log_mean_exp
+from gibbsite.training.history import Record
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """A gradient estimator that says when it has made a step."""
+
+    gradient: Gradient
+    tick: Callable[[], None]
+
+    def init(self, rbm: gb.RBM, generator: torch.Generator | None = None) -> Any:
+        return self.gradient.init(rbm, generator)
+
+    def step(
+        self, rbm: gb.RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        self.tick()
+        return self.gradient.step(rbm, v, state, generator)
+
+
+class EpochBar:
+    """A live bar on a terminal; elsewhere a line for each tenth of the epochs."""
+
+    def __init__(self, epochs: int, updates: int) -> None:
+        self.epochs = epochs
+        self.bar = Progress(
+            TextColumn("epoch"),
+            TextColumn("{task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("updates"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=epochs * updates, epoch=f"1/{epochs}", figures="")
+
+    def __enter__(self) -> EpochBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tick(self) -> None:
+        self.bar.advance(self.task)
+
+    def show(self, rbm: gb.RBM, record: Record) -> None:
+        epoch = int(record["epoch"])
+        text = glance(record)
+        self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")
+        self.bar.update(self.task, figures=text)
+        if not err.is_terminal and epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
+            err.print(f"epoch {epoch}/{self.epochs}  {text}", highlight=False)
+
+
+class EstimateBar:
+    """A live bar with the running log mean weight, on a terminal only."""
+
+    def __init__(self, temperatures: int) -> None:
+        self.bar = Progress(
+            TextColumn("annealing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figure]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.total = temperatures
+        self.task = self.bar.add_task("", total=temperatures, figure="")
+
+    def __enter__(self) -> EstimateBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, log_weights: Tensor) -> None:
+        if self.bar.disable:
+            return
+        if self.bar.tasks[0].finished:  # the way back starts
+            self.bar.reset(self.task, total=self.total)
+        figure = f"log mean weight {log_mean_exp(log_weights):.3f}"
+        self.bar.update(self.task, advance=1, figure=figure)
+
+
+def glance(record: Mapping[str, float]) -> str:
+    """The two or three figures worth a glance."""
+    names = {
+        "train_log_likelihood": "train",
+        "test_log_likelihood": "test",
+        "ais_log_likelihood": "test about",
+        "free_energy_gap": "gap",
+    }
+    parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
+    if "train_log_likelihood" not in record:
+        parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
+    return "  ".join(parts) + " nats"

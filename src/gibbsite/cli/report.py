@@ -1,0 +1,129 @@
+"""What the command says: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+import gibbsite as gb
+
+if TYPE_CHECKING:
+    from gibbsite.cli.job import Job
+
+out = Console()
+err = Console(stderr=True)
+
+
+def speak(quiet: bool = False, as_json: bool = False) -> None:
+    """Say everything, or nothing but errors, or nothing but one JSON object."""
+    out.quiet = quiet or as_json
+    err.quiet = quiet
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """One JSON object on a line; NaN and infinity, which JSON lacks, become null."""
+    print(json.dumps(_finite(record)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def escape(text: str) -> str:
+    """Text that Rich prints as it is."""
+    return text.replace("[", "\\[")
+
+
+def print_plan(job: Job) -> None:
+    """What is about to be trained on what."""
+    source, rbm, settings = job.source, job.rbm, job.settings
+    held_out = 0 if source.test is None else len(source.test)
+    out.print(
+        f"{escape(source.description)}: "
+        f"{len(source.rows):,} rows to train on, {held_out:,} held out\n"
+        f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {settings.gradient} "
+        f"gradient, {settings.epochs} epochs",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """The table at the end of a run."""
+    sets = figures["sets"]
+    table = Table("", *(f"{name} ({entry['rows']:,} rows)" for name, entry in sets.items()))
+    if "log_likelihood" in figures["method"]:
+        method = figures["method"]["log_likelihood"]
+        values = (f"{entry['log_likelihood']:.4f}" for entry in sets.values())
+        table.add_row(f"mean log-likelihood, nats ({method})", *values)
+    if "interval" in next(iter(sets.values())):
+        values = (f"{e['interval'][0]:.2f} to {e['interval'][1]:.2f}" for e in sets.values())
+        table.add_row("    95% interval, from log Z", *values)
+    cheap = {
+        "pseudo_likelihood": "pseudo-likelihood, nats",
+        "reconstruction_error": "reconstruction error",
+    }
+    for name, words in cheap.items():
+        values = (f"{entry[name]:.5f}" for entry in sets.values())
+        table.add_row(f"{words} (first 200 rows)", *values)
+    out.print(table)
+    out.print(escape(figures["verdict"]), soft_wrap=True, highlight=False)
+    if "free_energy_gap" in figures:
+        gap = figures["free_energy_gap"]
+        out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
+    if "seconds" in figures:
+        out.print(f"{figures['seconds']:.1f} s of training and monitoring")
+
+
+def as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
+    """An evaluation as a JSON object."""
+    log_z = result.log_partition
+    return {
+        "rows": rows,
+        "log_likelihood": result.log_likelihood,
+        "stderr": result.stderr,
+        "lower": result.lower,
+        "upper": result.upper,
+        "conservative": result.conservative,
+        "optimistic": result.optimistic,
+        "rows_stderr": result.rows_stderr,
+        "method": result.method,
+        "log_partition": log_z.value,
+        "ess": log_z.ess,
+        "verdict": result.verdict,
+        "warnings": list(result.warnings),
+    }
+
+
+def print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
+    table = Table(title=f"log-likelihood of {rows:,} {kind} rows, nats a row", show_header=False)
+    table.add_row("mean", f"{result.log_likelihood:.4f}")
+    table.add_row("method", result.method)
+    if result.method != "exact":
+        table.add_row("95% interval, from log Z", f"{result.lower:.4f} to {result.upper:.4f}")
+        table.add_row("standard error, from log Z", f"{result.stderr:.4f}")
+        table.add_row("temperatures, paths each way", size(result.log_partition))
+        table.add_row("effective sample size", f"{result.log_partition.ess:.1f}")
+    if result.conservative is not None:
+        table.add_row("conservative (reverse AIS)", f"{result.conservative:.4f}")
+    if result.optimistic is not None:
+        table.add_row("optimistic (forward AIS)", f"{result.optimistic:.4f}")
+    table.add_row("standard error, over rows", f"{result.rows_stderr:.4f}")
+    table.add_row("log Z", f"{result.log_partition.value:.4f}")
+    out.print(table)
+    out.print(f"verdict: {escape(result.verdict)}", soft_wrap=True, highlight=False)
+
+
+def size(result: gb.LogPartition) -> str:
+    direction = result.forward or result.reverse
+    assert direction is not None
+    return f"{len(direction.run.betas):,}, {len(direction.run.log_weights):,}"

@@ -1,0 +1,138 @@
+"""The settings of a training run: what the command line, a recipe or a run.json says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError, DataError
+
+FORMAT_VERSION = 1
+AUTOMATIC_CHECKPOINTS = 20
+"""How many checkpoints a run makes unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a run; None where the data decide. The names are those of the options."""
+
+    data: str
+    key: str | None = None
+    resize: str | None = None
+    visible: str = "auto"
+    sigma: float = 1.0
+    learn_sigma: bool = True
+    gradient: str = "pcd"
+    centered: bool = True
+    steps: int = 1
+    chains: int = 100
+    hidden: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+    optimizer: str = "sgd"
+    l2: float = 0.0
+    l1: float = 0.0
+    test_fraction: float = 0.2
+    image: str | None = None
+    budget: float = 20.0
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint_every: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Settings, str]:
+        """The settings in a run.json, and the fingerprint of the data they were used on."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT_VERSION:
+                raise ValueError(f"format {record['format']!r}")
+            settings = cls(**record["settings"])
+            for field in fields(cls):
+                _check_kind(field.name, getattr(settings, field.name), str(field.type))
+            return settings, str(record["data"]["sha256"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{path} is no run.json that can be used ({reason})") from error
+
+    def but(self, given: Mapping[str, Any]) -> Settings:
+        """These settings with some changed."""
+        return replace(self, **given)
+
+    def completed(self, rows: int) -> Complete:
+        """With what the data's recipe says for the rest; raises `ArgumentError` if unusable."""
+        exact = self.gradient == "exact"
+        recipe = EXACT_RECIPE | {"batch_size": rows} if exact else RECIPES.get(self.data, {})
+        defaults = DEFAULTS | recipe
+        missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
+        whole = Complete(**(asdict(self) | missing))
+        check_counts(hidden=whole.hidden, epochs=whole.epochs, batch_size=whole.batch_size)
+        if not 0 < whole.learning_rate < math.inf:
+            raise ArgumentError(f"--learning-rate {whole.learning_rate}: expected a number above 0")
+        if not 0 <= whole.momentum < 1:
+            raise ArgumentError(f"--momentum {whole.momentum}: expected 0 up to less than 1")
+        if not 0 < whole.sigma < math.inf:
+            raise ArgumentError(f"--sigma {whole.sigma}: expected a number above 0")
+        if self.checkpoint_every is None:
+            whole = replace(whole, checkpoint_every=max(1, whole.epochs // AUTOMATIC_CHECKPOINTS))
+        check_counts(minimum=0, checkpoint_every=whole.checkpoint_every)
+        return whole
+
+    def as_record(self) -> dict[str, Any]:
+        """For run.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Complete(Settings):
+    """Settings with nothing left open."""
+
+    hidden: int = 0
+    epochs: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    momentum: float = 0.0
+    checkpoint_every: int = 0
+
+
+DEFAULTS: dict[str, Any] = {
+    "hidden": 64,
+    "epochs": 30,
+    "batch_size": 100,
+    "learning_rate": 0.05,
+    "momentum": 0.5,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {"hidden": 16, "epochs": 150, "batch_size": 50, "learning_rate": 0.2},
+    "bars-and-stripes": {"hidden": 16, "epochs": 2000, "learning_rate": 0.1},
+    "patches": {"hidden": 16, "epochs": 20, "learning_rate": 0.02},
+    "mnist": {"hidden": 500, "epochs": 10},
+}
+# without sampling noise, a full-batch step can be ten times as long
+EXACT_RECIPE: dict[str, Any] = {
+    "hidden": 16,
+    "epochs": 3000,
+    "learning_rate": 1.0,
+    "momentum": 0.9,
+}
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
+
+
+def _check_kind(name: str, value: Any, annotation: str) -> None:
+    kind, _, optional = annotation.partition(" | ")
+    if value is None and optional:
+        return
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise ValueError(f"{name} is {value!r}, expected {kind}")
