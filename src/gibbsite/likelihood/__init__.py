@@ -4,6 +4,7 @@ from gibbsite.likelihood.annealing import (
     Path,
     adapted_schedule,
     anneal,
+    overlap_schedule,
     salakhutdinov_murray_schedule,
     uniform_schedule,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "free_energy_gap",
     "log_partition",
+    "overlap_schedule",
     "pseudo_likelihood",
     "reconstruction_error",
     "salakhutdinov_murray_schedule",

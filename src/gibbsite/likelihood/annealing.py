@@ -27,6 +27,7 @@ from gibbsite.sampling import sample
 PILOT_CHAINS = 100
 PILOT_TEMPERATURES = 200
 PILOT_STEPS = 100
+PILOT_STRETCHES = 50
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class AnnealedRun(NamedTuple):
     Attributes:
         log_weights: (chains,).
         increments: variance over chains of the log weight gained at each step, (temperatures,).
+        variances: variance over chains of the log weight after each step, (temperatures,).
         betas: where each step led, (temperatures,).
         profile: mean log weight after each step, (temperatures,).
         v: where the chains are, (chains, n_visible), before a move at the last beta.
@@ -109,6 +111,7 @@ class AnnealedRun(NamedTuple):
 
     log_weights: Tensor
     increments: Tensor
+    variances: Tensor
     betas: Tensor
     profile: Tensor
     v: Tensor
@@ -137,13 +140,13 @@ def anneal(
     inputs, moved = v.new_empty(len(v), path.rbm.hidden.n), torch.empty_like(v)
     log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     schedule = betas.tolist()
-    increments = torch.zeros(len(schedule) - 1, dtype=torch.float64)
-    profile = torch.zeros_like(increments)
+    increments, variances, profile = torch.zeros(3, len(schedule) - 1, dtype=torch.float64)
     for k, (old, new) in enumerate(itertools.pairwise(schedule)):
         torch.mm(v, to_hidden, out=inputs)
         gain = path.log_ratio(v, inputs, old, new)
         log_weights = log_weights + gain
-        increments[k] = gain.var() if len(gain) > 1 else 0.0
+        if len(gain) > 1:
+            increments[k], variances[k] = gain.var(), log_weights.var()
         profile[k] = log_weights.mean()
         if k < len(schedule) - 2:  # the last move would change no weight
             h = path._draw_hidden_(inputs, new, generator)
@@ -155,7 +158,7 @@ def anneal(
             "annealing gave weights that are not finite: the model's parameters are too large for "
             f"{path.rbm.weight.dtype}; use rbm.double(), or train with a smaller learning rate"
         )
-    return AnnealedRun(log_weights, increments, betas[1:], profile, v)
+    return AnnealedRun(log_weights, increments, variances, betas[1:], profile, v)
 
 
 def uniform_schedule(temperatures: int) -> Tensor:
@@ -172,27 +175,63 @@ def salakhutdinov_murray_schedule() -> Tensor:
 
 
 @torch.no_grad()
-def adapted_schedule(
+def overlap_schedule(
     path: Path, temperatures: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """betas spaced so that every step adds the same standard deviation of log weight.
+    """betas spaced so that all neighbouring distributions overlap alike.
 
-    A pilot run of 100 chains over 200 equal steps measures that deviation as a function of beta;
-    its integral, cut into `temperatures` equal parts, is the schedule (constant thermodynamic
-    speed: Gelman and Meng 1998; Sivak and Crooks 2012).
+    Each step adds the same standard deviation of log weight, the smaller the more `temperatures`
+    there are. A pilot run of 100 chains over 200 equal steps measures that deviation as a function
+    of beta; its integral, cut into equal parts, is the schedule (constant thermodynamic speed:
+    Gelman and Meng 1998).
     """
     check_counts(temperatures=temperatures)
     pilot = uniform_schedule(PILOT_TEMPERATURES)
     run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
-    speed = run.increments.sqrt()
-    speed = speed + 0.05 * speed.mean() + 1e-12  # a pilot may miss a barrier: pass nowhere unseen
-    length = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(speed, 0)])
-    targets = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64) * length[-1]
-    right = torch.searchsorted(length, targets).clamp(1, len(length) - 1)
-    fraction = (targets - length[right - 1]) / (length[right] - length[right - 1])
-    betas = pilot[right - 1] + fraction * (pilot[right] - pilot[right - 1])
-    betas[0], betas[-1] = 0.0, 1.0
-    return betas
+    return _respaced(pilot, run.increments.sqrt(), temperatures)
+
+
+@torch.no_grad()
+def adapted_schedule(
+    path: Path, temperatures: int, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""betas spaced so that the log weights of a run vary as little as so many steps allow.
+
+    Where chains mix slowly the deviations of successive steps add up, so overlap alone is not
+    enough. A pilot run along an `overlap_schedule` tells by how much each stretch of it widens the
+    log weights, $\Delta_i$ for $s_i$ steps; as that falls like $1/s_i$, the sum is least for steps
+    in proportion to $\sqrt{\Delta_i s_i}$ (least dissipation: Sivak and Crooks 2012). A stretch
+    counts at least the sum of its own steps' variances, so that overlap is kept everywhere.
+    """
+    check_counts(temperatures=temperatures)
+    steps = pilot_steps(temperatures)
+    pilot = overlap_schedule(path, steps, generator)
+    run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
+    ends = torch.linspace(0, steps, min(steps, PILOT_STRETCHES) + 1).round().long()
+    start = torch.zeros(1, dtype=torch.float64)
+    widening, own = (
+        torch.cat([start, variance])[ends].diff()
+        for variance in (run.variances, run.increments.cumsum(0))
+    )
+    difficulty = torch.maximum(widening, own) * ends.diff()
+    return _respaced(pilot[ends], difficulty.sqrt(), temperatures)
+
+
+def pilot_steps(temperatures: int) -> int:
+    """Steps of the pilot run that adapts a schedule of so many temperatures."""
+    return max(100, min(1000, temperatures // 4))
+
+
+def _respaced(betas: Tensor, lengths: Tensor, temperatures: int) -> Tensor:
+    """betas cut anew into parts of equal length, given the length between each two."""
+    lengths = lengths + 0.05 * lengths.mean() + 1e-12  # pilots miss barriers: pass nowhere unseen
+    total = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(lengths, 0)])
+    targets = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64) * total[-1]
+    right = torch.searchsorted(total, targets).clamp(1, len(total) - 1)
+    fraction = (targets - total[right - 1]) / (total[right] - total[right - 1])
+    new = betas[right - 1] + fraction * (betas[right] - betas[right - 1])
+    new[0], new[-1] = 0.0, 1.0
+    return new
 
 
 def check_schedule(betas: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from gibbsite.likelihood.annealing import (
     adapted_schedule,
     anneal,
     check_schedule,
+    pilot_steps,
     uniform_schedule,
 )
 from gibbsite.likelihood.weights import (
@@ -37,6 +38,12 @@ METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
 EXACT_STATES = 2**20
 """Up to this many states `auto` enumerates, and `reverse-ais` and `bridge` draw starts exactly."""
+
+EQUILIBRIUM_STEPS = 2
+"""Gibbs steps for each temperature, where reverse AIS has to start from long chains."""
+
+RECORDS = 1000
+"""About how often the free energy of such chains is looked at."""
 
 MIN_ESS = 10.0
 MAX_R_HAT = 1.05
@@ -124,7 +131,7 @@ def log_partition(
             chains start there. Without data, the model's own samples give the means.
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
-            themselves, rising from 0 to 1. Equilibrium chains run for as many Gibbs steps.
+            themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
         progress: called with the log weights so far after each temperature.
 
     Sources: Neal (2001); Salakhutdinov and Murray (2008); Burda, Grosse, Salakhutdinov (2015) for
@@ -166,7 +173,8 @@ def log_partition(
         forward = _direction(log_z0, 1, anneal(path, betas, v, generator, progress))
     if method != "ais":
         try:
-            v, problems = equilibrium_draws(rbm, chains, len(betas), data, generator)
+            steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
+            v, problems = equilibrium_draws(rbm, chains, steps, data, generator)
             reverse = _direction(log_z0, -1, anneal(path, betas.flip(0), v, generator, progress))
         except KeyboardInterrupt:
             if forward is None:
@@ -203,8 +211,8 @@ def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
 def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     """How many temperatures ``method="bridge"`` manages in about so many seconds here; at least 10.
 
-    A short forward run is timed; the way there, the way back and the equilibrium chains each cost
-    as much per temperature. Not reproducible: pass its result on as a number if that matters.
+    A short forward run is timed; the way there, the way back and each step of the equilibrium
+    chains cost as much. Not reproducible: pass its result on as a number if that matters.
     """
     if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
@@ -216,8 +224,10 @@ def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     started = time.perf_counter()
     anneal(path, uniform_schedule(steps), v, generator)
     step = (time.perf_counter() - started) / steps
-    pilots = PILOT_TEMPERATURES + PILOT_STEPS
-    return max(10, int((seconds / step - pilots) / 3))
+    left = seconds / step - PILOT_TEMPERATURES - PILOT_STEPS
+    each = 2 + EQUILIBRIUM_STEPS
+    temperatures = int(left / each)
+    return max(10, temperatures - -(-pilot_steps(temperatures) // each))
 
 
 @torch.no_grad()
@@ -232,8 +242,8 @@ def equilibrium_draws(
 
     Exact draws if the model has at most 2^20 states; else the ends of n Gibbs chains of `steps`
     steps, half of them started at rows of data (if there are any) and half at noise. Their free
-    energies over the second half must agree between chains, halves and starts (split R-hat), and
-    the run must be long against their autocorrelation time.
+    energies, looked at about 1000 times over the second half, must agree between chains, halves and
+    starts (split R-hat), and the run must be long against their autocorrelation time.
     """
     if exact.is_enumerable(rbm, EXACT_STATES):
         return exact.sample(rbm, n, generator), []
@@ -245,9 +255,10 @@ def equilibrium_draws(
     sampler = Gibbs()
     state = sampler.init(rbm, v, generator)
     series = []
+    stride = max(1, steps // (2 * RECORDS))
     for step in range(steps):
         state, _ = sampler.step(rbm, state, generator)
-        if step >= steps // 2:
+        if step >= steps // 2 and step % stride == 0:
             series.append(rbm.free_energy(state.v))
     if len(series) < 4:
         return state.v, ["the chains ran for too few steps to test; use more temperatures"]
@@ -262,7 +273,7 @@ def equilibrium_draws(
     if len(energies) < MIN_TIMES * tau:
         problems.append(
             f"the chains ran for only {len(energies) / tau:.0f} autocorrelation times of the free "
-            f"energy ({tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more temperatures"
+            f"energy ({stride * tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more temperatures"
         )
     return state.v, problems
 
