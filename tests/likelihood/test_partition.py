@@ -26,12 +26,14 @@ from scipy.stats import binom
 
 import gibbsite as gb
 from gibbsite.likelihood import (
+    Path,
     equilibrium_draws,
     partition,
     salakhutdinov_murray_schedule,
     temperatures_within,
     uniform_schedule,
 )
+from gibbsite.likelihood.annealing import Walk
 
 BINARY = {"bernoulli 0": bernoulli_case(0), "bernoulli 1": bernoulli_case(1)}
 REAL = {
@@ -461,15 +463,73 @@ def test_an_interrupted_bridge_gives_the_forward_estimate():
     assert "interrupted before the reverse run was done" in result.verdict
 
 
-@pytest.mark.parametrize(("method", "after"), [("bridge", 3), ("ais", 3), ("reverse-ais", 3)])
-def test_an_interruption_without_any_estimate_goes_through(method, after):
+@pytest.mark.parametrize("method", ["bridge", "ais"])
+@pytest.mark.parametrize("after", [0, 7, 399])
+def test_an_interrupted_forward_run_is_finished_in_haste(method, after):
+    """Its weights are those of a shorter ladder: right on average, and said to be so."""
+    result = gb.log_partition(
+        CASE.rbm,
+        method,
+        temperatures=uniform_schedule(400),
+        chains=4000,
+        generator=generator(),
+        progress=Interrupt(after),
+    )
+    betas = result.forward.run.betas
+    assert len(betas) <= after + 1 + 50
+    assert betas[-1] == 1.0
+    assert f"interrupted after {after + 1} of 400 temperatures" in result.verdict
+    assert result.reverse is None
+    truth = gb.exact.log_partition(CASE.rbm).item()
+    assert abs(result.value - truth) < quantile() * result.stderr
+
+
+class InterruptedDraws:
+    """Draws of the visible units, one of which is interrupted once it has spoilt its buffer."""
+
+    def __init__(self, path: Path, after: int):
+        self.draw, self.left = path.draw_visible_, after
+
+    def __call__(self, inputs, beta, generator):
+        self.left -= 1
+        if self.left == -1:
+            inputs.fill_(float("nan"))
+            raise KeyboardInterrupt
+        return self.draw(inputs, beta, generator)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_interruption_within_a_step_spoils_nothing(after):
+    path = Path.fit(CASE.rbm, generator=generator())
+    start = path.start(50, generator())
+    walk = Walk(path, uniform_schedule(10), start)
+    kept = start.clone()
+    object.__setattr__(path, "draw_visible_", InterruptedDraws(path, after))
+    with pytest.raises(KeyboardInterrupt):
+        walk.finish(generator())
+    assert walk.steps == after
+    assert torch.isfinite(walk.finish(generator()).log_weights).all()
+    assert torch.equal(start, kept)
+
+
+@pytest.mark.parametrize(("ahead", "steps"), [(10, 50), (50, 50), (51, 50), (99, 50), (7, 3)])
+def test_hurrying_keeps_the_last_beta(ahead, steps):
+    path = Path.fit(CASE.rbm, generator=generator())
+    walk = Walk(path, uniform_schedule(ahead), path.start(2, generator()))
+    walk.hurry(steps)
+    assert (walk.schedule[0], walk.schedule[-1]) == (0.0, 1.0)
+    assert 1 <= len(walk.schedule) - 1 <= steps
+    assert set(walk.schedule) <= set(uniform_schedule(ahead).tolist())
+
+
+def test_an_interruption_without_any_estimate_goes_through():
     with pytest.raises(KeyboardInterrupt):
         gb.log_partition(
             CASE.rbm,
-            method,
+            "reverse-ais",
             temperatures=uniform_schedule(20),
             generator=generator(),
-            progress=Interrupt(after),
+            progress=Interrupt(3),
         )
 
 

@@ -28,6 +28,7 @@ PILOT_CHAINS = 100
 PILOT_TEMPERATURES = 200
 PILOT_STEPS = 100
 PILOT_STRETCHES = 50
+HURRIED_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,17 @@ class Path:
     def move(self, inputs: Tensor, beta: float, generator: torch.Generator | None) -> Tensor:
         """One Gibbs sweep at beta, from the v that sent `inputs`; reversible in v."""
         to_visible = self.rbm.hidden.coupled(self.rbm.weight.T)
-        h = self._draw_hidden_(inputs.clone(), beta, generator)
-        return self._draw_visible_(h @ to_visible, beta, generator)
+        h = self.draw_hidden_(inputs.clone(), beta, generator)
+        return self.draw_visible_(h @ to_visible, beta, generator)
 
-    def _draw_hidden_(
+    def draw_hidden_(
         self, inputs: Tensor, beta: float, generator: torch.Generator | None
     ) -> Tensor:
         """Overwrite what v sends with a draw of h at beta."""
         shift = (1 - beta) * self.hidden_inputs
         return self.rbm.hidden.sample_(inputs, generator, scale=beta, shift=shift)
 
-    def _draw_visible_(
+    def draw_visible_(
         self, inputs: Tensor, beta: float, generator: torch.Generator | None
     ) -> Tensor:
         """Overwrite what h sends with a draw of v at beta."""
@@ -104,20 +105,84 @@ class AnnealedRun(NamedTuple):
         log_weights: (chains,).
         increments: variance over chains of the log weight gained at each step, (temperatures,).
         variances: variance over chains of the log weight after each step, (temperatures,).
-        betas: where each step led, (temperatures,).
         profile: mean log weight after each step, (temperatures,).
+        betas: where each step led, (temperatures,).
         v: where the chains are, (chains, n_visible), before a move at the last beta.
     """
 
     log_weights: Tensor
     increments: Tensor
     variances: Tensor
-    betas: Tensor
     profile: Tensor
+    betas: Tensor
     v: Tensor
 
 
-@torch.no_grad()
+class Walk:
+    """Chains on their way along betas, each with its weight; `anneal` walks to the end.
+
+    A step counts once it is complete: a walk interrupted within one can go on from the last.
+    """
+
+    def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
+        self.path = path
+        self.schedule: list[float] = betas.tolist()
+        log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+        self.reached = (0, v, log_weights)
+        self._figures = torch.zeros(3, len(betas) - 1, dtype=torch.float64)
+        self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
+        self._to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
+        self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
+        self._moved = torch.empty_like(v), torch.empty_like(v)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.reached[0]
+
+    @torch.no_grad()
+    def finish(
+        self,
+        generator: torch.Generator | None = None,
+        progress: Callable[[Tensor], None] | None = None,
+    ) -> AnnealedRun:
+        """Take all steps that are left."""
+        while self.steps < len(self.schedule) - 1:
+            self._step(generator)
+            if progress is not None:
+                progress(self.reached[2])
+        _, v, log_weights = self.reached
+        if not bool(torch.isfinite(log_weights).all()):
+            raise NonFiniteWeightError(
+                "annealing gave weights that are not finite: the model's parameters are too large "
+                f"for {v.dtype}; use rbm.double(), or train with a smaller learning rate"
+            )
+        betas = torch.tensor(self.schedule[1:], dtype=torch.float64)
+        increments, variances, profile = self._figures[:, : self.steps]
+        return AnnealedRun(log_weights, increments, variances, profile, betas, v)
+
+    def hurry(self, steps: int = HURRIED_STEPS) -> None:
+        """Leave out betas still ahead so that at most so many are left, the last among them."""
+        behind, ahead = self.schedule[: self.steps + 1], self.schedule[self.steps + 1 :]
+        stride = -(-len(ahead) // steps) or 1
+        self.schedule = behind + ahead[::-1][::stride][::-1]
+
+    def _step(self, generator: torch.Generator | None) -> None:
+        k, v, log_weights = self.reached
+        old, new = self.schedule[k : k + 2]
+        torch.mm(v, self._to_hidden, out=self._inputs)
+        gain = self.path.log_ratio(v, self._inputs, old, new)
+        log_weights = log_weights + gain
+        if len(gain) > 1:
+            self._figures[0, k], self._figures[1, k] = gain.var(), log_weights.var()
+        self._figures[2, k] = log_weights.mean()
+        if k < len(self.schedule) - 2:  # the last move would change no weight
+            h = self.path.draw_hidden_(self._inputs, new, generator)
+            inputs = torch.mm(h, self._to_visible, out=self._moved[k % 2])
+            v = self.path.draw_visible_(inputs, new, generator)
+        self.reached = (k + 1, v, log_weights)
+
+
 def anneal(
     path: Path,
     betas: Tensor,
@@ -135,30 +200,7 @@ def anneal(
     Args:
         progress: called with the log weights so far after each temperature.
     """
-    to_hidden = path.rbm.visible.coupled(path.rbm.weight)
-    to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
-    inputs, moved = v.new_empty(len(v), path.rbm.hidden.n), torch.empty_like(v)
-    log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-    schedule = betas.tolist()
-    increments, variances, profile = torch.zeros(3, len(schedule) - 1, dtype=torch.float64)
-    for k, (old, new) in enumerate(itertools.pairwise(schedule)):
-        torch.mm(v, to_hidden, out=inputs)
-        gain = path.log_ratio(v, inputs, old, new)
-        log_weights = log_weights + gain
-        if len(gain) > 1:
-            increments[k], variances[k] = gain.var(), log_weights.var()
-        profile[k] = log_weights.mean()
-        if k < len(schedule) - 2:  # the last move would change no weight
-            h = path._draw_hidden_(inputs, new, generator)
-            v = path._draw_visible_(torch.mm(h, to_visible, out=moved), new, generator)
-        if progress is not None:
-            progress(log_weights)
-    if not bool(torch.isfinite(log_weights).all()):
-        raise NonFiniteWeightError(
-            "annealing gave weights that are not finite: the model's parameters are too large for "
-            f"{path.rbm.weight.dtype}; use rbm.double(), or train with a smaller learning rate"
-        )
-    return AnnealedRun(log_weights, increments, variances, betas[1:], profile, v)
+    return Walk(path, betas, v).finish(generator, progress)
 
 
 def uniform_schedule(temperatures: int) -> Tensor:

@@ -19,6 +19,7 @@ from gibbsite.likelihood.annealing import (
     PILOT_TEMPERATURES,
     AnnealedRun,
     Path,
+    Walk,
     adapted_schedule,
     anneal,
     check_schedule,
@@ -134,6 +135,9 @@ def log_partition(
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
         progress: called with the log weights so far after each temperature.
 
+    An interruption (Ctrl-C) after the pilot runs gives the estimate so far: the forward run takes
+    a short cut to the end, a reverse run is left out, and the verdict says so.
+
     Sources: Neal (2001); Salakhutdinov and Murray (2008); Burda, Grosse, Salakhutdinov (2015) for
     the reverse direction; Bennett (1976).
 
@@ -169,18 +173,33 @@ def log_partition(
     forward = reverse = None
     problems: list[str] = []
     if method != "reverse-ais":
-        v = path.start(chains, generator)
-        forward = _direction(log_z0, 1, anneal(path, betas, v, generator, progress))
-    if method != "ais":
+        walk = Walk(path, betas, path.start(chains, generator))
+        run, problems = _finish(walk, generator, progress)
+        forward = _direction(log_z0, 1, run)
+    if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
             v, problems = equilibrium_draws(rbm, chains, steps, data, generator)
-            reverse = _direction(log_z0, -1, anneal(path, betas.flip(0), v, generator, progress))
+            run = anneal(path, betas.flip(0), v, generator, progress)
+            reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:
             if forward is None:
                 raise
-            problems.append("interrupted before the reverse run was done; let it finish")
+            problems = ["interrupted before the reverse run was done; let it finish"]
     return _combine(method, log_z0, forward, reverse, problems)
+
+
+def _finish(
+    walk: Walk, generator: torch.Generator | None, progress: Callable[[Tensor], None] | None
+) -> tuple[AnnealedRun, list[str]]:
+    """The walk to its end, and a problem if it was interrupted and took a short cut there."""
+    try:
+        return walk.finish(generator, progress), []
+    except KeyboardInterrupt:
+        steps, temperatures = walk.steps, len(walk.schedule) - 1
+        walk.hurry()
+        told = f"interrupted after {steps} of {temperatures} temperatures, the rest passed in "
+        return walk.finish(generator), [f"{told}{len(walk.schedule) - 1 - steps}; let it finish"]
 
 
 def _check_finite(**values: Tensor) -> None:
