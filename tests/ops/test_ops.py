@@ -253,3 +253,76 @@ def test_importing_the_package_does_not_import_what_is_slow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def bits(rows: int, n: int, seed: int = 3) -> torch.Tensor:
+    return torch.bernoulli(torch.full((rows, n), 0.4), generator=generator(seed))
+
+
+def is_tabled(product: ops.Product) -> bool:
+    return isinstance(product, ops._Sums)
+
+
+@pytest.mark.parametrize(
+    ("n", "m"), [(784, 512), (512, 784), (129, 257), (5, 3300), (41, 400), (3300, 5), (1, 16384)]
+)
+@pytest.mark.parametrize("rows", [8, 513, 1030])
+def test_tabled_products_equal_the_product(n, m, rows):
+    """In float32: each sum of n terms is off by at most n roundings of their total size."""
+    weight, x = torch.randn(n, m, generator=generator()), bits(rows, n)
+    product = ops.bit_product(weight, rows, 1000)
+    assert is_tabled(product)
+    out = torch.full((rows, m), math.nan)
+    assert product(x, out) is out
+    exact = x.double() @ weight.double()
+    limit = n * 2.0**-24 * (x.double() @ weight.double().abs())
+    assert bool(((out - exact).abs() <= limit).all())
+    again = product(bits(rows, n, 4), torch.empty_like(out))  # nothing is left from the last call
+    torch.testing.assert_close(again, bits(rows, n, 4) @ weight, atol=1e-3, rtol=1e-4)
+
+
+def test_tabled_products_of_a_transposed_weight():
+    weight, x = torch.randn(300, 200, generator=generator()), bits(9, 200)
+    product = ops.bit_product(weight.T, 9, 1000)
+    assert is_tabled(product)
+    torch.testing.assert_close(product(x, torch.empty(9, 300)), x @ weight.T)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 2.0, math.nan, math.inf, 1e-40])
+def test_tabled_products_of_other_numbers_are_right_all_the_same(value):
+    weight, x = torch.randn(200, 200, generator=generator()), bits(9, 200)
+    x[8, 199] = value
+    product = ops.bit_product(weight, 9, 1000)
+    assert is_tabled(product)
+    assert torch.equal(product(x, torch.empty(9, 200)).nan_to_num(7), (x @ weight).nan_to_num(7))
+
+
+def test_tabled_products_do_not_depend_on_the_threads():
+    weight, x = torch.randn(300, 600, generator=generator()), bits(600, 300)
+    product, threads = ops.bit_product(weight, 600, 1000), torch.get_num_threads()
+    found = []
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            found.append(product(x, torch.empty(600, 600)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "uses", "dtype"),
+    [
+        ((100, 100), 1000, 1000, torch.float32),  # small
+        ((500, 500), 4, 10_000, torch.float32),  # few rows
+        ((500, 500), 100, 40, torch.float32),  # soon over
+        ((3000, 3000), 1000, 1000, torch.float32),  # larger than a cache
+        ((500, 500), 1000, 1000, torch.float64),
+    ],
+)
+def test_tables_are_left_where_they_do_not_pay(shape, rows, uses, dtype):
+    weight = torch.randn(shape, generator=generator(), dtype=dtype)
+    product = ops.bit_product(weight, rows, uses)
+    assert not is_tabled(product)
+    x = bits(rows, shape[0]).to(dtype)
+    assert torch.equal(product(x, torch.empty(rows, shape[1], dtype=dtype)), x @ weight)

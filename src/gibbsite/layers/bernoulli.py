@@ -60,6 +60,9 @@ class Bernoulli(Layer):
     def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
         return ops.softplus_sum(inputs, self.bias + shift, scale)
 
+    def product(self, weight: Tensor, rows: int, uses: int) -> ops.Product:
+        return ops.bit_product(weight.detach(), rows, uses)
+
     def marginals_with_mean(self, mean: Tensor) -> Marginals:
         return Marginals(mean, mean * (1 - mean))
 
@@ -71,7 +74,8 @@ class Bernoulli(Layer):
     def contrast(
         self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
-        return {"bias": ours.mean(0).sub_(theirs.mean(0))}
+        mean = ours.sum(0).div_(len(ours))
+        return {"bias": mean.sub_(theirs.sum(0), alpha=1 / len(theirs))}
 
     @property
     def n_states(self) -> float:

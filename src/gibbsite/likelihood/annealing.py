@@ -130,8 +130,8 @@ class Walk:
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
         self.reached = (0, v, log_weights)
         self._figures = torch.zeros(3, len(betas) - 1, dtype=torch.float64)
-        self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
-        self._to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
+        self._to_hidden = path.rbm.visible.product(path.rbm.weight, len(v), len(betas))
+        self._to_visible = path.rbm.hidden.product(path.rbm.weight.T, len(v), len(betas))
         self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
         self._moved = torch.empty_like(v), torch.empty_like(v)
 
@@ -170,7 +170,7 @@ class Walk:
     def _step(self, generator: torch.Generator | None) -> None:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
-        torch.mm(v, self._to_hidden, out=self._inputs)
+        self._to_hidden(v, self._inputs)
         gain = self.path.log_ratio(v, self._inputs, old, new)
         log_weights = log_weights + gain
         if len(gain) > 1:
@@ -178,7 +178,7 @@ class Walk:
         self._figures[2, k] = log_weights.mean()
         if k < len(self.schedule) - 2:  # the last move would change no weight
             h = self.path.draw_hidden_(self._inputs, new, generator)
-            inputs = torch.mm(h, self._to_visible, out=self._moved[k % 2])
+            inputs = self._to_visible(h, self._moved[k % 2])
             v = self.path.draw_visible_(inputs, new, generator)
         self.reached = (k + 1, v, log_weights)
 

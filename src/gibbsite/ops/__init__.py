@@ -89,6 +89,51 @@ def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return out
 
 
+Product = Callable[[Tensor, Tensor], Tensor]
+"""(x, out): out <- x @ weight."""
+
+
+def product(weight: Tensor) -> Product:
+    """x @ weight for any x."""
+    return lambda x, out: torch.mm(x, weight, out=out)
+
+
+def bit_product(weight: Tensor, rows: int, uses: int) -> Product:
+    """x @ weight for x of zeros and ones, (rows, n), to be called so many times; any x is right.
+
+    The four-Russians idea: sums of all subsets of five neighbouring rows of the weight are tabled
+    once, and make five multiply-adds one addition. Where that does not pay, a plain `product`.
+    """
+    n, m = weight.shape
+    size = 4 * 2**5 * -(-n // 5) * m
+    pays = n * m >= SUM_PRODUCT and rows >= SUM_ROWS and rows * uses >= SUM_USES
+    fits = size <= SUM_BYTES and weight.device.type == "cpu" and weight.dtype == torch.float32
+    if not (pays and fits):
+        return product(weight)
+    return _Sums(weight)
+
+
+class _Sums:
+    """`bit_product` from tables of sums, (blocks of columns, groups of rows, 2^5, columns)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        n, m = weight.shape
+        groups, blocks = 8 * -(-n // 40), -(-m // 256)
+        width = 16 * -(-m // (16 * blocks))
+        self._plain = product(weight)
+        self._sums = np.zeros((blocks, groups, 2**5, width), np.float32)
+        self._groups = groups
+        _kernel("fill_sums", False)(weight.contiguous().numpy(), self._sums)
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        codes = np.empty((len(x), self._groups), np.uint8)
+        if not _compiled(x) or _kernel("pack_bits", False)(x.numpy(), codes):
+            return self._plain(x, out)
+        parallel = out.numel() >= PARALLEL_SIZE and torch.get_num_threads() > 1
+        _kernel("add_sums", parallel)(codes, self._sums, out.numpy())
+        return out
+
+
 def _compiled(x: Tensor) -> bool:
     """Whether the compiled kernels take it: a plain table in this machine's memory."""
     return x.device.type == "cpu" and x.ndim == 2 and x.is_contiguous() and x.dtype in FLOATS
@@ -124,26 +169,28 @@ def _run(name: str, x: Tensor, *arguments: Any) -> None:
     kernel(x.detach().numpy(), *arguments)
 
 
+SUM_PRODUCT, SUM_ROWS, SUM_USES, SUM_BYTES = 2**14, 8, 2**12, 2**25
+"""Where tables of sums pay: least size of the weight, rows, rows times uses; greatest bytes."""
+
 PARALLEL_SIZE = 2**16
 """Smaller tables are faster done by one thread than shared out."""
 
 
 @functools.cache
-def _kernel(name: str, parallel: bool) -> Callable[..., None]:
+def _kernel(name: str, parallel: bool) -> Callable[..., Any]:
     """A kernel, whose first call may compile."""
     kernel = _cpu().kernel(name, parallel)
     started = set()
 
-    def first(*arguments: Any) -> None:
-        kinds = tuple(getattr(a, "dtype", None) for a in arguments)
-        if kinds in started:
-            kernel(*arguments)
-            return
+    def patient(x: Any, *arguments: Any) -> Any:
+        if x.dtype in started:
+            return kernel(x, *arguments)
         with _patience():
-            kernel(*arguments)
-        started.add(kinds)
+            result = kernel(x, *arguments)
+        started.add(x.dtype)
+        return result
 
-    return first
+    return patient
 
 
 @functools.cache

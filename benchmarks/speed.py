@@ -1,0 +1,333 @@
+"""How close to the cost of their matrix products do sampling and training come, and the peers?
+
+Run: python benchmarks/speed.py [gibbs update epoch ais scaling imports]; without names, all. Every
+figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets the
+quartiles. `update` compares with the peers that are installed; to have them all, in an environment
+of their own:
+
+    python -m venv peers && peers/bin/pip install torch==2.13.0 -c constraints.txt -e . rbms==0.5.0
+    learnergy==2.0.2
+
+`epoch` needs MNIST (see `gibbsite datasets`); `scaling` draws docs/images/speed-scaling.png.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import gibbsite as gb
+from gibbsite.likelihood import Path as AnnealingPath
+from gibbsite.likelihood import anneal, uniform_schedule
+from gibbsite.training.fit import _apply
+
+PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
+ROUNDS = 31
+Work = Callable[[], object]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def model(n_visible: int, n_hidden: int) -> gb.RBM:
+    rbm = gb.RBM(gb.Bernoulli(n_visible), gb.Bernoulli(n_hidden))
+    with torch.no_grad():
+        rbm.weight.normal_(0, 0.05, generator=generator(0))
+    return rbm
+
+
+def coins(rows: int, columns: int, seed: int = 1) -> torch.Tensor:
+    return torch.bernoulli(torch.full((rows, columns), 0.5), generator=generator(seed))
+
+
+def in_turn(works: dict[str, Work], seconds: float = 0.02, rounds: int = ROUNDS) -> dict:
+    """Seconds a call of each, `rounds` times, one after the other in each round."""
+    calls = {}
+    for name, work in works.items():
+        for _ in range(3):
+            work()
+        started = time.perf_counter()
+        work()
+        calls[name] = max(1, round(seconds / (time.perf_counter() - started)))
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            started = time.perf_counter()
+            for _ in range(calls[name]):
+                work()
+            taken[name].append((time.perf_counter() - started) / calls[name])
+    return taken
+
+
+def report(title: str, taken: dict, unit: str = "floor") -> None:
+    print(f"{title}; {unit} {statistics.median(taken[unit]) * 1e6:,.0f} us", flush=True)
+    for name, times in taken.items():
+        if name != unit:
+            ratios = [a / b for a, b in zip(times, taken[unit], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(f"  {name:34s} {middle:6.2f} x {unit} [{low:.2f}, {high:.2f}]", flush=True)
+
+
+def products(n_visible: int, n_hidden: int, batch: int, chains: int) -> dict[str, Work]:
+    """The matrix products of a Gibbs step and of a PCD-1 update, and nothing else."""
+    weight, v, h = torch.randn(n_visible, n_hidden), coins(batch, n_visible), coins(batch, n_hidden)
+    v_chain, h_chain = coins(chains, n_visible), coins(chains, n_hidden)
+    to_h, to_v, step = torch.empty_like(h), torch.empty_like(v_chain), torch.empty_like(weight)
+    h_new = torch.empty_like(h_chain)
+
+    def gibbs() -> None:
+        torch.mm(h_chain, weight.T, out=to_v)
+        torch.mm(v_chain, weight, out=h_new)
+
+    def update() -> None:
+        gibbs()
+        torch.mm(v, weight, out=to_h)
+        torch.mm(v.T, h, out=step)
+        torch.mm(v_chain.T, h_chain, out=step)
+
+    return {"gibbs": gibbs, "update": update}
+
+
+def gibbs() -> None:
+    for n_visible, n_hidden, chains in ((784, 512, 1024), (784, 512, 100), (64, 128, 100)):
+        rbm, g = model(n_visible, n_hidden), generator(2)
+        state = gb.Gibbs().init(rbm, coins(chains, n_visible), g)
+        works: dict[str, Work] = {
+            "floor": products(n_visible, n_hidden, chains, chains)["gibbs"],
+            "Gibbs step": lambda rbm=rbm, state=state, g=g: gb.Gibbs().advance(rbm, state, 1, g),
+            "Gibbs step, Gaussian visible": gaussian_step(n_visible, n_hidden, chains),
+            "Gibbs step in plain torch": plain_step(rbm, state.h),
+        }
+        report(f"Gibbs step, {n_visible} x {n_hidden}, {chains} chains", in_turn(works))
+
+
+def gaussian_step(n_visible: int, n_hidden: int, chains: int) -> Work:
+    rbm, g = gb.RBM(gb.Gaussian(n_visible), gb.Bernoulli(n_hidden)), generator(2)
+    with torch.no_grad():
+        rbm.weight.normal_(0, 0.01, generator=g)
+    state = gb.Gibbs().init(rbm, torch.randn(chains, n_visible, generator=g), g)
+    return lambda: gb.Gibbs().advance(rbm, state, 1, g)
+
+
+def plain_step(rbm: gb.RBM, h: torch.Tensor) -> Work:
+    weight, b, c = rbm.weight.detach(), rbm.visible.bias.detach(), rbm.hidden.bias.detach()
+
+    def step() -> None:
+        v = torch.bernoulli(torch.sigmoid(h @ weight.T + b))
+        torch.bernoulli(torch.sigmoid(v @ weight + c))
+
+    return step
+
+
+def update() -> None:
+    for n_visible, n_hidden, batch in ((784, 512, 256), (64, 128, 64)):
+        v = coins(batch, n_visible)
+        works: dict[str, Work] = {
+            "floor": products(n_visible, n_hidden, batch, batch)["update"],
+            "gibbsite PCD-1": our_update(gb.PCD(batch), n_hidden, v),
+            "gibbsite PCD-1, centred": our_update(gb.Centered(gb.PCD(batch)), n_hidden, v),
+            "gibbsite CD-1": our_update(gb.CD(), n_hidden, v),
+        }
+        for name, make in PEERS.items():
+            try:
+                works[name] = make(n_hidden, v)
+            except ImportError as error:
+                print(f"left out: {name} ({error})")
+        taken = in_turn(works)
+        title = f"one update, {n_visible} x {n_hidden}, batch and chains {batch}"
+        report(title, taken)
+        peers = {name: times for name, times in taken.items() if name in PEERS}
+        report(title, {"gibbsite PCD-1": taken["gibbsite PCD-1"], **peers}, "gibbsite PCD-1")
+
+
+def our_update(gradient: gb.PCD | gb.CD | gb.Centered, n_hidden: int, v: torch.Tensor) -> Work:
+    """A step of `gb.fit`'s loop: the gradient, its norm, the optimiser."""
+    rbm, g = model(v.shape[1], n_hidden), generator(3)
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=1e-4, fused=True)
+    state = [gradient.init(rbm, g)]
+
+    def update() -> None:
+        ascent, state[0] = gradient.step(rbm, v, state[0], g)
+        _apply(rbm, optimizer, ascent)
+
+    return update
+
+
+def scikit_learn_update(n_hidden: int, v: torch.Tensor) -> Work:
+    """PCD-1 in float32, without its checks of the input."""
+    import numpy as np
+    from sklearn.neural_network import BernoulliRBM
+
+    rows, random = v.numpy(), np.random.RandomState(0)
+    peer = BernoulliRBM(n_hidden, learning_rate=1e-4, batch_size=len(v), random_state=0)
+    peer.partial_fit(rows)
+    return lambda: peer._fit(rows, random)
+
+
+def rbms_update(n_hidden: int, v: torch.Tensor) -> Work:
+    """PCD-1 of rbms, uncentred, with its normalised gradient, as its training loop calls it."""
+    from rbms.bernoulli_bernoulli.classes import BBRBM
+    from rbms.training.pcd import fit_batch_pcd
+
+    ours = model(v.shape[1], n_hidden)
+    peer = BBRBM(
+        ours.weight.detach().clone(),
+        ours.visible.bias.detach().clone(),
+        ours.hidden.bias.detach().clone(),
+    )
+    peer.init_grad()
+    optimizer = torch.optim.SGD(peer.parameters(), lr=1e-4, maximize=True)
+    weights = torch.ones(len(v))
+    chains = [peer.init_chains(len(v))]
+
+    @torch.no_grad()
+    def update() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        chains[0], _ = fit_batch_pcd((v, weights), chains[0], peer, 1, 1.0, centered=False)
+        optimizer.step()
+
+    return update
+
+
+def learnergy_update(n_hidden: int, v: torch.Tensor) -> Work:
+    """CD-1 of learnergy, which has no PCD, without its two monitors an update."""
+    from learnergy.models.bernoulli import RBM
+
+    peer = RBM(n_visible=v.shape[1], n_hidden=n_hidden, steps=1, learning_rate=1e-4)
+
+    def update() -> None:
+        *_, visible = peer.gibbs_sampling(v)
+        cost = torch.mean(peer.energy(v)) - torch.mean(peer.energy(visible.detach()))
+        peer.optimizer.zero_grad()
+        cost.backward()
+        peer.optimizer.step()
+
+    return update
+
+
+PEERS: dict[str, Callable[[int, torch.Tensor], Work]] = {
+    "scikit-learn PCD-1": scikit_learn_update,
+    "rbms PCD-1": rbms_update,
+    "learnergy CD-1": learnergy_update,
+}
+
+EPOCH = """
+import json, resource, time, torch
+import gibbsite as gb
+torch.set_num_threads(2)
+rows = gb.datasets.load("mnist").rows
+weight, v, h = torch.randn(784, 500), torch.ones(100, 784), torch.ones(100, 500)
+to_v, to_h, step = torch.empty_like(v), torch.empty_like(h), torch.empty_like(weight)
+def products():
+    started = time.perf_counter()
+    for _ in range(len(rows) // 100):
+        torch.mm(v, weight, out=to_h); torch.mm(h, weight.T, out=to_v)
+        torch.mm(v, weight, out=to_h); torch.mm(v.T, h, out=step); torch.mm(v.T, h, out=step)
+    return time.perf_counter() - started
+def epoch(seed):
+    rbm, generator = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(500)), torch.Generator().manual_seed(seed)
+    started = time.perf_counter()
+    gb.fit(rbm, rows, epochs=1, generator=generator)
+    return time.perf_counter() - started
+products(), epoch(0)
+taken = {"floor": [], "fit": []}
+for seed in range(7):
+    taken["floor"].append(products()); taken["fit"].append(epoch(seed))
+taken["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps(taken))
+"""
+
+
+def epoch() -> None:
+    """`gb.fit` for an epoch of MNIST in a process of its own, whose peak memory is told too."""
+    output = subprocess.run([sys.executable, "-c", EPOCH], check=True, capture_output=True)
+    taken = json.loads(output.stdout)
+    memory = taken.pop("memory")
+    report("an epoch of MNIST, 500 hidden units, batch 100, centred PCD-1 (the default)", taken)
+    print(f"  peak memory of the process {memory:.2f} GiB")
+
+
+def ais() -> None:
+    for chains in (1024, 100):
+        rbm, g = model(784, 512), generator(4)
+        path = AnnealingPath(rbm, torch.zeros(784), torch.zeros(512))
+        v, steps = path.start(chains, g), 20
+        floor = products(784, 512, chains, chains)["gibbs"]
+        works: dict[str, Work] = {
+            "floor": lambda floor=floor: [floor() for _ in range(steps)],
+            "20 temperatures": lambda path=path, v=v: anneal(path, uniform_schedule(20), v, g),
+        }
+        report(f"AIS, 784 x 512, {chains} chains, 20 steps", in_turn(works))
+
+
+SIZES = {
+    "n_visible": [64, 256, 784, 2048, 4096],
+    "n_hidden": [64, 128, 512, 2048, 4096],
+    "batch": [16, 64, 256, 1024, 4096],
+    "chains": [16, 64, 256, 1024, 4096],
+}
+USUAL = {"n_visible": 784, "n_hidden": 512, "batch": 256, "chains": 256}
+
+
+def scaling() -> None:
+    """A PCD-1 update as each size grows from the usual ones, then all of the model at once."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 5, figsize=(15, 3.2), sharey=True)
+    cases = [*SIZES.items(), ("n_visible = n_hidden", [64, 256, 1024, 4096])]
+    for axis, (name, sizes) in zip(axes, cases, strict=True):
+        floors, ours = [], []
+        for size in sizes:
+            names = name.split(" = ")
+            shape = USUAL | dict.fromkeys(names, size)
+            taken = in_turn(
+                {
+                    "floor": products(**shape)["update"],
+                    "gibbsite PCD-1": our_update(
+                        gb.PCD(shape["chains"]),
+                        shape["n_hidden"],
+                        coins(shape["batch"], shape["n_visible"]),
+                    ),
+                },
+                rounds=7,
+            )
+            report(f"one update, {shape}", taken)
+            floors.append(statistics.median(taken["floor"]) * 1e3)
+            ours.append(statistics.median(taken["gibbsite PCD-1"]) * 1e3)
+        axis.loglog(sizes, ours, "o-", label="PCD-1 update")
+        axis.loglog(sizes, floors, "k--", label="its five matrix products")
+        axis.set_xlabel(name)
+    axes[0].set_ylabel("milliseconds")
+    axes[0].legend(frameon=False)
+    axes[2].set_title(
+        ", ".join(f"{name} {size}" for name, size in USUAL.items()) + " unless varied"
+    )
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=90)
+
+
+def imports() -> None:
+    def start(package: str) -> Work:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {package}"], check=True)
+
+    works = {"torch alone": start("torch"), "import gibbsite": start("gibbsite")}
+    report("import", in_turn(works, rounds=7), "torch alone")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    parts = (gibbs, update, epoch, ais, imports, scaling)
+    for part in parts:
+        if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
+            part()
