@@ -261,11 +261,17 @@ def centered_by_definition(case, v_mean: np.ndarray, h_mean: np.ndarray) -> dict
     }
 
 
+def center(rbm, gradient, v_mean, h_mean):
+    """`centered.center` of a copy, as it overwrites what it is given."""
+    copies = {name: value.clone() for name, value in gradient.items()}
+    return centered.center(rbm, copies, v_mean, h_mean)
+
+
 @each_case
 def test_centring_is_ascent_in_the_centred_model(case):
     v_mean, h_mean = BINARY_OFFSETS if case is BINARY else REAL_OFFSETS
     plain = gb.exact.gradient(case.rbm, case.data)
-    ours = centered.center(case.rbm, plain, torch.from_numpy(v_mean), torch.from_numpy(h_mean))
+    ours = center(case.rbm, plain, torch.from_numpy(v_mean), torch.from_numpy(h_mean))
     for name, expected in centered_by_definition(case, v_mean, h_mean).items():
         agree(ours[name].numpy(), expected, 1e-8)
     for name in ours.keys() - {"weight", "visible.bias", "hidden.bias"}:
@@ -280,14 +286,14 @@ def test_centring_points_uphill(case):
     for _ in range(5):
         v_mean = 3 * torch.randn(case.rbm.visible.n, generator=g, dtype=torch.float64)
         h_mean = torch.rand(case.rbm.hidden.n, generator=g, dtype=torch.float64)
-        ours = centered.center(case.rbm, plain, v_mean, h_mean)
+        ours = center(case.rbm, plain, v_mean, h_mean)
         squares = sum((value**2).sum() for name, value in plain.items() if name != "weight")
         agree(flat(plain) @ flat(ours), (squares + (ours["weight"] ** 2).sum()).item())
 
 
 def test_centring_with_no_offsets_is_the_plain_gradient():
     plain = gb.exact.gradient(BINARY.rbm, BINARY.data)
-    ours = centered.center(BINARY.rbm, plain, torch.zeros(4).double(), torch.zeros(3).double())
+    ours = center(BINARY.rbm, plain, torch.zeros(4).double(), torch.zeros(3).double())
     agree(flat(ours), flat(plain))
 
 
@@ -297,9 +303,9 @@ def test_offsets_are_running_means_of_the_data():
     state = estimator.init(rbm, None)
     ours, state = estimator.step(rbm, first, state)
     torch.testing.assert_close(state.visible, first.mean(0))
-    torch.testing.assert_close(state.hidden, rbm.hidden_mean(first).mean(0))
+    torch.testing.assert_close(state.hidden, rbm.hidden_mean(first[: centered.ROWS]).mean(0))
     plain = gb.exact.gradient(rbm, first)
-    agree(flat(ours), flat(centered.center(rbm, plain, state.visible, state.hidden)))
+    agree(flat(ours), flat(center(rbm, plain, state.visible, state.hidden)))
     _, after = estimator.step(rbm, second, state)
     expected = (1 - centered.RATE) * state.visible + centered.RATE * second.mean(0)
     torch.testing.assert_close(after.visible, expected)

@@ -14,8 +14,8 @@ from gibbsite.model import RBM
 RATE = 0.01
 """Share of the newest minibatch in the running means."""
 
-ROWS = 16
-"""Rows of a minibatch that the running means look at; keeps their cost to a few percent."""
+ROWS = 4
+"""Rows of a minibatch that the running mean of h looks at; keeps its cost to a few percent."""
 
 
 class CenteredState(NamedTuple):
@@ -71,11 +71,11 @@ class Centered:
 def center(
     rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor
 ) -> dict[str, Tensor]:
-    """The centred direction that belongs to a gradient, for offsets at the given means."""
+    """The centred direction that belongs to a gradient, which it overwrites, for given offsets."""
     mu, lam = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
     visible_scale, hidden_scale = rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()
     b, c = gradient["visible.bias"], gradient["hidden.bias"]
-    weight = torch.addr(gradient["weight"], visible_scale * b, lam, alpha=-1)
+    weight = gradient["weight"].addr_(visible_scale * b, lam, alpha=-1)
     weight.addr_(mu, hidden_scale * c, alpha=-1)
     return gradient | {
         "weight": weight,
