@@ -68,6 +68,38 @@ def test_a_missing_file_is_named(tmp_path):
         gb.load(tmp_path / "none.safetensors")
 
 
+def test_a_name_that_the_system_refuses_is_a_data_error():
+    with pytest.raises(gb.DataError, match="File name too long"):
+        gb.load("x" * 5000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_a_weight_of_another_type_is_refused(tmp_path, dtype):
+    state = random_rbm(gb.Bernoulli(2), 2, seed=0).state_dict()
+    layer = {"type": "bernoulli", "n": 2, "options": {}}
+    header = {"version": 1, "visible": layer, "hidden": layer}
+    tensors = state | {"weight": state["weight"].to(dtype)}
+    save_file(tensors, tmp_path / "m", {"gibbsite": json.dumps(header)})
+    with pytest.raises(gb.ModelFileError, match=f"its weight is of {dtype}"):
+        gb.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("header", ["5", "[]", "null", '"x"', "{", '{"version": 1}', "[" * 100_000])
+def test_a_header_of_another_kind_is_refused(tmp_path, header):
+    state = random_rbm(gb.Bernoulli(2), 2, seed=0).state_dict()
+    save_file(state, tmp_path / "m", {"gibbsite": header})
+    with pytest.raises(gb.ModelFileError):
+        gb.load(tmp_path / "m")
+
+
+def test_what_cannot_be_tidied_up_does_not_hide_the_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", _disk_full)
+    monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: _disk_full(0))
+    with pytest.raises(gb.OutputError, match=r"cannot write .*No space left"):
+        gb.save(random_rbm(gb.Bernoulli(2), 2, seed=0), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 @given(length=st.integers(0, 399))
 def test_a_truncated_file_is_refused(tmp_path_factory, length):
     folder = tmp_path_factory.mktemp("truncated")

@@ -6,10 +6,12 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from gibbsite.errors import DataError, ModelFileError, OutputError
@@ -49,7 +51,11 @@ def load(path: str | Path) -> RBM:
     Gibbsite model, or of a version that this one cannot read. Nothing in it is executed.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise DataError(f"{path}: {error.strerror}") from error
+    if not there:
         raise DataError(f"{path}: no such model file")
     try:
         with safe_open(path, framework="pt") as file:
@@ -57,11 +63,14 @@ def load(path: str | Path) -> RBM:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         visible = _rebuild("visible", header, tensors)
         hidden = _rebuild("hidden", header, tensors)
-        rbm = RBM(visible, hidden).to(tensors["weight"].dtype)
+        dtype = tensors["weight"].dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"its weight is of {dtype}")
+        rbm = RBM(visible, hidden).to(dtype)
         rbm.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, ModelFileError):
-            raise
+    except ModelFileError:
+        raise
+    except Exception as error:  # a header that lies makes safetensors and torch raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(
             f"{path} is damaged or not a Gibbsite model ({reason}); restore it from a copy"
@@ -77,7 +86,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
@@ -90,7 +99,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         ) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, or as hard to remove as to write
+                temporary.unlink()
 
 
 def _describe(layer: Layer) -> dict[str, Any]:

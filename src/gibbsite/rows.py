@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,10 +42,26 @@ class Rows:
     chosen: Tensor | None = None
 
     def __post_init__(self) -> None:
-        shape: tuple[int, ...] = tuple(getattr(self.source, "shape", ()))
-        if len(shape) != 2 or shape[0] == 0:
+        sparse = hasattr(self.source, "tocsr")
+        if not (sparse or isinstance(self.source, Tensor | np.ndarray)):
+            raise DataError(
+                f"a source of type {type(self.source).__name__}: expected a tensor, a numpy array "
+                "or a scipy sparse matrix"
+            )
+        shape = tuple(self.source.shape)
+        if len(shape) != 2 or 0 in shape:
             raise DataError(f"a source of shape {shape}: expected (rows, columns), not empty")
-        if hasattr(self.source, "tocsr"):  # other sparse formats cannot give single rows
+        if not _is_real(self.source.dtype):
+            raise DataError(f"a source of {self.source.dtype}: expected real numbers")
+        for name in ("scale", "shift"):
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and tuple(value.shape) not in ((), shape[1:]):
+                raise DataError(
+                    f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
+                )
+        if self.chosen is not None and self.chosen.shape[:1] in ((), (0,)):
+            raise DataError("no rows chosen: a table has at least one")
+        if sparse:  # other sparse formats cannot give single rows
             object.__setattr__(self, "source", self.source.tocsr())
 
     def __len__(self) -> int:
@@ -96,10 +113,30 @@ class Rows:
         if isinstance(self.source, Tensor):
             values = self.source[index]
         else:
+            _advise(self.source, scattered=not isinstance(index, slice))
             picked = self.source[index if isinstance(index, slice) else index.numpy()]
             array = picked.toarray() if hasattr(picked, "toarray") else np.ascontiguousarray(picked)
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"a source of {array.dtype}: expected real numbers")
-            native, read_only = array.dtype.newbyteorder("="), not array.flags.writeable
-            values = torch.from_numpy(array.astype(native, copy=read_only))
+            # torch knows neither foreign byte order nor C's longer types nor read-only memory
+            known = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"
+            copied = array.astype(known, copy=not array.flags.writeable)
+            values = torch.from_numpy(copied.view(known))
         return values if values.dtype == torch.float64 else values.float()
+
+
+def _is_real(dtype: Any) -> bool:
+    """Whether a torch or numpy type is one of real numbers."""
+    if isinstance(dtype, torch.dtype):
+        return not dtype.is_complex
+    return np.dtype(dtype).kind in "biuf"
+
+
+def _advise(source: Any, scattered: bool) -> None:
+    """Tell the system how a file is about to be read: lone rows of it want no reading ahead.
+
+    By default a system may read megabytes around each row; an epoch of rows in random order would
+    take hundreds of times as long.
+    """
+    while source is not None and not isinstance(source, mmap.mmap):
+        source = getattr(source, "base", None)
+    if source is not None and hasattr(source, "madvise"):  # not every system takes advice
+        source.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)

@@ -1,16 +1,13 @@
-"""The commands and their options.
-
-Exit codes: 0 done; 1 a Gibbsite error, told in one sentence; 2 wrong usage; 130 interrupted by
-Ctrl-C, with the model and history so far written.
-"""
+"""The commands and their options."""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
@@ -21,6 +18,7 @@ import gibbsite as gb
 from gibbsite import datasets, exact, plots
 from gibbsite.cli.job import (
     EXACT_STATES,
+    MONITOR_ROWS,
     Job,
     fresh,
     parse_image,
@@ -45,11 +43,17 @@ from gibbsite.errors import ArgumentError, GibbsiteError, OutputError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.rows import Rows
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 an error, told in one sentence on stderr; 2 wrong usage; "
+    "130 interrupted by Ctrl-C, with the model and history so far written."
+)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Restricted Boltzmann machines: train one, sample it, look inside it.",
+    epilog=EXIT_CODES,
 )
 
 
@@ -96,16 +100,24 @@ AsJson = Annotated[
 
 def main() -> None:
     """Entry point: Gibbsite's own errors become one line on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except GibbsiteError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+    except (GibbsiteError, OSError) as error:
+        _fail(str(error))
+    except OverflowError:
+        _fail("a number is too large to compute with")
     except (MemoryError, RuntimeError) as error:  # torch tells of memory by a RuntimeError
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        err.print("[bold red]error:[/] out of memory; use fewer units, rows or chains")
-        sys.exit(1)
+        _fail("out of memory; use fewer units, rows or chains")
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    sys.exit(1)
 
 
 @app.command()
@@ -283,8 +295,9 @@ def resume(
     The model becomes what it would have been without the stop, bit for bit.
     """
     speak(quiet, as_json)
-    job = take_up(run)
+    job, epoch = take_up(run)
     print_plan(job)
+    out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
     _finish(job, run, as_json)
 
 
@@ -369,7 +382,7 @@ def evaluate(
     ] = MethodName.auto,
     chains: Annotated[int, typer.Option(help="Independent annealing paths each way.")] = 100,
     temperatures: Annotated[
-        int, typer.Option(help="Steps of each path; also Gibbs steps of the reverse start.")
+        int, typer.Option(help="Steps of each path; twice as many Gibbs steps make its start.")
     ] = 3000,
     budget: Annotated[
         float | None,
@@ -386,34 +399,44 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains and of binarisation.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
-    ] = False,
+    device: Device = DeviceName.auto,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how likely data are under a model, with error bars and whether to believe them."""
-    rbm = gb.load(model_file(model))
+    speak(quiet, as_json)
+    rbm = gb.load(model_file(model)).to(pick_device(device.value))
     source = datasets.load(data)
     rows = source.train if source.test is None else source.test
-    if picture is not None and picture.exists():
-        raise OutputError(f"{picture} exists already; name another file or remove it")
+    if picture is not None:
+        _check_free(picture)
     if budget is not None:
         temperatures = temperatures_within(rbm, budget, chains)
-    with EstimateBar(temperatures) as bar:
-        result = gb.evaluate(
-            rbm,
-            rows,
-            method.value,
-            chains=chains,
-            temperatures=temperatures,
-            generator=fresh(seed, rbm.weight.device),
-            progress=bar.show,
-        )
+    generator = fresh(seed, rbm.weight.device)
+    v = rbm.visible.observe(rbm.visible.check_data(rows), generator)
+    try:
+        with EstimateBar(temperatures) as bar:
+            result = gb.evaluate(
+                rbm,
+                v,
+                method.value,
+                chains=chains,
+                temperatures=temperatures,
+                generator=generator,
+                progress=bar.show,
+            )
+    except KeyboardInterrupt:
+        err.print("interrupted before there was any estimate")
+        raise typer.Exit(130) from None
+    gap = None
+    if source.test is not None:
+        train = rbm.visible.check_data(source.rows[:MONITOR_ROWS])
+        gap = gb.free_energy_gap(rbm, rbm.visible.observe(train, generator), v)
     if picture is not None:
         plots.save(plots.annealing(result.log_partition), picture)
     if as_json:
-        print_json(as_record(result, len(rows)))
-    else:
-        print_evaluation(result, len(rows), "train" if source.test is None else "test")
+        print_json(as_record(result, gap))
+    print_evaluation(result, gap, "train" if source.test is None else "test")
 
 
 @app.command()
@@ -430,14 +453,18 @@ def transform(
     ] = False,
     key: Annotated[
         str | None,
-        typer.Option(help="Which array of an .npz or .h5 file. Default: train, or the only one."),
+        typer.Option(
+            help="Which array of an .npz or .h5 file. Default: train, or the only one.",
+            show_default=False,
+        ),
     ] = None,
+    device: Device = DeviceName.auto,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the features of data: E[h | v] of each row, in the order of the rows."""
     speak(quiet, as_json)
-    rbm = gb.load(model_file(model))
+    rbm = gb.load(model_file(model)).to(pick_device(device.value))
     write = _row_writer(output, rbm.hidden.n, None)
     source = datasets.load(data, key=key)
     rows = source.test if test else source.rows
@@ -520,8 +547,7 @@ def _inspect(rbm: gb.RBM) -> dict[str, Any]:
 
 def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor], None]:
     """Check the output before the work is done; returns what writes it."""
-    if path.exists():
-        raise OutputError(f"{path} exists already; name another file or remove it")
+    _check_free(path)
     shape = parse_image(image, columns)
     side = round(columns**0.5)
     if shape is None and side * side == columns:
@@ -534,6 +560,11 @@ def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor
     if path.suffix not in writers:
         raise ArgumentError(f"--output {path}: expected a name that ends in {', '.join(writers)}")
     return writers[path.suffix]
+
+
+def _check_free(path: Path) -> None:
+    if path.exists():
+        raise OutputError(f"{path} exists already; name another file or remove it")
 
 
 def _report_file(path: Path, rows: int, columns: int, what: str, as_json: bool) -> None:

@@ -7,8 +7,9 @@ import inspect
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
+from gibbsite.checks import check_memory
 from gibbsite.cli.progress import EpochBar, Ticking
 from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
@@ -27,7 +29,7 @@ from gibbsite.io import write_atomically
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.monitors import negative_free_energies
-from gibbsite.rows import Rows
+from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import History, Monitor, column_scales, to_data_units
 from gibbsite.training.fit import Callback
 from gibbsite.training.history import append
@@ -36,6 +38,8 @@ from gibbsite.training.monitor import CHEAP_STATES
 EXACT_STATES = 2**20
 MONITOR_ROWS = 10_000
 CHEAP_ROWS = 200
+HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
+"""What a run that was killed while it wrote a file leaves behind."""
 
 Restore = Callable[[gb.RBM], gb.RBM]
 
@@ -51,15 +55,21 @@ class Job:
         named = settings.data in datasets.NAMES
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
-        self.settings = whole = settings.completed(len(source.rows))
+        device = pick_device(settings.device)
+        self.settings = whole = replace(
+            settings.completed(len(source.rows)), data=_lasting(settings.data), device=device.type
+        )
         width = source.rows.shape[1]
         self.shape = parse_image(whole.image, width) or source.image_shape
         kind = source.visible if whole.visible == "auto" else whole.visible
         visible = _make_visible(kind, width, whole)
-        self.rbm = gb.RBM(visible, gb.Bernoulli(whole.hidden)).to(pick_device(whole.device))
+        check_memory(f"a model of {width} x {whole.hidden} units", width, whole.hidden)
+        self.rbm = gb.RBM(visible, gb.Bernoulli(whole.hidden)).to(device)
         if whole.gradient == "exact":
             exact.check_enumerable(self.rbm)
         self.gradient = _make_gradient(whole)
+        self.optimizer = _make_optimizer(self.rbm, whole)
+        self.penalties = [p for p in (gb.L2(whole.l2), gb.L1(whole.l1)) if p.strength > 0]
         self.rows, self.restore = _to_training_units(self.rbm, source.rows)
         self.sets = _shown(self.rbm, source, generator)
         self.generator = (
@@ -71,8 +81,6 @@ class Job:
     def run(self, folder: Path) -> tuple[History, dict[str, Any]]:
         """Train, or go on training, and fill the folder; the history and the closing figures."""
         settings, rbm = self.settings, self.rbm
-        optimizer = _make_optimizer(rbm, settings)
-        penalties = [p for p in (gb.L2(settings.l2), gb.L1(settings.l1)) if p.strength > 0]
         observers: list[Callback] = [Monitor(*self.sets.values())]
         if not exact.is_enumerable(rbm, CHEAP_STATES):
             watched = list(self.sets.values())[-1]
@@ -83,11 +91,11 @@ class Job:
                     rbm,
                     self.rows,
                     gradient=Ticking(self.gradient, progress.tick),
-                    optimizer=optimizer,
-                    scheduler=LambdaLR(optimizer, linear_decay(settings.epochs)),
+                    optimizer=self.optimizer,
+                    scheduler=LambdaLR(self.optimizer, linear_decay(settings.epochs)),
                     epochs=settings.epochs,
                     batch_size=settings.batch_size,
-                    penalties=penalties,
+                    penalties=self.penalties,
                     callbacks=[
                         *(self._in_data_units(observe) for observe in observers),
                         lambda rbm, record: append(folder / "history.jsonl", record),
@@ -177,20 +185,24 @@ def start(settings: Settings, output: Path | None) -> tuple[Job, Path]:
     return job, folder
 
 
-def take_up(folder: Path) -> Job:
-    """The job of a folder, its history cut back to the last checkpoint."""
+def take_up(folder: Path) -> tuple[Job, int]:
+    """The job of a folder, its history cut back to the last checkpoint, and that one's epoch."""
     settings, expected = Settings.read(folder / "run.json")
     job = Job(settings)
     if job.fingerprint != expected:
         raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
     kept = checkpoints(folder, job.settings)
     state = None if kept is None else kept.read()
-    history = folder / "history.jsonl"
-    lines = [] if state is None else state["history"]
-    history.unlink(missing_ok=True)
-    for record in lines:
-        append(history, record)
-    return job
+    records = [] if state is None else state["history"]
+
+    def rewrite(path: Path) -> None:
+        for record in records:
+            append(path, record)
+
+    write_atomically(folder / "history.jsonl", rewrite)
+    for left in (path for pattern in HALF_WRITTEN for path in folder.glob(pattern)):
+        left.unlink(missing_ok=True)
+    return job, len(records)
 
 
 def checkpoints(folder: Path, settings: Complete) -> gb.Checkpoints | None:
@@ -201,13 +213,24 @@ def checkpoints(folder: Path, settings: Complete) -> gb.Checkpoints | None:
 
 
 def fingerprint(source: datasets.Dataset) -> str:
-    """sha256 of the rows; of a few hundred thousand spread over them, where they are on disk."""
-    rows = source.rows.spread() if isinstance(source.rows, Rows) else source.rows
-    digest = hashlib.sha256(f"{tuple(source.rows.shape)} {rows.dtype}".encode())
-    for part in (rows, source.test):
-        if part is not None:
-            digest.update(part.contiguous().numpy().tobytes())
+    """sha256 of the data: every number of them, on disk or not."""
+    digest = hashlib.sha256(f"{tuple(source.rows.shape)}".encode())
+    for part in (source.rows, source.test):
+        for block in () if part is None else _stored(part):
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
+
+
+def _stored(rows: Tensor | Rows) -> Iterator[np.ndarray]:
+    """The numbers as they are kept, in the order they are kept in, a part at a time."""
+    table = rows.source if isinstance(rows, Rows) else rows.numpy()
+    step = max(1, BLOCK_BYTES // (table.shape[1] * table.itemsize))
+    yield from (table[start : start + step] for start in range(0, len(table), step))
+
+
+def _lasting(data: str) -> str:
+    """A path that means the same file from every folder; a name as it is."""
+    return data if data in datasets.NAMES else str(Path(data).absolute())
 
 
 # the objects
@@ -280,7 +303,7 @@ def _make_optimizer(rbm: gb.RBM, settings: Complete) -> torch.optim.Optimizer:
     if settings.optimizer == "adam":
         return torch.optim.Adam(rbm.parameters(), lr=rate)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(rbm.parameters(), lr=rate, momentum=settings.momentum)
+        return torch.optim.SGD(rbm.parameters(), lr=rate, momentum=settings.momentum, fused=True)
     raise ArgumentError(f"--optimizer {settings.optimizer}: expected sgd or adam")
 
 

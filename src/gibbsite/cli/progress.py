@@ -76,7 +76,7 @@ class EstimateBar:
 
     def __init__(self, temperatures: int) -> None:
         self.bar = Progress(
-            TextColumn("annealing"),
+            TextColumn("{task.fields[phase]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -85,7 +85,7 @@ class EstimateBar:
             disable=not err.is_terminal,
         )
         self.total = temperatures
-        self.task = self.bar.add_task("", total=temperatures, figure="")
+        self.task = self.bar.add_task("", total=temperatures, figure="", phase="starting")
 
     def __enter__(self) -> EstimateBar:
         self.bar.start()
@@ -97,10 +97,13 @@ class EstimateBar:
     def show(self, log_weights: Tensor) -> None:
         if self.bar.disable:
             return
-        if self.bar.tasks[0].finished:  # the way back starts
+        bar = self.bar.tasks[0]
+        if bar.finished:  # the way back starts
             self.bar.reset(self.task, total=self.total)
         figure = f"log mean weight {log_mean_exp(log_weights):.3f}"
-        self.bar.update(self.task, advance=1, figure=figure)
+        self.bar.update(self.task, advance=1, figure=figure, phase="annealing")
+        if bar.finished:  # no more steps, or none until the chains of the way back are ready
+            self.bar.update(self.task, phase="finishing")
 
 
 def glance(record: Mapping[str, float]) -> str:

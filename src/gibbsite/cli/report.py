@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import rich.markup
 from rich.console import Console
 from rich.table import Table
 
 import gibbsite as gb
+from gibbsite.likelihood.partition import Z_95
 
 if TYPE_CHECKING:
     from gibbsite.cli.job import Job
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 def speak(quiet: bool = False, as_json: bool = False) -> None:
     """Say everything, or nothing but errors, or nothing but one JSON object."""
     out.quiet = quiet or as_json
     err.quiet = quiet
+    logging.getLogger("gibbsite").setLevel(logging.ERROR if quiet else logging.NOTSET)
 
 
 def print_json(record: Mapping[str, Any]) -> None:
@@ -40,7 +44,7 @@ def _finite(value: Any) -> Any:
 
 def escape(text: str) -> str:
     """Text that Rich prints as it is."""
-    return text.replace("[", "\\[")
+    return rich.markup.escape(text)
 
 
 def print_plan(job: Job) -> None:
@@ -84,11 +88,11 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         out.print(f"{figures['seconds']:.1f} s of training and monitoring")
 
 
-def as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
-    """An evaluation as a JSON object."""
+def as_record(result: gb.Evaluation, gap: float | None) -> dict[str, Any]:
+    """An evaluation, and the train - test gap if there is one, as a JSON object."""
     log_z = result.log_partition
     return {
-        "rows": rows,
+        "rows": len(result.rows),
         "log_likelihood": result.log_likelihood,
         "stderr": result.stderr,
         "lower": result.lower,
@@ -96,6 +100,7 @@ def as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
         "conservative": result.conservative,
         "optimistic": result.optimistic,
         "rows_stderr": result.rows_stderr,
+        "train_test_gap": gap,
         "method": result.method,
         "log_partition": log_z.value,
         "ess": log_z.ess,
@@ -104,8 +109,9 @@ def as_record(result: gb.Evaluation, rows: int) -> dict[str, Any]:
     }
 
 
-def print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
-    table = Table(title=f"log-likelihood of {rows:,} {kind} rows, nats a row", show_header=False)
+def print_evaluation(result: gb.Evaluation, gap: float | None, kind: str) -> None:
+    rows = f"{len(result.rows):,} {kind} rows"
+    table = Table(title=f"log-likelihood of {rows}, nats a row", show_header=False)
     table.add_row("mean", f"{result.log_likelihood:.4f}")
     table.add_row("method", result.method)
     if result.method != "exact":
@@ -117,7 +123,11 @@ def print_evaluation(result: gb.Evaluation, rows: int, kind: str) -> None:
         table.add_row("conservative (reverse AIS)", f"{result.conservative:.4f}")
     if result.optimistic is not None:
         table.add_row("optimistic (forward AIS)", f"{result.optimistic:.4f}")
-    table.add_row("standard error, over rows", f"{result.rows_stderr:.4f}")
+    reach = Z_95 * result.rows_stderr
+    ends = result.log_likelihood - reach, result.log_likelihood + reach
+    table.add_row("95% interval, over rows", f"{ends[0]:.4f} to {ends[1]:.4f}")
+    if gap is not None:
+        table.add_row("train - test gap (exact)", f"{gap:.4f}")
     table.add_row("log Z", f"{result.log_partition.value:.4f}")
     out.print(table)
     out.print(f"verdict: {escape(result.verdict)}", soft_wrap=True, highlight=False)

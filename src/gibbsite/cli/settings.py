@@ -13,6 +13,9 @@ from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DataError
 
 FORMAT_VERSION = 1
+LIMIT = 2**63
+"""Whole numbers from here on fit into no tensor's size."""
+
 AUTOMATIC_CHECKPOINTS = 20
 """How many checkpoints a run makes unless told otherwise."""
 
@@ -43,7 +46,7 @@ class Settings:
     image: str | None = None
     budget: float = 20.0
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     checkpoint_every: int | None = None
 
     @classmethod
@@ -53,13 +56,17 @@ class Settings:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["format"] != FORMAT_VERSION:
                 raise ValueError(f"format {record['format']!r}")
-            settings = cls(**record["settings"])
-            for field in fields(cls):
-                _check_kind(field.name, getattr(settings, field.name), str(field.type))
-            return settings, str(record["data"]["sha256"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path} is no run.json that can be used ({reason})") from error
+            known = {field.name: str(field.type) for field in fields(cls)}
+            for name, value in record["settings"].items():
+                if name not in known:
+                    raise ValueError(f"{name} is no setting")
+                _check_kind(name, value, known[name])
+            return cls(**record["settings"]), str(record["data"]["sha256"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            if isinstance(error, OSError):
+                reason = error.strerror or reason
+            raise DataError(f"{path} is no run.json that can be used: {reason}") from error
 
     def but(self, given: Mapping[str, Any]) -> Settings:
         """These settings with some changed."""
@@ -73,6 +80,9 @@ class Settings:
         missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
         whole = Complete(**(asdict(self) | missing))
         check_counts(hidden=whole.hidden, epochs=whole.epochs, batch_size=whole.batch_size)
+        for name, value in asdict(whole).items():
+            if isinstance(value, int) and abs(value) >= LIMIT:
+                raise ArgumentError(f"--{name.replace('_', '-')}: expected a number below 2^63")
         if not 0 < whole.learning_rate < math.inf:
             raise ArgumentError(f"--learning-rate {whole.learning_rate}: expected a number above 0")
         if not 0 <= whole.momentum < 1:

@@ -42,7 +42,11 @@ def load(
             raise DataError(f"{name_or_path} is no file; key and resize are for files")
         return NAMES[str(name_or_path)]()
     path = Path(name_or_path)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise DataError(f"{name_or_path}: {error.strerror}") from error
+    if not there:
         raise DataError(
             f"{name_or_path}: neither a file nor a data set; the names are {', '.join(NAMES)}"
         )

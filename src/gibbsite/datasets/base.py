@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.rows import Rows
 
@@ -37,7 +38,10 @@ class Dataset:
         return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
 
     def split(self, test_fraction: float, generator: torch.Generator | None = None) -> Dataset:
-        """Move a random `test_fraction` of train to test, unless there is a test set already."""
+        """Move a random `test_fraction` of train to test, unless there is a test set already.
+
+        The test set is held in memory: `TooLargeError` if that is too small for it.
+        """
         if self.test is not None:
             return self
         if not 0 <= test_fraction < 1:
@@ -47,6 +51,8 @@ class Dataset:
             raise DataError(f"{self.name}: {n_test} rows are too few to split; use test fraction 0")
         if n_test == 0:
             return self
+        if isinstance(self.rows, Rows):
+            check_memory(f"a test set of {n_test} rows", n_test, self.rows.shape[1])
         order = torch.randperm(len(self.rows), generator=generator)
         rows = self.rows
         rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import importlib
-import zipfile
-import zlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_memory
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.images import ImageSize, read_folder
 from gibbsite.datasets.tables import parse_table
-from gibbsite.errors import DataError
+from gibbsite.errors import DataError, GibbsiteError
 from gibbsite.io import write_atomically
 from gibbsite.rows import Rows
 
@@ -29,6 +29,7 @@ LARGE_BYTES = 2**28
 """Tables that as float32 were larger stay on disk."""
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_LONGEST_HEADER = 4 + 4 * 255
 
 
 def read(path: Path, key: str | None = None, resize: ImageSize | None = None) -> Dataset:
@@ -45,20 +46,19 @@ def read(path: Path, key: str | None = None, resize: ImageSize | None = None) ->
     - anything with "idx" in its name, or .gz: IDX as MNIST has it.
 
     8-bit unsigned integers above 1 are taken for grey levels and divided by 255. Values all within
-    [0, 1] are meant for Bernoulli units, others for Gaussian ones.
+    [0, 1] are meant for Bernoulli units, others for Gaussian ones. What a file promises is compared
+    with the memory before any of it is unpacked.
     """
     train, test = _read_arrays(path, key, resize)
     rows, shape = to_rows(train, str(path))
     held_out = None if test is None else _dense(to_rows(test, f"{path}, test")[0])
     if held_out is not None and held_out.shape[1] != rows.shape[1]:
         raise DataError(f"{path}: train has {rows.shape[1]} columns, test {held_out.shape[1]}")
-    blocks = rows.blocks() if isinstance(rows, Rows) else [rows]
-    unit = all(bool(((block >= 0) & (block <= 1)).all()) for block in blocks)
     return Dataset(
         name=path.resolve().name.split(".")[0],
         rows=rows,
         test=held_out,
-        visible="bernoulli" if unit else "gaussian",
+        visible="bernoulli" if _in_unit_interval(rows) else "gaussian",
         image_shape=shape,
         description=f"{path.name}, {len(rows):,} x {rows.shape[1]}",
     )
@@ -82,19 +82,14 @@ def to_rows(array: np.ndarray, source: str) -> Shaped:
         return Rows(table, scale=1 / 255), shape
     if 4 * table.size > LARGE_BYTES:
         return Rows(table), shape
-    return torch.from_numpy(table.astype(np.float32)), shape
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        return torch.from_numpy(table.astype(np.float32)), shape
 
 
 def parse_idx(content: bytes, source: str) -> np.ndarray:
     """The array in IDX bytes: two zero bytes, a type, a number of axes, their sizes, the data."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
-        raise DataError(f"{source} is not an IDX file: it starts with {content[:4]!r}")
-    dtype, axes = np.dtype(_IDX_TYPES[content[2]]), content[3]
-    start = 4 + 4 * axes
-    if len(content) < start:
-        raise DataError(f"{source} ends within its IDX header")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
-    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    dtype, shape, start = _idx_header(content, source)
+    expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         raise DataError(
             f"{source}: its IDX header promises {expected:,} bytes for shape {shape}, "
@@ -103,6 +98,33 @@ def parse_idx(content: bytes, source: str) -> np.ndarray:
     return (
         np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
     )
+
+
+def _idx_header(content: bytes, source: str) -> tuple[np.dtype, tuple[int, ...], int]:
+    """Type and shape of the array, and where its data start."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+        raise DataError(f"{source} is not an IDX file: it starts with {content[:4]!r}")
+    axes = content[3]
+    start = 4 + 4 * axes
+    if len(content) < start:
+        raise DataError(f"{source} ends within its IDX header")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    return np.dtype(_IDX_TYPES[content[2]]), shape, start
+
+
+def _read_gzip_idx(path: Path) -> np.ndarray:
+    """The array in a compressed IDX file; no more is unpacked than its header promises."""
+    with gzip.open(path) as file:
+        head = file.read(_IDX_LONGEST_HEADER)
+        dtype, shape, start = _idx_header(head, str(path))
+        size = start + math.prod(shape) * dtype.itemsize
+        _check_bytes(path, size)
+        return parse_idx(head + file.read(max(0, size + 1 - len(head))), str(path))
+
+
+def _check_bytes(path: Path, size: int) -> None:
+    """Raise `TooLargeError` if what a file unpacks to is too much for the memory."""
+    check_memory(f"{path}, unpacked,", -(-size // 4))
 
 
 def write_npy(rows: Tensor, path: Path) -> None:
@@ -125,10 +147,23 @@ def _dense(rows: Tensor | Rows) -> Tensor:
     return rows.dense() if isinstance(rows, Rows) else rows
 
 
+def _in_unit_interval(rows: Tensor | Rows) -> bool:
+    if not isinstance(rows, Rows):
+        return bool(rows.min() >= 0) and bool(rows.max() <= 1)
+    if rows.source.dtype == np.uint8:  # divided by 255, or none above 1
+        return True
+    return all(part.min() >= 0 and part.max() <= 1 for part in _parts(rows.source))
+
+
 def _above_one(table: np.ndarray) -> bool:
-    """Whether bytes are grey levels; looks at a part at a time, for what is on disk."""
-    step = max(1, LARGE_BYTES // table.shape[1])
-    return any(table[i : i + step].max() > 1 for i in range(0, len(table), step))
+    """Whether bytes are grey levels."""
+    return any(part.max() > 1 for part in _parts(table))
+
+
+def _parts(table: np.ndarray) -> Iterator[np.ndarray]:
+    """The table as it is kept, a part at a time, for what is on disk."""
+    step = max(1, LARGE_BYTES // (table.shape[1] * table.itemsize))
+    return (table[start : start + step] for start in range(0, len(table), step))
 
 
 def _read_arrays(path: Path, key: str | None, resize: ImageSize | None) -> Arrays:
@@ -144,21 +179,11 @@ def _read_arrays(path: Path, key: str | None, resize: ImageSize | None) -> Array
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty")
         return _read_kind(path, suffix, key)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        MemoryError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-        zlib.error,
-        zipfile.BadZipFile,
-        csv.Error,
-    ) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read: {str(error) or type(error).__name__}") from error
+    except GibbsiteError:
+        raise
+    except Exception as error:  # a damaged file makes the readers of its format raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read: {reason}") from error
 
 
 def _read_kind(path: Path, suffix: str, key: str | None) -> Arrays:
@@ -166,18 +191,21 @@ def _read_kind(path: Path, suffix: str, key: str | None) -> Arrays:
         return np.load(path, mmap_mode="r", allow_pickle=False), None
     if suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
-            return _pick(path, arrays, key)
+            members = arrays.zip.infolist()
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
+            return _pick(path, arrays, sizes, key)
     if suffix in (".h5", ".hdf5"):
-        with _extra("h5py", path).File(path) as file:
-            names = [name for name, item in file.items() if hasattr(item, "dtype")]
-            return _pick(path, {name: file[name] for name in names}, key)
+        h5py = _extra("h5py", path)
+        with h5py.File(path) as file:
+            sets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+            return _pick(path, sets, {name: int(item.nbytes) for name, item in sets.items()}, key)
     if suffix == ".parquet":
         return _read_parquet(path), None
     if suffix in (".csv", ".tsv"):
         with path.open(newline="", encoding="utf-8-sig") as text:
             return parse_table(text, str(path)), None
     if suffix == ".gz":
-        return parse_idx(gzip.decompress(path.read_bytes()), str(path)), None
+        return _read_gzip_idx(path), None
     if "idx" in path.name:
         return parse_idx(path.read_bytes(), str(path)), None
     raise DataError(
@@ -186,24 +214,29 @@ def _read_kind(path: Path, suffix: str, key: str | None) -> Arrays:
     )
 
 
-def _pick(path: Path, arrays: Any, key: str | None) -> Arrays:
-    """The array named; or `train` and `test`; or the only one."""
-    names = list(arrays)
-    if key is not None and key in names:
-        return arrays[key][:], None
-    if key is None and "train" in names:
-        return arrays["train"][:], arrays["test"][:] if "test" in names else None
-    if key is None and len(names) == 1:
-        return arrays[names[0]][:], None
-    raise DataError(
-        f"{path} holds the arrays {', '.join(names) or '(none)'}; name one of them by key, or call "
-        "them train and test"
-    )
+def _pick(path: Path, arrays: Any, sizes: dict[str, int], key: str | None) -> Arrays:
+    """The array named; or `train` and `test`; or the only one. Sizes are in bytes."""
+    if key is not None:
+        names = [key] if key in sizes else []
+    elif "train" in sizes:
+        names = [name for name in ("train", "test") if name in sizes]
+    else:
+        names = list(sizes) if len(sizes) == 1 else []
+    if not names:
+        raise DataError(
+            f"{path} holds the arrays {', '.join(sizes) or '(none)'}; name one of them by key, or "
+            "call them train and test"
+        )
+    _check_bytes(path, sum(sizes[name] for name in names))
+    train, *test = (np.asarray(arrays[name][:]) for name in names)
+    return train, test[0] if test else None
 
 
 def _read_parquet(path: Path) -> np.ndarray:
     parquet = _extra("pyarrow", path, "pyarrow.parquet")
-    table = parquet.read_table(path)
+    with parquet.ParquetFile(path) as file:
+        check_memory(str(path), file.metadata.num_rows, file.metadata.num_columns)
+        table = file.read()
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
@@ -19,6 +21,7 @@ CHECKSUMS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
 }
+LARGEST_BYTES = 16 + 60_000 * 28 * 28
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -62,8 +65,8 @@ def _bytes(name: str) -> bytes:
 
 def _verified(name: str, content: bytes, source: str) -> bytes:
     try:
-        raw = gzip.decompress(content) if source.endswith(".gz") else content
-    except (OSError, EOFError) as error:
+        raw = _unpacked(content) if source.endswith(".gz") else content
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{source} is not a whole gzip file ({error}); delete it") from error
     found = hashlib.sha256(raw).hexdigest()
     if found != CHECKSUMS[name]:
@@ -74,13 +77,19 @@ def _verified(name: str, content: bytes, source: str) -> bytes:
     return raw
 
 
+def _unpacked(content: bytes) -> bytes:
+    """No more of it than the larger of the two files can have."""
+    with gzip.open(io.BytesIO(content)) as file:
+        return file.read(LARGEST_BYTES + 1)
+
+
 def _download(name: str) -> bytes:
     failures = []
     for mirror in MIRRORS:
         url = f"{mirror}{name}.gz"
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
-                content = response.read()
+                content = response.read(LARGEST_BYTES)
             raw = _verified(name, content, url)
         except (OSError, DataError) as error:
             failures.append(f"{url}: {error}")

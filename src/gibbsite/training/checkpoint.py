@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.optim import Optimizer
@@ -25,15 +27,19 @@ from gibbsite.training.history import History
 FORMAT_VERSION = 1
 KEPT = 2
 _KEY = "gibbsite-checkpoint"
+_NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
+
+log = logging.getLogger("gibbsite")
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """Where `fit` keeps its state after every `every` epochs; the last two are kept.
 
-    If the folder holds a checkpoint already, `fit` goes on from the newest whole one. Called
-    again with the same arguments after a crash, it ends with the very parameters of a run that was
-    never stopped. Files are written atomically and carry a checksum that is verified.
+    If the folder holds a checkpoint already, `fit` goes on from the newest whole one, and a damaged
+    one is logged. Called again with the same arguments after a crash, it ends with the very
+    parameters of a run that was never stopped. Files are written atomically and carry a checksum
+    that is verified.
 
     >>> import gibbsite as gb, tempfile, torch
     >>> data = gb.datasets.load("bars-and-stripes").train
@@ -64,12 +70,18 @@ class Checkpoints:
         content = _encode(state)
         path = folder / f"checkpoint-{epoch:06}.safetensors"
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
-        for old in self.files()[KEPT:]:
-            old.unlink(missing_ok=True)
+        try:
+            # and what a killed run left half-written
+            for old in [*self.files()[KEPT:], *folder.glob(".checkpoint-*")]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot remove {old}: {error.strerror}") from error
 
     def files(self) -> list[Path]:
         """The checkpoints there are, newest first."""
-        return sorted(Path(self.folder).glob("checkpoint-*.safetensors"), reverse=True)
+        found = {path: _NAME.fullmatch(path.name) for path in Path(self.folder).glob("*")}
+        epochs = {path: int(match[1]) for path, match in found.items() if match}
+        return sorted(epochs, key=lambda path: epochs[path], reverse=True)
 
     def read(self) -> dict[str, Any] | None:
         """The newest state that is whole; None without a checkpoint.
@@ -79,9 +91,13 @@ class Checkpoints:
         damage: list[str] = []
         for path in self.files():
             try:
-                return _decode(path)
+                state = _decode(path)
             except ModelFileError as error:
                 damage.append(str(error))
+                continue
+            for reason in damage:
+                log.warning("%s; going on from %s", reason, path.name)
+            return state
         if damage:
             raise ModelFileError("; ".join(damage) + "; start again in another folder")
         return None
@@ -92,6 +108,8 @@ class Run:
     """What a training run carries from one epoch to the next."""
 
     rbm: RBM
+    shape: tuple[int, ...]
+    """Rows and columns of the data."""
     optimizer: Optimizer
     scheduler: LRScheduler | None
     generator: torch.Generator | None
@@ -100,13 +118,14 @@ class Run:
 
     def carried(self) -> dict[str, Any]:
         """All of it as trees of tensors and plain values."""
-        generator, scheduler = self.generator, self.scheduler
+        scheduler = self.scheduler
         return {
+            "kinds": self._kinds(),
             "parameters": dict(self.rbm.named_parameters()),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if scheduler is None else _plain(scheduler.state_dict()),
             "gradient": self.state,
-            "generator": torch.get_rng_state() if generator is None else generator.get_state(),
+            "generators": [generator.get_state() for generator in self._generators()],
             "history": self.history.records,
         }
 
@@ -114,24 +133,42 @@ class Run:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Put back what `carried` gave; `ModelFileError` if that was of another run."""
         try:
+            for name, here in self._kinds().items():
+                if kept["kinds"][name] != here:
+                    raise ValueError(f"{name}: {kept['kinds'][name]} there, {here} here")
+            state = _like(self.state, kept["gradient"], self.rbm.weight.device)
             for name, parameter in self.rbm.named_parameters():
-                if parameter.shape != kept["parameters"][name].shape:
-                    raise ValueError(f"{name} is {tuple(kept['parameters'][name].shape)} there")
+                _check_same(name, parameter, kept["parameters"][name])
                 parameter.copy_(kept["parameters"][name])
             self.optimizer.load_state_dict(kept["optimizer"])
             if self.scheduler is not None:
                 self.scheduler.load_state_dict({**self.scheduler.state_dict(), **kept["scheduler"]})
-            self.state = _like(self.state, kept["gradient"])
-            if self.generator is None:
-                torch.set_rng_state(kept["generator"])
-            else:
-                self.generator.set_state(kept["generator"])
-            self.history.records.extend(kept["history"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            for generator, drawn in zip(self._generators(), kept["generators"], strict=True):
+                generator.set_state(drawn)
+            self.history.records.extend(dict(record) for record in kept["history"])
+            self.state = state
+        except Exception as error:  # the parts of another run do not fit in all sorts of ways
             raise ModelFileError(
-                f"the checkpoint is of another run ({error}); use the model, gradient, optimizer "
-                "and scheduler that it was made with"
+                f"the checkpoint is of another run ({error}); use the model, data, gradient, "
+                "optimizer and scheduler that it was made with, or another folder"
             ) from error
+
+    def _kinds(self) -> dict[str, Any]:
+        """What must be the same in the run that goes on."""
+        return {
+            "data": list(self.shape),
+            "model": {name: list(value.shape) for name, value in self.rbm.named_parameters()},
+            "optimizer": type(self.optimizer).__name__,
+            "scheduler": type(self.scheduler).__name__,
+        }
+
+    def _generators(self) -> list[torch.Generator]:
+        """All that the run draws from."""
+        if self.generator is not None:
+            return [self.generator]
+        device = self.rbm.weight.device
+        cuda = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
+        return [torch.default_generator, *cuda]
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,13 +176,25 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if not name.endswith("lambdas")}
 
 
-def _like(template: Any, tree: Any) -> Any:
-    """A tree as read, with the named tuples that the template has."""
+def _like(template: Any, tree: Any, device: torch.device) -> Any:
+    """A tree as read, with the named tuples that the template has and tensors like its own."""
     if isinstance(template, tuple) and hasattr(template, "_fields"):
         if not isinstance(tree, list) or len(tree) != len(template):
             raise ValueError("its gradient estimator carries other things")
-        return type(template)(*map(_like, template, tree))
-    return tree
+        return type(template)(*(_like(*pair, device) for pair in zip(template, tree, strict=True)))
+    if isinstance(template, Tensor):
+        _check_same("what the gradient estimator carries", template, tree)
+    elif template is None and not (tree is None or isinstance(tree, Tensor)):
+        raise ValueError("its gradient estimator carries more")
+    return tree.to(device) if isinstance(tree, Tensor) else tree
+
+
+def _check_same(what: str, here: Tensor, there: Any) -> None:
+    """Raise ValueError unless what is there is a tensor of the same shape and type."""
+    found = (tuple(there.shape), there.dtype) if isinstance(there, Tensor) else type(there)
+    expected = (tuple(here.shape), here.dtype)
+    if found != expected:
+        raise ValueError(f"{what}: {found} there, {expected} here")
 
 
 def _encode(state: Mapping[str, Any]) -> bytes:
@@ -165,11 +214,11 @@ def _decode(path: Path) -> dict[str, Any]:
             raise ValueError(f"checkpoint format version {header['version']!r}")
         if header["sha256"] != _checksum(header["state"], tensors):
             raise ValueError("its checksum does not fit")
-        state = _put_tensors(json.loads(header["state"]), tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        state = dict(_put_tensors(json.loads(header["state"]), tensors))
+    except Exception as error:  # a header that lies makes safetensors and torch raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(f"{path} is damaged or no checkpoint ({reason})") from error
-    return dict(state)
+    return state
 
 
 def _take_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:

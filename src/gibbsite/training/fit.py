@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -93,14 +94,15 @@ def fit(
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
-        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
         scheduler = LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
     _check_optimizer(rbm, optimizer, scheduler)
     kept = checkpoints.read() if checkpoints is not None else None
     if kept is None and not bool(rbm.weight.any()):
         initialize(rbm, rows.spread() if isinstance(rows, Rows) else rows, generator)
 
-    run = Run(rbm, optimizer, scheduler, generator, gradient.init(rbm, generator), History())
+    start = gradient.init(rbm, generator)
+    run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History())
     if kept is not None:
         run.restore(kept)
     history = run.history
@@ -183,7 +185,7 @@ def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> floa
         if parameter.grad is None:
             parameter.grad = torch.empty_like(parameter)
         torch.neg(ascent[name], out=parameter.grad)
-    norm = torch.nn.utils.get_total_norm(list(ascent.values())).item()
+    norm = math.hypot(*(torch.linalg.vector_norm(value).item() for value in ascent.values()))
     if norm < float("inf"):
         optimizer.step()
     return norm

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gibbsite.errors import DataError
+from gibbsite.errors import DataError, OutputError
 
 Record = dict[str, float]
 
@@ -45,5 +45,8 @@ class History:
 def append(path: Path, record: Record) -> None:
     """Add one record to a JSON-lines file; NaN and infinity, which JSON lacks, become null."""
     finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-    with path.open("a") as file:
-        file.write(json.dumps(finite) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
