@@ -146,16 +146,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         visible, units, held = self._start(X)
         rbm = RBM(visible, Bernoulli(int(self.n_components)))
-        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
-        return Training(rbm.to(dtype), units, np.random.RandomState(seed), held)
+        rbm.to(torch.float32 if X.dtype == np.float32 else torch.float64)
+        training = Training(rbm, units, np.random.RandomState(seed), held)
+        initialize(rbm, as_rows(X, units).spread(), training.generator())
+        return training
 
     def _train(self, X: Any, training: Training, plan: Plan, epochs: int, falling: bool) -> Self:
-        rows = as_rows(X, training.units)
         if epochs:
+            rows = as_rows(X, training.units)
             report = Report(type(self).__name__, rows) if self.verbose else None
             training.advance(rows, plan, int(epochs), falling, report)
-        else:
-            initialize(training.rbm, rows.spread(), training.generator())
         self._keep(training)
         if training.history.interrupted:
             raise KeyboardInterrupt  # fit kept the model; whoever called must hear of it too
@@ -285,6 +285,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         a Gibbs chain of its own of `steps` steps. Without `random_state` each call draws anew.
         """
         check_is_fitted(self)
+        check_counts(n_samples=n_samples, steps=steps)
         rbm = self._model()
         generator = self._training.generator(rbm.weight.device)
         if random_state is not None:
@@ -304,6 +305,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The model where `device` says; a copy unless that is the CPU."""
         device = make_device(self.device)
         return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "rbm_")  # columns are known earlier, also to a fit that failed
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -22,6 +22,10 @@ SHARED = ("n_components", "learning_rate", "batch_size", "n_iter", "verbose", "r
 @torch.no_grad()
 def import_model(cls: Any, model: BernoulliRBM) -> Any:
     """A fitted estimator of the class with the parameters of scikit-learn's model."""
+    if not isinstance(model, BernoulliRBM):
+        raise ArgumentError(
+            f"a {type(model).__name__}: expected a sklearn.neural_network.BernoulliRBM"
+        )
     check_is_fitted(model)
     estimator = cls(**{name: getattr(model, name) for name in SHARED})
     weight = torch.tensor(np.asarray(model.components_)).T

@@ -43,7 +43,8 @@ class GaussianRBM(BaseRBM):
             leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
         standardize: whether to train on standardised columns.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
-            centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`.
+            centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`, but
+            smaller steps, and centred.
 
     Attributes:
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.

@@ -32,32 +32,24 @@ class Units(NamedTuple):
         return values.astype(states.dtype, copy=False)
 
 
+PLAIN = Units()
+
+
 @dataclass(frozen=True, eq=False)
-class Scaled:
-    """A dense or sparse table of which rows come in a model's units: a source for `Rows`."""
+class Scaled(Rows):
+    """Rows of a dense or sparse table in a model's units, (rows, columns) of float64."""
 
-    table: Any
-    units: Units
+    units: Units = PLAIN
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        rows, columns = self.table.shape
-        return int(rows), int(columns)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        values: NDArray[Any] = (dense(self.table[index]) - self.units.shift) / self.units.scale
-        return values
-
-
-def dense(rows: Any) -> NDArray[Any]:
-    """Rows of a dense or sparse table as an array."""
-    array: NDArray[Any] = rows.toarray() if hasattr(rows, "toarray") else rows
-    return array
+    def _values(self, index: slice | Tensor) -> Tensor:
+        shift, scale = (torch.as_tensor(part, dtype=torch.float64) for part in self.units)
+        return (super()._values(index).double() - shift) / scale
 
 
 def as_rows(table: Any, units: Units) -> Rows:
     """The table as minibatches see it; a sparse one is densified a few rows at a time."""
-    return Rows(Scaled(table, units))
+    plain = np.all(units.shift == 0) and np.all(units.scale == 1)
+    return Rows(table) if plain else Scaled(table, units=units)
 
 
 def extremes(table: Any) -> tuple[float, float]:
@@ -66,11 +58,13 @@ def extremes(table: Any) -> tuple[float, float]:
 
 
 def locate(table: Any, value: float) -> tuple[int, int]:
-    """Row and column where a value stands first."""
-    for start in range(table.shape[0]):
-        found = np.flatnonzero(dense(table[[start]]) == value)
+    """Row and column where a value of the table stands first."""
+    start = 0
+    for block in as_rows(table, Units()).blocks():
+        found = (block == value).nonzero()
         if len(found):
-            return start, int(found[0])
+            return start + int(found[0, 0]), int(found[0, 1])
+        start += len(block)
     raise AssertionError("the value is not in the table")  # pragma: no cover
 
 

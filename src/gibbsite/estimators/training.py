@@ -100,7 +100,9 @@ class Training:
         }
 
     def _optimizer(self, plan: Plan) -> SGD:
-        optimizer = SGD(self.rbm.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
+        optimizer = SGD(
+            self.rbm.parameters(), lr=plan.learning_rate, momentum=plan.momentum, fused=True
+        )
         for name, parameter in self.rbm.named_parameters():
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)
