@@ -17,13 +17,14 @@ from oracle import agree
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, norm, t
 
 from gibbsite.likelihood.weights import (
     bennett_estimate,
     bootstrap_stderr,
     importance_estimate,
     log_mean_exp,
+    student_95,
 )
 
 
@@ -308,3 +309,12 @@ def test_importance_weights_are_crooks_partners_here():
     cuts = np.linspace(-1, 1, 7)
     forward = (up[:, None] < cuts) * np.exp(up)[:, None]
     assert_mean(forward - (down[:, None] < cuts), np.zeros(7))
+
+
+@pytest.mark.parametrize("freedom", [9, 10, 15.5, 30, 99, 1e6, math.inf])
+def test_the_quantile_of_student(freedom):
+    assert abs(student_95(freedom) - t.ppf(0.975, freedom)) < 0.001
+
+
+def test_hardly_any_freedom_still_widens():
+    assert student_95(-1.0) == student_95(0.0) == student_95(1.0) > student_95(2.0) > 3

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gibbsite as gb
-from gibbsite.likelihood.partition import Z_95
+from gibbsite.likelihood.weights import Z_95
 
 if TYPE_CHECKING:
     from gibbsite.cli.job import Job

@@ -65,26 +65,42 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     >>> round(gb.pseudo_likelihood(rbm, torch.ones(1, 3)), 4)  # 3 log 1/2
     -2.0794
     """
-    v = rbm.visible.check_data(v)
+    scores = pseudo_log_likelihoods(rbm, rbm.visible.check_data(v))
+    return scores.mean().item()
+
+
+@torch.no_grad()
+def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
+    r"""$\sum_i \log p(v_i \mid v_{-i})$ of each row in nats, float64, (rows,).
+
+    Moving one unit changes the hidden inputs by rank one and the visible energy by that unit's own
+    part: as many hidden log-partitions a row as there are units times points of a unit.
+    """
     if math.isinf(rbm.visible.n_states) and math.isinf(rbm.hidden.n_states):
         raise ArgumentError("pseudo-likelihood needs binary units on one side at least")
     points, log_weights = rbm.visible.unit_grid(rbm.weight.abs().sum(1))
     rows = max(1, BLOCK_BYTES // (len(points) * (rbm.hidden.n + rbm.visible.n) * v.element_size()))
-    total: float = sum(
-        _unit_conditionals(rbm, block, unit, points[:, unit], log_weights[:, unit]).sum().item()
-        for block in torch.split(v, rows)
-        for unit in range(rbm.visible.n)
-    )
-    return total / len(v)
+    blocks = torch.split(v, rows)
+    return torch.cat([_pseudo_log_likelihoods(rbm, block, points, log_weights) for block in blocks])
 
 
-def _unit_conditionals(
-    rbm: RBM, v: Tensor, unit: int, points: Tensor, log_weights: Tensor
-) -> Tensor:
-    """log p(v_unit | the others) of each row; moving one unit moves the inputs by rank one."""
-    trials = v.repeat(len(points), 1, 1)
-    trials[:, :, unit] = points[:, None]
-    moved = rbm.visible.statistic(trials)[:, :, unit] - rbm.visible.statistic(v)[:, unit]
-    inputs = rbm.hidden_inputs(v) + moved[:, :, None] * rbm.weight[unit]
-    free_energies = rbm.visible.energy(trials) - rbm.hidden.log_partition(inputs)
-    return -rbm.free_energy(v) - torch.logsumexp(log_weights[:, None] - free_energies, 0)
+def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, points: Tensor, log_weights: Tensor) -> Tensor:
+    inputs = rbm.hidden_inputs(v)
+    own = -rbm.hidden.log_partition(inputs)
+    centre = rbm.visible.mean(torch.zeros_like(points[:1]))
+    total = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+    for unit in range(rbm.visible.n):
+        here, there = _moved(centre, unit, v[:, unit]), _moved(centre, unit, points[:, unit])
+        shift = rbm.visible.statistic(there)[:, unit, None] - rbm.visible.statistic(here)[:, unit]
+        trials = inputs + shift[:, :, None] * rbm.weight[unit]
+        energies = rbm.visible.energy(there)[:, None] - rbm.hidden.log_partition(trials)
+        log_sum = torch.logsumexp((log_weights[:, unit, None] - energies).double(), 0)
+        total -= (rbm.visible.energy(here) + own).double() + log_sum
+    return total
+
+
+def _moved(state: Tensor, unit: int, values: Tensor) -> Tensor:
+    """A visible state, (1, n), with one of its units at each of the values, (values, n)."""
+    states = state.repeat(len(values), 1)
+    states[:, unit] = values
+    return states

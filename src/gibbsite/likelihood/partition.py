@@ -31,6 +31,7 @@ from gibbsite.likelihood.weights import (
     bennett_estimate,
     bootstrap_stderr,
     importance_estimate,
+    student_95,
 )
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, advance, autocorrelation_time, random_start, split_r_hat
@@ -49,7 +50,6 @@ RECORDS = 250
 MIN_ESS = 10.0
 MAX_R_HAT = 1.05
 MIN_TIMES = 20.0
-Z_95 = 1.959964
 
 ONE_SIDED = (
     "one-sided: forward AIS cannot notice a mode that no chain visits; confirm it with "
@@ -82,7 +82,7 @@ class LogPartition(NamedTuple):
     Attributes:
         value: the point estimate.
         stderr: its standard error; 0 if exact.
-        lower, upper: 95% interval.
+        lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom.
         ess: effective number of independent paths; infinite if exact.
         method: how it was made.
         forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
@@ -319,7 +319,7 @@ def _combine(
         estimate = Estimate(one.value, one.stderr, one.ess)
     if reverse is None:
         problems.append(ONE_SIDED)
-    reach = Z_95 * estimate.stderr
+    reach = student_95(estimate.ess - 1) * estimate.stderr
     return LogPartition(
         estimate.value,
         estimate.stderr,

@@ -145,7 +145,11 @@ class Run:
                 self.scheduler.load_state_dict({**self.scheduler.state_dict(), **kept["scheduler"]})
             for generator, drawn in zip(self._generators(), kept["generators"], strict=True):
                 generator.set_state(drawn)
-            self.history.records.extend(dict(record) for record in kept["history"])
+            records = [dict(record) for record in kept["history"]]
+            counted = [record[name] for record in records for name in ("updates", "seconds")]
+            if not all(isinstance(value, int | float) for value in counted):
+                raise ValueError("its history is none")
+            self.history.records.extend(records)
             self.state = state
         except Exception as error:  # the parts of another run do not fit in all sorts of ways
             raise ModelFileError(
