@@ -215,8 +215,12 @@ def forbidden(tree: ast.AST) -> set[str]:
 
 @each_file
 def test_nothing_unpickles_seeds_globally_or_prints(path):
-    allowed = {"print"} if component(path) in ("cli", "estimators") else set()  # if verbose
-    assert forbidden(parse(path)) <= allowed
+    allowed = {
+        "cli": {"print"},
+        "estimators": {"print"},  # if verbose
+        "ops": {"torch.set_num_threads"},  # for a while, and put back
+    }
+    assert forbidden(parse(path)) <= allowed.get(component(path), set())
 
 
 @pytest.mark.parametrize(

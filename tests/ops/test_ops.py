@@ -326,3 +326,22 @@ def test_tables_are_left_where_they_do_not_pay(shape, rows, uses, dtype):
     assert not is_tabled(product)
     x = bits(rows, shape[0]).to(dtype)
     assert torch.equal(product(x, torch.empty(rows, shape[1], dtype=dtype)), x @ weight)
+
+
+@pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])
+def test_small_work_is_done_by_one_thread(work, within):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    found = []
+
+    def fail() -> None:
+        with ops.fitting_threads(work):
+            found.append(torch.get_num_threads())
+            raise KeyError
+
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert [*found, torch.get_num_threads()] == [within, 2]
+    finally:
+        torch.set_num_threads(threads)

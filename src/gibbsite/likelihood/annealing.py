@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.model import RBM
@@ -147,10 +148,11 @@ class Walk:
         progress: Callable[[Tensor], None] | None = None,
     ) -> AnnealedRun:
         """Take all steps that are left."""
-        while self.steps < len(self.schedule) - 1:
-            self._step(generator)
-            if progress is not None:
-                progress(self.reached[2])
+        with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.reached[1])):
+            while self.steps < len(self.schedule) - 1:
+                self._step(generator)
+                if progress is not None:
+                    progress(self.reached[2])
         _, v, log_weights = self.reached
         if not bool(torch.isfinite(log_weights).all()):
             raise NonFiniteWeightError(

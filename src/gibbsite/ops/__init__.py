@@ -134,6 +134,26 @@ class _Sums:
         return out
 
 
+@contextmanager
+def fitting_threads(work: int) -> Iterator[None]:
+    """Within it torch and the kernels use one thread if `work`, multiply-adds a product, is small.
+
+    Sharing out small work gains little, and costs tenfold where another process has the cores.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or work >= SHARED_WORK:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+SHARED_WORK = 2**20
+
+
 def _compiled(x: Tensor) -> bool:
     """Whether the compiled kernels take it: a plain table in this machine's memory."""
     return x.device.type == "cpu" and x.ndim == 2 and x.is_contiguous() and x.dtype in FLOATS

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.model import RBM
 from gibbsite.sampling.gibbs import Gibbs
@@ -38,10 +39,11 @@ def advance(
     sampler: Sampler, rbm: RBM, state: Any, steps: int, generator: torch.Generator | None = None
 ) -> Any:
     """The state after so many steps."""
-    if hasattr(sampler, "advance"):
-        return sampler.advance(rbm, state, steps, generator)
-    for _ in range(steps):
-        state, _ = sampler.step(rbm, state, generator)
+    with ops.fitting_threads(rbm.weight.numel() * len(state.v)):
+        if hasattr(sampler, "advance"):
+            return sampler.advance(rbm, state, steps, generator)
+        for _ in range(steps):
+            state, _ = sampler.step(rbm, state, generator)
     return state
 
 

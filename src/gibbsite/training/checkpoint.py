@@ -116,6 +116,12 @@ class Run:
     state: Any
     history: History
 
+    def chains(self) -> int:
+        """Rows of the largest table that the gradient carries; 0 if it carries none."""
+        tensors: dict[str, Tensor] = {}
+        _take_tensors(self.state, tensors)
+        return max((len(table) for table in tensors.values() if table.ndim == 2), default=0)
+
     def carried(self) -> dict[str, Any]:
         """All of it as trees of tensors and plain values."""
         scheduler = self.scheduler

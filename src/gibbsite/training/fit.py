@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from gibbsite import ops
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
@@ -112,14 +113,15 @@ def fit(
         for epoch in range(len(history) + 1, epochs + 1):
             good = {name: value.detach().clone() for name, value in rbm.named_parameters()}
             norms = []
-            for batch in _batches(rbm, rows, batch_size, generator):
-                step += 1
-                ascent, run.state = gradient.step(rbm, batch, run.state, generator)
-                for penalty in penalties:
-                    penalty(rbm, ascent)
-                norms.append(_apply(rbm, optimizer, ascent))
-                if not norms[-1] < float("inf"):
-                    _diverged(rbm, optimizer, good, step, history)
+            with ops.fitting_threads(rbm.weight.numel() * max(batch_size, run.chains())):
+                for batch in _batches(rbm, rows, batch_size, generator):
+                    step += 1
+                    ascent, run.state = gradient.step(rbm, batch, run.state, generator)
+                    for penalty in penalties:
+                        penalty(rbm, ascent)
+                    norms.append(_apply(rbm, optimizer, ascent))
+                    if not norms[-1] < float("inf"):
+                        _diverged(rbm, optimizer, good, step, history)
             if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
                 _diverged(rbm, optimizer, good, step, history)
             record: Record = {
