@@ -266,6 +266,14 @@ def test_config_repeats_a_run_byte_by_byte(tmp_path, table, options):
     assert first["data"] == second["data"]
 
 
+def test_config_with_other_data_says_so(tmp_path, whole, table):
+    config = ["fit", "--config", whole / "run.json", "--epochs", 1]
+    assert "not those of" not in run(*config, "-o", tmp_path / "same").stderr
+    np.save(tmp_path / "other.npy", np.load(table) + 1)
+    told = run(*config, tmp_path / "other.npy", "-o", tmp_path / "other").stderr
+    assert "the data are not those of" in told
+
+
 def test_an_option_beside_config_counts_even_if_it_is_the_default(tmp_path, whole):
     config = ["fit", "--config", whole / "run.json"]
     run(*config, "--seed", 0, "-o", tmp_path / "default")

@@ -281,6 +281,8 @@ def fit(
     }
     job, folder = start(_settings(config, given), output)
     print_plan(job)
+    if config is not None and job.fingerprint != Settings.read(config)[1]:
+        err.print(f"note: the data are not those of {escape(str(config))}", soft_wrap=True)
     _finish(job, folder, as_json)
 
 
