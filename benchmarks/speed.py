@@ -60,6 +60,8 @@ def in_turn(works: dict[str, Work], seconds: float = 0.02, rounds: int = ROUNDS)
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
+            time.sleep(0.005)  # until the threads of the library before have stopped spinning
+            work()
             started = time.perf_counter()
             for _ in range(calls[name]):
                 work()
@@ -96,25 +98,40 @@ def products(n_visible: int, n_hidden: int, batch: int, chains: int) -> dict[str
     return {"gibbs": gibbs, "update": update}
 
 
+STEPS = 100
+
+
 def gibbs() -> None:
+    """100 steps in a row, as sampling does them, and one step alone, beside as many products."""
     for n_visible, n_hidden, chains in ((784, 512, 1024), (784, 512, 100), (64, 128, 100)):
-        rbm, g = model(n_visible, n_hidden), generator(2)
-        state = gb.Gibbs().init(rbm, coins(chains, n_visible), g)
+        rbm, real = model(n_visible, n_hidden), gaussian_model(n_visible, n_hidden)
+        floor = products(n_visible, n_hidden, chains, chains)["gibbs"]
         works: dict[str, Work] = {
-            "floor": products(n_visible, n_hidden, chains, chains)["gibbs"],
-            "Gibbs step": lambda rbm=rbm, state=state, g=g: gb.Gibbs().advance(rbm, state, 1, g),
-            "Gibbs step, Gaussian visible": gaussian_step(n_visible, n_hidden, chains),
-            "Gibbs step in plain torch": plain_step(rbm, state.h),
+            "floor": repeated(floor),
+            "Gibbs steps": gibbs_steps(rbm, chains, STEPS),
+            "Gibbs steps, one by one": repeated(gibbs_steps(rbm, chains, 1)),
+            "Gibbs steps, Gaussian visible": gibbs_steps(real, chains, STEPS),
+            "Gibbs steps in plain torch": repeated(plain_step(rbm, coins(chains, n_hidden))),
         }
-        report(f"Gibbs step, {n_visible} x {n_hidden}, {chains} chains", in_turn(works))
+        title = f"{STEPS} Gibbs steps, {n_visible} x {n_hidden}, {chains} chains"
+        report(title, in_turn(works, rounds=15))
 
 
-def gaussian_step(n_visible: int, n_hidden: int, chains: int) -> Work:
-    rbm, g = gb.RBM(gb.Gaussian(n_visible), gb.Bernoulli(n_hidden)), generator(2)
+def repeated(work: Work) -> Work:
+    return lambda: [work() for _ in range(STEPS)]
+
+
+def gaussian_model(n_visible: int, n_hidden: int) -> gb.RBM:
+    rbm = gb.RBM(gb.Gaussian(n_visible), gb.Bernoulli(n_hidden))
     with torch.no_grad():
-        rbm.weight.normal_(0, 0.01, generator=g)
-    state = gb.Gibbs().init(rbm, torch.randn(chains, n_visible, generator=g), g)
-    return lambda: gb.Gibbs().advance(rbm, state, 1, g)
+        rbm.weight.normal_(0, 0.01, generator=generator(2))
+    return rbm
+
+
+def gibbs_steps(rbm: gb.RBM, chains: int, steps: int) -> Work:
+    g = generator(2)
+    state = gb.Gibbs().init(rbm, gb.random_start(rbm, chains, g), g)
+    return lambda: gb.Gibbs().advance(rbm, state, steps, g)
 
 
 def plain_step(rbm: gb.RBM, h: torch.Tensor) -> Work:
@@ -233,7 +250,8 @@ def products():
         torch.mm(v, weight, out=to_h); torch.mm(v.T, h, out=step); torch.mm(v.T, h, out=step)
     return time.perf_counter() - started
 def epoch(seed):
-    rbm, generator = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(500)), torch.Generator().manual_seed(seed)
+    rbm, generator = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(500)), torch.Generator()
+    generator.manual_seed(seed)
     started = time.perf_counter()
     gb.fit(rbm, rows, epochs=1, generator=generator)
     return time.perf_counter() - started
@@ -257,15 +275,23 @@ def epoch() -> None:
 
 def ais() -> None:
     for chains in (1024, 100):
-        rbm, g = model(784, 512), generator(4)
-        path = AnnealingPath(rbm, torch.zeros(784), torch.zeros(512))
-        v, steps = path.start(chains, g), 20
+        path = AnnealingPath(model(784, 512), torch.zeros(784), torch.zeros(512))
         floor = products(784, 512, chains, chains)["gibbs"]
-        works: dict[str, Work] = {
-            "floor": lambda floor=floor: [floor() for _ in range(steps)],
-            "20 temperatures": lambda path=path, v=v: anneal(path, uniform_schedule(20), v, g),
-        }
-        report(f"AIS, 784 x 512, {chains} chains, 20 steps", in_turn(works))
+        for steps in (1000, 20):
+            works = annealing(path, path.start(chains, generator(4)), steps, floor)
+            title = f"AIS, 784 x 512, {chains} chains, {steps} temperatures"
+            report(title, in_turn(works, rounds=7 if steps == 1000 else ROUNDS))
+
+
+def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> dict[str, Work]:
+    def floors() -> None:
+        for _ in range(steps):
+            floor()
+
+    return {
+        "floor": floors,
+        "annealing": lambda: anneal(path, uniform_schedule(steps), v, generator(5)),
+    }
 
 
 SIZES = {

@@ -44,7 +44,8 @@ def contrast(
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
     (v, h), (v_model, h_model), (visible, hidden) = data, model, (rbm.visible, rbm.hidden)
-    weight = torch.mm(v.T, h).addmm_(v_model.T, h_model, beta=1 / len(v), alpha=-1 / len(v_model))
+    rows, chains = v.shape[0], v_model.shape[0]
+    weight = torch.mm(v.T, h).addmm_(v_model.T, h_model, beta=1 / rows, alpha=-1 / chains)
     weight = hidden.coupled(visible.coupled(weight).T).T
     ours = visible.contrast(v, v_model, True, lambda: (rbm.weight * weight).sum(1))
     theirs = hidden.contrast(h, h_model, False, lambda: (rbm.weight * weight).sum(0))

@@ -70,7 +70,7 @@ class PCD:
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
-        data = v, rbm.hidden.mean_(rbm.hidden_inputs(v))
+        data = v, rbm.hidden.mean_(torch.mm(v, rbm.visible.coupled(rbm.weight)))
         return contrast(rbm, data, (state.v, hidden_mean(rbm, state))), state
 
 

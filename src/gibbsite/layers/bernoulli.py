@@ -74,8 +74,9 @@ class Bernoulli(Layer):
     def contrast(
         self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
-        mean = ours.sum(0).div_(len(ours))
-        return {"bias": mean.sub_(theirs.sum(0), alpha=1 / len(theirs))}
+        rows, others = ours.shape[0], theirs.shape[0]
+        mean = torch.mv(ours.T, ours.new_full((rows,), 1 / rows))
+        return {"bias": mean.addmv_(theirs.T, theirs.new_full((others,), 1 / others), alpha=-1)}
 
     @property
     def n_states(self) -> float:

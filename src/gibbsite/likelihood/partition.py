@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite import exact
+from gibbsite import exact, ops
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
@@ -273,12 +273,13 @@ def equilibrium_draws(
         v[: n // 2] = rbm.visible.observe(data[rows], generator)
     sampler = Gibbs()
     state = sampler.init(rbm, v, generator)
-    state = advance(sampler, rbm, state, steps // 2, generator)
     series = []
     stride = max(1, steps // (2 * RECORDS))
-    for _ in range((steps - steps // 2) // stride):
-        state = advance(sampler, rbm, state, stride, generator)
-        series.append(rbm.free_energy(state.v))
+    with ops.fitting_threads(rbm.weight.numel() * n):
+        state = advance(sampler, rbm, state, steps // 2, generator)
+        for _ in range((steps - steps // 2) // stride):
+            state = advance(sampler, rbm, state, stride, generator)
+            series.append(rbm.free_energy(state.v))
     if len(series) < 4:
         return state.v, ["the chains ran for too few steps to test; use more temperatures"]
     energies = torch.stack(series)

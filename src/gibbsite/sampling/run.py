@@ -39,11 +39,10 @@ def advance(
     sampler: Sampler, rbm: RBM, state: Any, steps: int, generator: torch.Generator | None = None
 ) -> Any:
     """The state after so many steps."""
-    with ops.fitting_threads(rbm.weight.numel() * len(state.v)):
-        if hasattr(sampler, "advance"):
-            return sampler.advance(rbm, state, steps, generator)
-        for _ in range(steps):
-            state, _ = sampler.step(rbm, state, generator)
+    if hasattr(sampler, "advance"):
+        return sampler.advance(rbm, state, steps, generator)
+    for _ in range(steps):
+        state, _ = sampler.step(rbm, state, generator)
     return state
 
 
@@ -81,12 +80,13 @@ def sample(
     check_counts(minimum=0, steps=steps)
     sampler = sampler or Gibbs()
     first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
-    state = sampler.init(rbm, first, generator)
-    state = advance(sampler, rbm, state, steps, generator)
-    kept = [state.v]
-    while sum(map(len, kept)) < n:
-        state = advance(sampler, rbm, state, thin, generator)
-        kept.append(state.v)
+    with ops.fitting_threads(rbm.weight.numel() * len(first)):
+        state = sampler.init(rbm, first, generator)
+        state = advance(sampler, rbm, state, steps, generator)
+        kept = [state.v]
+        while sum(map(len, kept)) < n:
+            state = advance(sampler, rbm, state, thin, generator)
+            kept.append(state.v)
     return torch.cat(kept)[:n]
 
 

@@ -187,7 +187,7 @@ def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> floa
         if parameter.grad is None:
             parameter.grad = torch.empty_like(parameter)
         torch.neg(ascent[name], out=parameter.grad)
-    norm = math.hypot(*(torch.linalg.vector_norm(value).item() for value in ascent.values()))
+    norm = math.hypot(*[torch.linalg.vector_norm(value).item() for value in ascent.values()])
     if norm < float("inf"):
         optimizer.step()
     return norm
