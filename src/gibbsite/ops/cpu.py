@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 
 BLOCK = 2048
 """Places of a group of short rows."""
+
+BITS = 4
+"""Units whose sums are tabled together; with more the tables outgrow the cache."""
 
 inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
 
@@ -217,10 +221,10 @@ def softplus_sum(x, bias, scale, out):  # type: ignore[no-untyped-def]
 
 
 def pack_bits(x, codes):  # type: ignore[no-untyped-def]
-    """Five neighbouring units of a row a byte; whether there was anything but zeros and ones."""
+    """`BITS` neighbouring units of a row a byte; whether there was anything but zeros and ones."""
     rows, n = x.shape
     groups = codes.shape[1]
-    bits = np.zeros(groups * 5, np.uint8)
+    bits = np.zeros(groups * BITS, np.uint8)
     other = np.uint8(0)
     for i in range(rows):
         for j in range(n):
@@ -229,8 +233,8 @@ def pack_bits(x, codes):  # type: ignore[no-untyped-def]
             other |= (value != 0) & (value != 1)
         for group in range(groups):
             code = np.uint8(0)
-            for k in range(5):
-                code |= bits[group * 5 + k] << np.uint8(k)
+            for k in range(BITS):
+                code |= bits[group * BITS + k] << np.uint8(k)
             codes[i, group] = code
     return other
 
@@ -245,10 +249,10 @@ def fill_sums(weight, sums):  # type: ignore[no-untyped-def]
         columns = min(width, m - first)
         table = sums[block, group]
         table[0] = 0
-        for bit in range(5):
+        for bit in range(BITS):
             for code in range(1 << bit):
                 for j in range(columns):
-                    row = group * 5 + bit
+                    row = group * BITS + bit
                     more = weight[row, first + j] if row < n else float32(0.0)
                     table[code + (1 << bit), j] = table[code, j] + more
 
@@ -283,13 +287,14 @@ def add_sums(codes, sums, out):  # type: ignore[no-untyped-def]
 
 def kernel(name: str, parallel: bool) -> Callable[..., Any]:
     """A compiled kernel; its machine code is kept on disk for the next process."""
+    parallel = parallel and _may_share()
+    source = globals()[name]
+    if parallel:  # on disk code is told apart by name alone
+        source = FunctionType(source.__code__, source.__globals__)
+        source.__qualname__ = f"{name}_parallel"
     compiled: Any = njit(
-        cache=True,
-        nogil=True,
-        fastmath=LIBERTIES,
-        error_model="numpy",
-        parallel=parallel and _may_share(),
-    )(globals()[name])
+        cache=True, nogil=True, fastmath=LIBERTIES, error_model="numpy", parallel=parallel
+    )(source)
     return compiled  # type: ignore[no-any-return]
 
 
