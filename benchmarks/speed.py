@@ -277,10 +277,10 @@ def ais() -> None:
     for chains in (1024, 100):
         path = AnnealingPath(model(784, 512), torch.zeros(784), torch.zeros(512))
         floor = products(784, 512, chains, chains)["gibbs"]
-        for steps in (1000, 20):
+        for steps in (200, 20):
             works = annealing(path, path.start(chains, generator(4)), steps, floor)
             title = f"AIS, 784 x 512, {chains} chains, {steps} temperatures"
-            report(title, in_turn(works, rounds=7 if steps == 1000 else ROUNDS))
+            report(title, in_turn(works, rounds=7))
 
 
 def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> dict[str, Work]:

@@ -95,6 +95,18 @@ class Rows:
         for start in range(0, len(self), rows):
             yield self[start : start + rows]
 
+    def bounds(self) -> Iterator[Tensor]:
+        """Rows between which all lie, column by column: of bytes least and greatest, else all."""
+        if not (isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8):
+            yield from self.blocks()
+            return
+        _advise(self.source, scattered=False)
+        step = max(1, BLOCK_BYTES // self.shape[1])
+        for start in range(0, len(self), step):
+            index: Any = slice(start, start + step)
+            part = self.source[index if self.chosen is None else self.chosen[index].numpy()]
+            yield replace(self, source=np.stack([part.min(0), part.max(0)]), chosen=None)[:]
+
     def take(self, index: Tensor) -> Rows:
         """The table of those rows."""
         return replace(self, chosen=index if self.chosen is None else self.chosen[index])

@@ -255,77 +255,15 @@ def test_importing_the_package_does_not_import_what_is_slow():
     assert result.stdout.strip() == "set()"
 
 
-def bits(rows: int, n: int, seed: int = 3) -> torch.Tensor:
-    return torch.bernoulli(torch.full((rows, n), 0.4), generator=generator(seed))
-
-
-def is_tabled(product: ops.Product) -> bool:
-    return isinstance(product, ops._Sums)
-
-
-@pytest.mark.parametrize(
-    ("n", "m"), [(784, 512), (512, 784), (1029, 257), (5, 60_000), (4100, 65), (1, 2**18)]
-)
-@pytest.mark.parametrize("rows", [64, 1030])
-def test_tabled_products_equal_the_product(n, m, rows):
-    """In float32: each sum of n terms is off by at most n roundings of their total size."""
-    weight, x = torch.randn(n, m, generator=generator()), bits(rows, n)
-    product = ops.bit_product(weight, rows, 1000)
-    assert is_tabled(product)
-    out = torch.full((rows, m), math.nan)
-    assert product(x, out) is out
-    exact = x.double() @ weight.double()
-    limit = n * 2.0**-24 * (x.double() @ weight.double().abs())
-    assert bool(((out - exact).abs() <= limit).all())
-    again = product(bits(rows, n, 4), torch.empty_like(out))  # nothing is left from the last call
-    torch.testing.assert_close(again, bits(rows, n, 4) @ weight, atol=1e-3, rtol=1e-4)
-
-
-def test_tabled_products_of_a_transposed_weight():
-    weight, x = torch.randn(900, 300, generator=generator()), bits(64, 300)
-    product = ops.bit_product(weight.T, 64, 1000)
-    assert is_tabled(product)
-    torch.testing.assert_close(product(x, torch.empty(64, 900)), x @ weight.T)
-
-
-@pytest.mark.parametrize("value", [0.5, -1.0, 2.0, math.nan, math.inf, 1e-40])
-def test_tabled_products_of_other_numbers_are_right_all_the_same(value):
-    weight, x = torch.randn(600, 600, generator=generator()), bits(64, 600)
-    x[8, 599] = value
-    product = ops.bit_product(weight, 64, 1000)
-    assert is_tabled(product)
-    assert torch.equal(product(x, torch.empty(64, 600)).nan_to_num(7), (x @ weight).nan_to_num(7))
-
-
-def test_tabled_products_do_not_depend_on_the_threads():
-    weight, x = torch.randn(500, 600, generator=generator()), bits(600, 500)
-    product, threads = ops.bit_product(weight, 600, 1000), torch.get_num_threads()
-    found = []
-    try:
-        for n in (1, 2):
-            torch.set_num_threads(n)
-            found.append(product(x, torch.empty(600, 600)))
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(*found)
-
-
-@pytest.mark.parametrize(
-    ("shape", "rows", "uses", "dtype"),
-    [
-        ((500, 500), 1000, 1000, torch.float32),  # small
-        ((600, 600), 40, 10_000, torch.float32),  # few rows
-        ((600, 600), 100, 40, torch.float32),  # soon over
-        ((3000, 3000), 1000, 1000, torch.float32),  # larger than a cache
-        ((600, 600), 1000, 1000, torch.float64),
-    ],
-)
-def test_tables_are_left_where_they_do_not_pay(shape, rows, uses, dtype):
-    weight = torch.randn(shape, generator=generator(), dtype=dtype)
-    product = ops.bit_product(weight, rows, uses)
-    assert not is_tabled(product)
-    x = bits(rows, shape[0]).to(dtype)
-    assert torch.equal(product(x, torch.empty(rows, shape[1], dtype=dtype)), x @ weight)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 400)])
+def test_row_dot(dtype, shape):
+    x = torch.randn(shape, generator=generator(), dtype=dtype)
+    weights = torch.randn(shape[1], generator=generator(1), dtype=dtype)
+    found, expected = ops.row_dot(x, weights), reference.row_dot(x, weights)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(expected, (x.double() * weights.double()).sum(1))
 
 
 @pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])
@@ -347,7 +285,7 @@ def test_small_work_is_done_by_one_thread(work, within):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_sum", "add_sums"])
+@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_sum", "row_dot"])
 def test_parallel_kernels_are_kept_on_disk_beside_the_serial_ones(name):
     """Numba tells code on disk apart by the function's name: two of one name would be mixed up."""
     serial, parallel = (cpu.kernel(name, shared) for shared in (False, True))

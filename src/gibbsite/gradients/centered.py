@@ -75,8 +75,9 @@ def center(
     mu, lam = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
     visible_scale, hidden_scale = rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()
     b, c = gradient["visible.bias"], gradient["hidden.bias"]
-    weight = gradient["weight"].addr_(visible_scale * b, lam, alpha=-1)
-    weight.addr_(mu, hidden_scale * c, alpha=-1)
+    left = torch.stack([visible_scale * b, mu], 1)
+    right = torch.stack([lam, hidden_scale * c])
+    weight = gradient["weight"].addmm_(left, right, alpha=-1)
     return gradient | {
         "weight": weight,
         "visible.bias": b - visible_scale * (weight @ lam),

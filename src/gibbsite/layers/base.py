@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 
@@ -111,10 +110,6 @@ class Layer(nn.Module, ABC):
     def coupled(self, weight: Tensor) -> Tensor:
         """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight."""
         return weight.detach()
-
-    def product(self, weight: Tensor, rows: int, uses: int) -> ops.Product:
-        """(x, out): out <- statistic(x) @ weight, for so many rows of states and so many uses."""
-        return ops.product(self.coupled(weight))
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
         """log p(x | inputs) in nats: (...)."""

@@ -60,9 +60,6 @@ class Bernoulli(Layer):
     def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
         return ops.softplus_sum(inputs, self.bias + shift, scale)
 
-    def product(self, weight: Tensor, rows: int, uses: int) -> ops.Product:
-        return ops.bit_product(weight.detach(), rows, uses)
-
     def marginals_with_mean(self, mean: Tensor) -> Marginals:
         return Marginals(mean, mean * (1 - mean))
 

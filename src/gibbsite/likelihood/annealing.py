@@ -74,8 +74,8 @@ class Path:
         hidden, base = self.rbm.hidden, self.hidden_inputs
         after = hidden.log_partition_scaled(inputs, new, (1 - new) * base)
         before = hidden.log_partition_scaled(inputs, old, (1 - old) * base)
-        visible = v @ self.rbm.visible.coupled(self.visible_inputs[:, None])
-        return (old - new) * visible[:, 0].double() + after - before
+        visible = ops.row_dot(v, self.rbm.visible.coupled(self.visible_inputs[:, None])[:, 0])
+        return (old - new) * visible + after - before
 
     @torch.no_grad()
     def move(self, inputs: Tensor, beta: float, generator: torch.Generator | None) -> Tensor:
@@ -131,8 +131,8 @@ class Walk:
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
         self.reached = (0, v, log_weights)
         self._figures = torch.zeros(3, len(betas) - 1, dtype=torch.float64)
-        self._to_hidden = path.rbm.visible.product(path.rbm.weight, len(v), len(betas))
-        self._to_visible = path.rbm.hidden.product(path.rbm.weight.T, len(v), len(betas))
+        self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
+        self._to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
         self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
         self._moved = torch.empty_like(v), torch.empty_like(v)
 
@@ -172,7 +172,7 @@ class Walk:
     def _step(self, generator: torch.Generator | None) -> None:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
-        self._to_hidden(v, self._inputs)
+        torch.mm(v, self._to_hidden, out=self._inputs)
         gain = self.path.log_ratio(v, self._inputs, old, new)
         log_weights = log_weights + gain
         if len(gain) > 1:
@@ -180,7 +180,7 @@ class Walk:
         self._figures[2, k] = log_weights.mean()
         if k < len(self.schedule) - 2:  # the last move would change no weight
             h = self.path.draw_hidden_(self._inputs, new, generator)
-            inputs = self._to_visible(h, self._moved[k % 2])
+            inputs = torch.mm(h, self._to_visible, out=self._moved[k % 2])
             v = self.path.draw_visible_(inputs, new, generator)
         self.reached = (k + 1, v, log_weights)
 

@@ -89,48 +89,16 @@ def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return out
 
 
-Product = Callable[[Tensor, Tensor], Tensor]
-"""(x, out): out <- x @ weight."""
+def row_dot(x: Tensor, weights: Tensor) -> Tensor:
+    """sum_j weights_j x_j of each row of x, in float64, (rows,).
 
-
-def product(weight: Tensor) -> Product:
-    """x @ weight for any x."""
-    return lambda x, out: torch.mm(x, weight, out=out)
-
-
-def bit_product(weight: Tensor, rows: int, uses: int) -> Product:
-    """x @ weight for x of zeros and ones, (rows, n), to be called so many times; any x is right.
-
-    The four-Russians idea: sums of all subsets of four neighbouring rows of the weight are tabled
-    once, and make four multiply-adds one addition. Where that does not pay, a plain `product`.
+    A product with a vector wakes the threads of another library for a moment's work.
     """
-    n, m = weight.shape
-    pays = n * m >= SUM_PRODUCT and rows >= SUM_ROWS and rows * uses >= SUM_USES
-    fits = n * m <= SUM_LARGEST and weight.device.type == "cpu" and weight.dtype == torch.float32
-    if not (pays and fits):
-        return product(weight)
-    return _Sums(weight)
-
-
-class _Sums:
-    """`bit_product` from tables of sums, (blocks of columns, groups of rows, 2^4, columns)."""
-
-    def __init__(self, weight: Tensor) -> None:
-        n, m = weight.shape
-        groups, blocks = 8 * -(-n // 32), -(-m // 256)
-        width = 16 * -(-m // (16 * blocks))
-        self._plain = product(weight)
-        self._sums = np.zeros((blocks, groups, 2**4, width), np.float32)
-        self._groups = groups
-        _kernel("fill_sums", False)(weight.contiguous().numpy(), self._sums)
-
-    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        codes = np.empty((len(x), self._groups), np.uint8)
-        if not _compiled(x) or _kernel("pack_bits", False)(x.numpy(), codes):
-            return self._plain(x, out)
-        parallel = out.numel() * self._groups >= PARALLEL_SUMS and torch.get_num_threads() > 1
-        _kernel("add_sums", parallel)(codes, self._sums, out.numpy())
-        return out
+    if not _compiled(x):
+        return reference.row_dot(x, weights)
+    out = torch.empty(len(x), dtype=torch.float64)
+    _run("row_dot", x, _vector(weights), out.numpy())
+    return out
 
 
 @contextmanager
@@ -187,15 +155,6 @@ def _run(name: str, x: Tensor, *arguments: Any) -> None:
     kernel = _kernel(name, x.numel() >= PARALLEL_SIZE and torch.get_num_threads() > 1)
     kernel(x.detach().numpy(), *arguments)
 
-
-SUM_PRODUCT, SUM_LARGEST, SUM_ROWS, SUM_USES = 2**18, 2**21, 64, 2**12
-"""Where tables of sums pay: least and greatest size of the weight, least rows, rows times uses.
-
-Measured; whatever the threads, as a sum's order, and so its last bit, depends on the way taken.
-"""
-
-PARALLEL_SUMS = 2**20
-"""Fewer additions are faster done by one thread than shared out."""
 
 PARALLEL_SIZE = 2**16
 """Smaller tables are faster done by one thread than shared out."""

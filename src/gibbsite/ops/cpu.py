@@ -26,9 +26,6 @@ LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 BLOCK = 2048
 """Places of a group of short rows."""
 
-BITS = 4
-"""Units whose sums are tabled together; with more the tables outgrow the cache."""
-
 inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
 
 
@@ -220,69 +217,13 @@ def softplus_sum(x, bias, scale, out):  # type: ignore[no-untyped-def]
         out[i] = total
 
 
-def pack_bits(x, codes):  # type: ignore[no-untyped-def]
-    """`BITS` neighbouring units of a row a byte; whether there was anything but zeros and ones."""
+def row_dot(x, weights, out):  # type: ignore[no-untyped-def]
     rows, n = x.shape
-    groups = codes.shape[1]
-    bits = np.zeros(groups * BITS, np.uint8)
-    other = np.uint8(0)
-    for i in range(rows):
+    for i in prange(rows):
+        total = float64(0.0)
         for j in range(n):
-            value = x[i, j]
-            bits[j] = value != 0
-            other |= (value != 0) & (value != 1)
-        for group in range(groups):
-            code = np.uint8(0)
-            for k in range(BITS):
-                code |= bits[group * BITS + k] << np.uint8(k)
-            codes[i, group] = code
-    return other
-
-
-def fill_sums(weight, sums):  # type: ignore[no-untyped-def]
-    """sums[block, group, code] = sum of the rows of weight that the bits of the code stand for."""
-    n, m = weight.shape
-    blocks, groups, _, width = sums.shape
-    for task in prange(blocks * groups):
-        block, group = task // groups, task % groups
-        first = block * width
-        columns = min(width, m - first)
-        table = sums[block, group]
-        table[0] = 0
-        for bit in range(BITS):
-            for code in range(1 << bit):
-                for j in range(columns):
-                    row = group * BITS + bit
-                    more = weight[row, first + j] if row < n else float32(0.0)
-                    table[code + (1 << bit), j] = table[code, j] + more
-
-
-def add_sums(codes, sums, out):  # type: ignore[no-untyped-def]
-    """out <- for each row of codes the total of its sums; eight groups at a time stay in cache."""
-    rows, m = out.shape
-    blocks, groups, _, width = sums.shape
-    parts = (rows + 511) // 512
-    for task in prange(blocks * parts):
-        block, part = task // parts, task % parts
-        first = block * width
-        columns = min(width, m - first)
-        for g in range(0, groups, 8):
-            for i in range(part * 512, min(part * 512 + 512, rows)):
-                y = out[i, first : first + columns]
-                a = sums[block, g, codes[i, g]]
-                b = sums[block, g + 1, codes[i, g + 1]]
-                c = sums[block, g + 2, codes[i, g + 2]]
-                d = sums[block, g + 3, codes[i, g + 3]]
-                e = sums[block, g + 4, codes[i, g + 4]]
-                f = sums[block, g + 5, codes[i, g + 5]]
-                p = sums[block, g + 6, codes[i, g + 6]]
-                q = sums[block, g + 7, codes[i, g + 7]]
-                if g == 0:
-                    for j in range(columns):
-                        y[j] = ((a[j] + b[j]) + (c[j] + d[j])) + ((e[j] + f[j]) + (p[j] + q[j]))
-                else:
-                    for j in range(columns):
-                        y[j] += ((a[j] + b[j]) + (c[j] + d[j])) + ((e[j] + f[j]) + (p[j] + q[j]))
+            total += float64(x[i, j]) * float64(weights[j])
+        out[i] = total
 
 
 def kernel(name: str, parallel: bool) -> Callable[..., Any]:

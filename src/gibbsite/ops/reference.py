@@ -48,3 +48,7 @@ def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     """sum_j log(1 + exp(bias_j + scale x_j)) of each row, in float64."""
     # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit
     return softplus(bias + scale * x, threshold=40.0).sum(-1, dtype=torch.float64)
+
+
+def row_dot(x: Tensor, weights: Tensor) -> Tensor:
+    return x.double() @ weights.double()

@@ -65,12 +65,12 @@ class Gibbs:
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None = None
     ) -> GibbsState:
         """`steps` steps in workspaces made once; the state given stays as it was."""
-        to_hidden = rbm.visible.product(rbm.weight, len(state.v), steps)
-        to_visible = rbm.hidden.product(rbm.weight.T, len(state.v), steps)
+        to_hidden = rbm.visible.coupled(rbm.weight)
+        to_visible = rbm.hidden.coupled(rbm.weight.T)
         h = rbm.sample_hidden(state.v, generator) if state.h is None else state.h
         v, new, mean = torch.empty_like(state.v), torch.empty_like(h), torch.empty_like(h)
         for step in range(steps):
-            rbm.visible.sample_(to_visible(h, v), generator)
-            h = to_hidden(v, new)
+            rbm.visible.sample_(torch.mm(h, to_visible, out=v), generator)
+            h = torch.mm(v, to_hidden, out=new)
             rbm.hidden.sample_(h, generator, mean=mean if step == steps - 1 else None)
         return GibbsState(v, h, mean) if steps else state

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts
-from gibbsite.errors import ArgumentError, DivergenceError
+from gibbsite.errors import ArgumentError, DataError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
@@ -164,8 +164,13 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
     """The data, every row of them fit for the visible units, else `DataError`."""
     if not isinstance(data, Rows):
         return rbm.visible.check_data(data)
-    for block in data.blocks():
-        rbm.visible.check_data(block)
+    try:
+        for block in data.bounds():
+            rbm.visible.check_data(block)
+    except DataError:
+        for block in data.blocks():  # which says where
+            rbm.visible.check_data(block)
+        raise
     return data
 
 
@@ -182,11 +187,12 @@ def _batches(
 
 
 def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
-    """One optimiser step uphill, unless the gradient is not finite; returns its norm."""
+    """One optimiser step uphill, unless the gradient is not finite; returns its norm.
+
+    The gradient's tensors become those of the parameters, negated.
+    """
     for name, parameter in rbm.named_parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.empty_like(parameter)
-        torch.neg(ascent[name], out=parameter.grad)
+        parameter.grad = ascent[name].neg_()
     norm = math.hypot(*[torch.linalg.vector_norm(value).item() for value in ascent.values()])
     if norm < float("inf"):
         optimizer.step()
