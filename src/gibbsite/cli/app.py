@@ -464,7 +464,7 @@ def transform(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the features of data: E[h | v] of each row, in the order of the rows."""
+    """Write the features of data: the mean of h given each row, in the order of the rows."""
     speak(quiet, as_json)
     rbm = gb.load(model_file(model)).to(pick_device(device.value))
     write = _row_writer(output, rbm.hidden.n, None)
