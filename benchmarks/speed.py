@@ -281,7 +281,7 @@ def ais() -> None:
         for steps in (200, 20):
             works = annealing(path, path.start(chains, generator(4)), steps, floor)
             title = f"AIS, 784 x 512, {chains} chains, {steps} temperatures"
-            report(title, in_turn(works, rounds=7))
+            report(title, in_turn(works, rounds=5))
 
 
 def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> dict[str, Work]:
@@ -327,7 +327,7 @@ def scaling() -> None:
                         coins(shape["batch"], shape["n_visible"]),
                     ),
                 },
-                rounds=7,
+                rounds=5,
             )
             report(f"one update, {shape}", taken)
             floors.append(statistics.median(taken["floor"]) * 1e3)
