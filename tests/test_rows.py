@@ -1,5 +1,6 @@
 """Rows: what they give is what numpy gives, and a model cannot tell them from a tensor."""
 
+import math
 import os
 import resource
 
@@ -292,3 +293,10 @@ def test_rows_not_fit_for_the_units_are_refused(rows, message):
     with pytest.raises(gb.DataError, match=message):
         gb.fit(rbm, rows, epochs=1)
     assert not rbm.weight.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (3, 4)])
+def test_reversed_arrays_are_read_all_the_same(shape):
+    table = np.arange(math.prod(shape), dtype=float).reshape(shape)
+    for turned in (table[::-1], table[:, ::-1]):
+        assert np.array_equal(gb.Rows(turned)[:].numpy(), turned)

@@ -128,9 +128,10 @@ class Rows:
             _advise(self.source, scattered=not isinstance(index, slice))
             picked = self.source[index if isinstance(index, slice) else index.numpy()]
             array = picked.toarray() if hasattr(picked, "toarray") else np.ascontiguousarray(picked)
-            # torch knows neither foreign byte order nor C's longer types nor read-only memory
+            # torch knows no foreign byte order, longer types of C, read-only memory, reversed rows
             known = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"
-            copied = array.astype(known, copy=not array.flags.writeable)
+            foreign = not array.flags.writeable or min(array.strides) < 0
+            copied = array.astype(known, order="C", copy=foreign)
             values = torch.from_numpy(copied.view(known))
         return values if values.dtype == torch.float64 else values.float()
 

@@ -631,3 +631,11 @@ def test_training_keeps_the_dtype_and_warns_of_nothing(dtype):
         warnings.simplefilter("error")
         gb.fit(rbm, DATA, epochs=2)
     assert {parameter.dtype for parameter in rbm.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("rate", [1e300, float("inf"), float("nan")])
+def test_a_rate_beyond_the_precision_is_refused(rate):
+    rbm = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2))
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=rate)
+    with pytest.raises(gb.ArgumentError, match=r"learning rate of .* is no torch\.float32"):
+        gb.fit(rbm, torch.eye(4), optimizer=optimizer, epochs=1)

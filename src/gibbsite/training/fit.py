@@ -152,6 +152,10 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
         raise ArgumentError("optimizer holds none of the model's parameters; give it those")
     if any(group.get("maximize") for group in groups):
         raise ArgumentError("optimizer with maximize=True: fit passes it gradients to descend")
+    largest = torch.finfo(rbm.weight.dtype).max
+    for rate in (float(group.get("lr", 0.0)) for group in groups):
+        if not abs(rate) <= largest:
+            raise ArgumentError(f"a learning rate of {rate:g} is no {rbm.weight.dtype}; lower it")
     for part, method in ((optimizer, "closure"), (scheduler, "metrics")):
         needed = inspect.signature(part.step).parameters.get(method) if part else None
         if needed is not None and needed.default is inspect.Parameter.empty:
