@@ -5,17 +5,18 @@ from __future__ import annotations
 import statistics
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
 import gibbsite as gb
+from gibbsite.training.fit import linear_decay
 
 
 def decaying_sgd(
     rbm: gb.RBM, rate: float, momentum: float, epochs: int
-) -> tuple[torch.optim.SGD, LambdaLR]:
+) -> tuple[torch.optim.SGD, LRScheduler]:
     """SGD whose learning rate falls linearly, epoch by epoch."""
     optimizer = torch.optim.SGD(rbm.parameters(), lr=rate, momentum=momentum)
-    return optimizer, LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+    return optimizer, linear_decay(optimizer, epochs)
 
 
 def train(

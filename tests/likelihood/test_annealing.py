@@ -53,6 +53,12 @@ each_real = pytest.mark.parametrize("case", REAL.values(), ids=REAL)
 each_beta = pytest.mark.parametrize("beta", [0.0, 0.3, 0.8, 1.0])
 
 
+def move(path, inputs, beta, generator):
+    """One move as a walk makes it, with buffers of its own."""
+    moved = inputs.new_full((len(inputs), path.rbm.visible.n), float("nan"))
+    return path.move(inputs.clone(), moved, beta, generator)
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -195,7 +201,7 @@ class Rewritten(Path):
     to_hidden: Callable = faded
     to_visible: Callable = faded
 
-    def move(self, inputs, beta, generator):
+    def move(self, inputs, moved, beta, generator):
         up = self.to_hidden(inputs, self.hidden_inputs, beta)
         h = self.rbm.hidden.sample(up, generator)
         down = self.to_visible(self.rbm.visible_inputs(h), self.visible_inputs, beta)
@@ -217,7 +223,7 @@ each_mistake = pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKE
 
 
 def moved(case: Case, path: Path, beta: float, v: torch.Tensor) -> torch.Tensor:
-    return path.move(case.rbm.hidden_inputs(v), beta, generator(1))
+    return move(path, case.rbm.hidden_inputs(v), beta, generator(1))
 
 
 @each_binary
@@ -291,7 +297,7 @@ def moved_first(path, betas, v, generator):
     """The planted mistake: it weighs after the move."""
     total = torch.zeros(len(v), dtype=torch.float64)
     for old, new in itertools.pairwise(betas.tolist()):
-        v = path.move(path.rbm.hidden_inputs(v), new, generator)
+        v = move(path, path.rbm.hidden_inputs(v), new, generator)
         total += path.log_ratio(v, path.rbm.hidden_inputs(v), old, new)
     return total
 
@@ -301,7 +307,7 @@ def rewritten(path, betas, v, generator):
     total = torch.zeros(len(v), dtype=torch.float64)
     for old, new in itertools.pairwise(betas.tolist()):
         total += path.log_ratio(v, path.rbm.hidden_inputs(v), old, new)
-        v = path.move(path.rbm.hidden_inputs(v), new, generator)
+        v = move(path, path.rbm.hidden_inputs(v), new, generator)
     return total
 
 
@@ -356,7 +362,7 @@ def test_moves_at_the_wrong_beta_are_noticed(case):
         total = torch.zeros(len(v), dtype=torch.float64)
         for old, new in itertools.pairwise(betas.tolist()):
             total += path.log_ratio(v, path.rbm.hidden_inputs(v), old, new)
-            v = path.move(path.rbm.hidden_inputs(v), betas[-1].item(), generator)
+            v = move(path, path.rbm.hidden_inputs(v), betas[-1].item(), generator)
         return total
 
     for check in (assert_unbiased, assert_crooks):

@@ -485,18 +485,19 @@ def test_an_interrupted_forward_run_is_finished_in_haste(method, after):
     assert abs(result.value - truth) < quantile() * result.stderr
 
 
-class InterruptedDraws:
-    """Draws of the visible units, one of which is interrupted once it has spoilt its buffer."""
+class InterruptedMoves:
+    """Moves, one of which is interrupted once it has spoilt its buffers."""
 
     def __init__(self, path: Path, after: int):
-        self.draw, self.left = path.draw_visible_, after
+        self.move, self.left = path.move, after
 
-    def __call__(self, inputs, beta, generator):
+    def __call__(self, inputs, moved, beta, generator):
         self.left -= 1
         if self.left == -1:
             inputs.fill_(float("nan"))
+            moved.fill_(float("nan"))
             raise KeyboardInterrupt
-        return self.draw(inputs, beta, generator)
+        return self.move(inputs, moved, beta, generator)
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
@@ -505,7 +506,7 @@ def test_an_interruption_within_a_step_spoils_nothing(after):
     start = path.start(50, generator())
     walk = Walk(path, uniform_schedule(10), start)
     kept = start.clone()
-    object.__setattr__(path, "draw_visible_", InterruptedDraws(path, after))
+    object.__setattr__(path, "move", InterruptedMoves(path, after))
     with pytest.raises(KeyboardInterrupt):
         walk.finish(generator())
     assert walk.steps == after

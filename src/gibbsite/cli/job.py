@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
@@ -31,7 +30,7 @@ from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import History, Monitor, column_scales, to_data_units
-from gibbsite.training.fit import Callback
+from gibbsite.training.fit import Callback, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
 
@@ -92,7 +91,7 @@ class Job:
                     self.rows,
                     gradient=Ticking(self.gradient, progress.tick),
                     optimizer=self.optimizer,
-                    scheduler=LambdaLR(self.optimizer, linear_decay(settings.epochs)),
+                    scheduler=linear_decay(self.optimizer, settings.epochs),
                     epochs=settings.epochs,
                     batch_size=settings.batch_size,
                     penalties=self.penalties,
@@ -269,11 +268,6 @@ def parse_image(text: str | None, n: int) -> plots.ImageShape | None:
     if shape is not None and shape[0] * shape[1] != n:
         raise ArgumentError(f"--image {text}: expected HEIGHTxWIDTH with a product of {n}")
     return shape
-
-
-def linear_decay(epochs: int) -> Callable[[int], float]:
-    """The learning rate's factor after so many epochs: falls linearly towards 0."""
-    return lambda epoch: 1 - min(epoch, epochs - 1) / epochs
 
 
 def _make_visible(kind: str, n: int, settings: Complete) -> Layer:

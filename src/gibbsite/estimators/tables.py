@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gibbsite.rows import Rows
+from gibbsite.training.standardize import column_moments
 
 ROUNDING = 1e-6
 """How far outside a range, as a share of it, values may lie by rounding alone."""
@@ -71,17 +72,9 @@ def locate(table: Any, value: float) -> tuple[int, int]:
 def column_scales(table: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, standard deviation and whether constant of each column, (columns,) each, in float64.
 
-    One pass in blocks (Chan, Golub, LeVeque 1983). A constant column, one that varies by no more
-    than the rounding of its values, is given the standard deviation 1.
+    A constant column, one that varies by no more than the rounding of its values, is given the
+    standard deviation 1.
     """
-    count, mean, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for block in as_rows(table, Units()).blocks():
-        block = block.double()
-        n, block_mean = len(block), block.mean(0)
-        gap = block_mean - mean
-        squares = squares + ((block - block_mean) ** 2).sum(0) + gap**2 * (count * n / (count + n))
-        mean = mean + gap * (n / (count + n))
-        count += n
-    scale = torch.sqrt(squares / count)
+    mean, scale = column_moments(as_rows(table, Units()))
     constant = scale <= 10 * float(np.finfo(table.dtype).eps) * mean.abs()
     return mean, torch.where(constant, 1.0, scale), constant

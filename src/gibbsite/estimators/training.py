@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite.errors import ArgumentError
 from gibbsite.estimators.tables import Units
@@ -19,7 +18,7 @@ from gibbsite.likelihood import pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import History, fit
-from gibbsite.training.fit import Callback, Penalty
+from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 
@@ -82,7 +81,7 @@ class Training:
                 rows,
                 gradient=gradient,
                 optimizer=optimizer,
-                scheduler=falling_rate(optimizer, epochs) if falling else None,
+                scheduler=linear_decay(optimizer, epochs) if falling else None,
                 epochs=epochs,
                 batch_size=plan.batch_size,
                 penalties=[*plan.penalties, *self.held],
@@ -156,11 +155,6 @@ class Report:
             f"time = {took:.2f}s"
         )
         return {"pseudo_likelihood": score}
-
-
-def falling_rate(optimizer: SGD, epochs: int) -> LRScheduler:
-    """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
-    return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
 def make_gradient(kind: str, chains: int, steps: int, centered: bool) -> Gradient:

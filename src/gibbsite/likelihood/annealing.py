@@ -78,25 +78,17 @@ class Path:
         return (old - new) * visible + after - before
 
     @torch.no_grad()
-    def move(self, inputs: Tensor, beta: float, generator: torch.Generator | None) -> Tensor:
-        """One Gibbs sweep at beta, from the v that sent `inputs`; reversible in v."""
-        to_visible = self.rbm.hidden.coupled(self.rbm.weight.T)
-        h = self.draw_hidden_(inputs.clone(), beta, generator)
-        return self.draw_visible_(h @ to_visible, beta, generator)
-
-    def draw_hidden_(
-        self, inputs: Tensor, beta: float, generator: torch.Generator | None
+    def move(
+        self, inputs: Tensor, moved: Tensor, beta: float, generator: torch.Generator | None
     ) -> Tensor:
-        """Overwrite what v sends with a draw of h at beta."""
-        shift = (1 - beta) * self.hidden_inputs
-        return self.rbm.hidden.sample_(inputs, generator, scale=beta, shift=shift)
+        """One Gibbs sweep at beta, from the v that sent `inputs`, into `moved`; reversible in v.
 
-    def draw_visible_(
-        self, inputs: Tensor, beta: float, generator: torch.Generator | None
-    ) -> Tensor:
-        """Overwrite what h sends with a draw of v at beta."""
-        shift = (1 - beta) * self.visible_inputs
-        return self.rbm.visible.sample_(inputs, generator, scale=beta, shift=shift)
+        Overwrites `inputs`, (rows, n_hidden), with h, and `moved`, (rows, n_visible).
+        """
+        hidden, visible, left = self.rbm.hidden, self.rbm.visible, 1 - beta
+        h = hidden.sample_(inputs, generator, scale=beta, shift=left * self.hidden_inputs)
+        torch.mm(h, hidden.coupled(self.rbm.weight.T), out=moved)
+        return visible.sample_(moved, generator, scale=beta, shift=left * self.visible_inputs)
 
 
 class AnnealedRun(NamedTuple):
@@ -132,7 +124,6 @@ class Walk:
         self.reached = (0, v, log_weights)
         self._figures = torch.zeros(3, len(betas) - 1, dtype=torch.float64)
         self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
-        self._to_visible = path.rbm.hidden.coupled(path.rbm.weight.T)
         self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
         self._moved = torch.empty_like(v), torch.empty_like(v)
 
@@ -179,9 +170,7 @@ class Walk:
             self._figures[0, k], self._figures[1, k] = gain.var(), log_weights.var()
         self._figures[2, k] = log_weights.mean()
         if k < len(self.schedule) - 2:  # the last move would change no weight
-            h = self.path.draw_hidden_(self._inputs, new, generator)
-            inputs = torch.mm(h, self._to_visible, out=self._moved[k % 2])
-            v = self.path.draw_visible_(inputs, new, generator)
+            v = self.path.move(self._inputs, self._moved[k % 2], new, generator)
         self.reached = (k + 1, v, log_weights)
 
 

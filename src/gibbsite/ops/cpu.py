@@ -55,7 +55,7 @@ def uniform(word):  # type: ignore[no-untyped-def]
 @inlined
 def exp32(x):  # type: ignore[no-untyped-def]
     """e^x in float32, x held within [-87, 87]: 2^n times a polynomial on |r| < log(2)/2."""
-    x = x if x < float32(87.0) else float32(87.0)  # and so NaN, for which `bit` draws 0
+    x = x if x < float32(87.0) else float32(87.0)  # and so NaN, for which a draw gives 0
     x = x if x > float32(-87.0) else float32(-87.0)
     n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
     r = x - n * float32(0.693359375) + n * float32(2.12194440e-4)

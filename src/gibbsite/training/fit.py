@@ -96,7 +96,7 @@ def fit(
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
         optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
-        scheduler = LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+        scheduler = linear_decay(optimizer, epochs)
     _check_optimizer(rbm, optimizer, scheduler)
     kept = checkpoints.read() if checkpoints is not None else None
     if kept is None and not bool(rbm.weight.any()):
@@ -142,6 +142,11 @@ def fit(
     except KeyboardInterrupt:
         history.interrupted = True
     return history
+
+
+def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
+    """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
+    return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:

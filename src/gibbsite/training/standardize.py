@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -15,13 +14,7 @@ from gibbsite.rows import Rows
 
 def column_scales(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column, (n,) each; constant columns raise `DataError`."""
-    total, squares = torch.zeros(()).double(), torch.zeros(()).double()
-    for block in _blocks(data):
-        total = total + block.double().sum(0)
-    mean = total / len(data)
-    for block in _blocks(data):
-        squares = squares + ((block - mean) ** 2).sum(0)
-    shift, scale = mean.float(), torch.sqrt(squares / len(data)).float()
+    shift, scale = (moment.float() for moment in column_moments(data))
     constant = (scale <= 1e-6 * shift.abs().clamp(min=1e-6)).nonzero()
     if len(constant):
         raise DataError(
@@ -31,8 +24,20 @@ def column_scales(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
     return shift, scale
 
 
-def _blocks(data: Tensor | Rows) -> Iterable[Tensor]:
-    return data.blocks() if isinstance(data, Rows) else [data]
+def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, (n,) each, in float64.
+
+    One pass in blocks: Chan, Golub, LeVeque (1983), Algorithms for computing the sample variance.
+    """
+    count, mean, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for block in data.blocks() if isinstance(data, Rows) else [data]:
+        block = block.double()
+        n, block_mean = len(block), block.mean(0)
+        gap = block_mean - mean
+        squares = squares + ((block - block_mean) ** 2).sum(0) + gap**2 * (count * n / (count + n))
+        mean = mean + gap * (n / (count + n))
+        count += n
+    return mean, torch.sqrt(squares / count)
 
 
 @torch.no_grad()
