@@ -26,6 +26,7 @@ import torch
 import gibbsite as gb
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
+from gibbsite.training import SGD
 from gibbsite.training.fit import _apply
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
@@ -168,12 +169,12 @@ def update() -> None:
 def our_update(gradient: gb.PCD | gb.CD | gb.Centered, n_hidden: int, v: torch.Tensor) -> Work:
     """A step of `gb.fit`'s loop: the gradient, its norm, the optimiser."""
     rbm, g = model(v.shape[1], n_hidden), generator(3)
-    optimizer = torch.optim.SGD(rbm.parameters(), lr=1e-4, fused=True)
-    state = [gradient.init(rbm, g)]
+    optimizer = SGD(rbm.parameters(), lr=1e-4)
+    state, parameters = [gradient.init(rbm, g)], dict(rbm.named_parameters())
 
     def update() -> None:
         ascent, state[0] = gradient.step(rbm, v, state[0], g)
-        _apply(rbm, optimizer, ascent)
+        _apply(parameters, optimizer, ascent)
 
     return update
 

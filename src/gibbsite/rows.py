@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.checks import check_memory
 from gibbsite.errors import DataError
 
@@ -75,10 +76,14 @@ class Rows:
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         if self.chosen is not None:
             index = self.chosen[index]
+        scale, shift = self.scale, self.shift
+        if isinstance(scale, float) and isinstance(shift, float):
+            if isinstance(index, Tensor) and self._holds_bytes() and _within(index, self.source):
+                _advise(self.source, scattered=True)
+                return ops.gather(np.asarray(self.source), index.numpy(), scale, shift)
+            if (scale, shift) == (1.0, 0.0):
+                return self._values(index)
         values = self._values(index)
-        plain = isinstance(self.scale, float) and isinstance(self.shift, float)
-        if plain and (self.scale, self.shift) == (1.0, 0.0):
-            return values
         return values * self.scale + self.shift
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -97,7 +102,7 @@ class Rows:
 
     def bounds(self) -> Iterator[Tensor]:
         """Rows between which all lie, column by column: of bytes least and greatest, else all."""
-        if not (isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8):
+        if not self._holds_bytes():
             yield from self.blocks()
             return
         _advise(self.source, scattered=False)
@@ -115,11 +120,14 @@ class Rows:
         """The table of shift + scale * rows, (columns,) each."""
         return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
 
-    def spread(self, limit: int = 2**24) -> Tensor:
+    def spread(self, limit: int = 2**22) -> Tensor:
         """Rows at equal distances all over the table, as many as have `limit` numbers."""
         rows, columns = self.shape
         stride = -(-rows * columns // limit)
         return self[torch.arange(0, rows, max(1, stride))]
+
+    def _holds_bytes(self) -> bool:
+        return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):
@@ -134,6 +142,14 @@ class Rows:
             copied = array.astype(known, order="C", copy=foreign)
             values = torch.from_numpy(copied.view(known))
         return values if values.dtype == torch.float64 else values.float()
+
+
+def _within(index: Tensor, source: np.ndarray) -> bool:
+    """Whether the index is a list of row numbers that the source has, counted from its start."""
+    if index.dtype != torch.int64 or index.ndim != 1 or len(index) == 0:
+        return False
+    rows = index.numpy()
+    return bool(rows.min() >= 0 and rows.max() < len(source))
 
 
 def _is_real(dtype: Any) -> bool:

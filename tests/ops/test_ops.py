@@ -64,6 +64,7 @@ def test_draws_compare_with_the_numbers_of_their_place(monkeypatch, n):
     bias = torch.randn(n, generator=generator(1))
     inputs = torch.logit(p) - bias
     assert np.array_equal(ops.draw_bernoulli_(2 * inputs, bias, None, 0.5).numpy(), expected)
+    assert np.array_equal(ops.mean_and_draw_(inputs, bias).numpy(), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,6 +101,9 @@ def test_nan_is_drawn_as_0_and_stays_nan_in_the_mean(shape):
     x, bias = torch.full(shape, math.nan), torch.zeros(shape[1])
     assert not ops.draw_bernoulli_(x.clone(), bias, generator()).any()
     assert not ops.draw_probabilities_(x.clone(), generator()).any()
+    mean = x.clone()
+    assert not ops.mean_and_draw_(mean, bias, generator()).any()
+    assert mean.isnan().all()
     assert ops.mean_bernoulli_(x.clone(), bias).isnan().all()
 
 
@@ -122,6 +126,7 @@ def kernels():
     return {
         "bernoulli": lambda r, n, g: ops.draw_bernoulli_(torch.zeros(r, n), zeros(n), g) - 0.5,
         "probabilities": lambda r, n, g: ops.draw_probabilities_(torch.full((r, n), 0.5), g) - 0.5,
+        "with their mean": lambda r, n, g: ops.mean_and_draw_(torch.zeros(r, n), zeros(n), g) - 0.5,
         "gaussian": lambda r, n, g: ops.draw_gaussian_(
             torch.zeros(r, n), zeros(n), torch.ones(n), g
         ),
@@ -197,18 +202,68 @@ def test_gaussian_draws_have_the_normal_distribution(dtype):
     assert distance < math.sqrt(math.log(2 * 1e6) / (2 * n))  # Kolmogorov's, once in 10^6
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
-    """300 x 400 is large enough to be shared out."""
-    x, bias = torch.randn(300, 400, generator=generator()), torch.zeros(400)
+def table_functions():
+    """Each function of whole tables, of a table and a generator for what else it takes."""
+
+    def weights(x, g):
+        return [torch.randn(n, generator=g, dtype=x.dtype) for n in (*x.shape, *x.shape)]
+
+    def center(module, x, g):
+        left, hidden, visible, right = weights(x, g)
+        return x, *module.center_(x, left, hidden, visible, right)
+
+    def ascend(module, x, g):
+        gradient, velocity = (torch.randn(x.shape, generator=g, dtype=x.dtype) for _ in range(2))
+        module.ascend_(x, gradient, 0.3, None, 0.0)
+        module.ascend_(x, gradient, 0.2, velocity, 0.7)
+        return x, velocity
+
+    rows = lambda x: (len(x) + 1) // 2  # noqa: E731
+    return {
+        "row_dot": lambda module, x, g: module.row_dot(x, weights(x, g)[1]),
+        "column_mean": lambda module, x, g: module.column_mean(x),
+        "mean_difference": lambda module, x, g: module.mean_difference(x, rows(x)),
+        "shares": lambda module, x, g: module.shares(x, rows(x)),
+        "square_sum": lambda module, x, g: torch.tensor(module.square_sum(x)),
+        "center": center,
+        "ascend": ascend,
+    }
+
+
+def with_threads(number: int, run):
     threads = torch.get_num_threads()
+    torch.set_num_threads(number)
     try:
-        draws = []
-        for number in (1, 2):
-            torch.set_num_threads(number)
-            draws.append(ops.draw_bernoulli_(x.clone(), bias, generator(3)))
+        return run()
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(*draws)
+
+
+def test_draws_do_not_depend_on_the_number_of_threads():
+    """300 x 400 is large enough to be shared out."""
+    x, bias = torch.randn(300, 400, generator=generator()), torch.zeros(400)
+    draw = lambda: ops.draw_bernoulli_(x.clone(), bias, generator(3))  # noqa: E731
+    assert torch.equal(*(with_threads(number, draw) for number in (1, 2)))
+
+
+@pytest.mark.parametrize("name", table_functions())
+def test_tables_do_not_depend_on_the_number_of_threads(name):
+    x, run = torch.randn(300, 400, generator=generator()), table_functions()[name]
+    one, two = (with_threads(k, lambda: run(ops, x.clone(), generator(1))) for k in (1, 2))
+    pairs = [(one, two)] if isinstance(one, torch.Tensor) else zip(one, two, strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_first_parallel_kernel_leaves_torch_its_number_of_threads():
+    """Numba's pool of threads may be torch's own, whose size Numba would then set."""
+    code = """
+import torch
+torch.set_num_threads(3)
+from gibbsite import ops
+ops.draw_bernoulli_(torch.zeros(400, 400), torch.zeros(400))
+raise SystemExit(torch.get_num_threads() != 3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @given(seed=st.integers(0, 2**63 - 1), rows=st.integers(1, 4), n=st.integers(1, 9))
@@ -255,15 +310,60 @@ def test_importing_the_package_does_not_import_what_is_slow():
     assert result.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("name", table_functions())
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 400)])
-def test_row_dot(dtype, shape):
+@pytest.mark.parametrize("shape", [(2, 1), (3, 7), (70, 5), (300, 400)])
+def test_tables_are_worked_on_as_by_plain_torch(name, dtype, shape):
+    """In double precision; the shares of a row are as exact as the type."""
     x = torch.randn(shape, generator=generator(), dtype=dtype)
-    weights = torch.randn(shape[1], generator=generator(1), dtype=dtype)
-    found, expected = ops.row_dot(x, weights), reference.row_dot(x, weights)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
-    torch.testing.assert_close(expected, (x.double() * weights.double()).sum(1))
+    run = table_functions()[name]
+    found = run(ops, x.clone(), generator(1))
+    expected = run(reference, x.clone(), generator(1))
+    if isinstance(found, torch.Tensor):
+        found, expected = (found,), (expected,)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(ours, theirs, atol=10 * tolerance * scale, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", table_functions())
+def test_tables_of_other_layouts_are_worked_on_too(name):
+    """A transposed table takes the reference path."""
+    x, run = torch.randn(30, 40, generator=generator()).T, table_functions()[name]
+    found, expected = (run(module, x.clone(), generator(1)) for module in (ops, reference))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_square_sum_with_what_is_not_finite_is_not(value):
+    x = torch.zeros(300, 400)
+    x[123, 45] = value
+    assert not math.isfinite(ops.square_sum(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_binary_tables_are_told_from_others(dtype):
+    x = torch.randint(2, (20, 30), generator=generator()).to(dtype)
+    assert ops.is_binary(x)
+    assert ops.is_binary(x.T)
+    for value in (0.5, 2.0, -1.0, math.nan, 1e-30):
+        other = x.clone()
+        other[19, 29] = value
+        assert not ops.is_binary(other)
+        assert not reference.is_binary(other)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (200, 500)])
+def test_gathered_rows_are_those_of_the_table(shape):
+    random = np.random.default_rng(0)
+    table = random.integers(0, 256, (40, shape[1]), dtype=np.uint8)
+    rows = random.integers(0, 40, shape[0])
+    for source in (table, table[::-1], np.asfortranarray(table)):
+        found = ops.gather(source, rows, 1 / 255, 0.5)
+        expected = np.float32(0.5) + np.float32(1 / 255) * source[rows].astype(np.float32)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])

@@ -320,7 +320,7 @@ OTHERS = {
     ),
     "estimator": (
         {"gradient": lambda: gb.PCD(chains=7)},
-        "what the gradient estimator carries: .* there",
+        "its gradient estimator carries other things",
     ),
     "no chains": ({"gradient": lambda: gb.Centered(gb.CD())}, "carries more"),
     "optimizer": ({"optimizer": OPTIMIZERS["sgd"]}, "optimizer: Adam there, SGD here"),

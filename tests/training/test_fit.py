@@ -14,6 +14,7 @@ from oracle import random_rbm
 from outcomes import outcome
 
 import gibbsite as gb
+from gibbsite.training import SGD
 from gibbsite.training.fit import LEARNING_RATE, MOMENTUM
 
 DATA = torch.tensor(
@@ -351,14 +352,49 @@ def test_the_default_optimizer_is_sgd_with_momentum():
     assert same(ours, parameters(theirs))
 
 
-def test_an_optimizer_that_ascends_is_refused():
-    rbm = small_rbm()
-    optimizer = torch.optim.SGD(rbm.parameters(), lr=0.1, maximize=True)
-    with pytest.raises(gb.ArgumentError, match="maximize=True"):
-        gb.fit(rbm, DATA, optimizer=optimizer)
-    groups = [{"params": [rbm.weight]}, {"params": [rbm.hidden.bias], "maximize": True}]
-    with pytest.raises(gb.ArgumentError, match="maximize=True"):
-        gb.fit(rbm, DATA, optimizer=torch.optim.SGD(groups, lr=0.1))
+def test_an_optimizer_that_ascends_gets_the_gradient_uphill():
+    """With each group its own way."""
+
+    def trained(weight_up: bool, biases_up: bool) -> list[torch.Tensor]:
+        rbm = small_rbm()
+        biases = [rbm.visible.bias, rbm.hidden.bias]
+        groups = [
+            {"params": [rbm.weight], "maximize": weight_up},
+            {"params": biases, "maximize": biases_up},
+        ]
+        gb.fit(
+            rbm, DATA, optimizer=torch.optim.SGD(groups, lr=0.1), epochs=2, generator=generator()
+        )
+        return parameters(rbm)
+
+    for ways in ((True, True), (True, False)):
+        pairs = zip(trained(*ways), trained(False, False), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_our_sgd_is_that_of_torch_uphill(momentum, dtype):
+    """On a contiguous parameter, a transposed one, and one without a gradient."""
+    start = torch.randn(70, 60, dtype=dtype, generator=generator())
+    states = []
+    for kind in (SGD, lambda *options: torch.optim.SGD(*options, maximize=True)):
+        table, turned, idle = (
+            torch.nn.Parameter(start.clone()),
+            torch.nn.Parameter(start.clone().T),
+            torch.nn.Parameter(start.clone()),
+        )
+        optimizer = kind([table, turned, idle], 0.1, momentum)
+        for step in range(3):
+            table.grad = start + step
+            turned.grad = (start - step).T
+            optimizer.step()
+            optimizer.param_groups[0]["lr"] *= 0.5
+        states.append([table.detach(), turned.detach(), idle.detach()])
+        kept = optimizer.state[table].get("momentum_buffer")
+        assert (kept is None) == (momentum == 0)
+    for ours, theirs in zip(*states, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_a_schedule_needs_its_optimizer():

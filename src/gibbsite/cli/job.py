@@ -29,7 +29,7 @@ from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
-from gibbsite.training import History, Monitor, column_scales, to_data_units
+from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
 from gibbsite.training.fit import Callback, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -297,7 +297,7 @@ def _make_optimizer(rbm: gb.RBM, settings: Complete) -> torch.optim.Optimizer:
     if settings.optimizer == "adam":
         return torch.optim.Adam(rbm.parameters(), lr=rate)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(rbm.parameters(), lr=rate, momentum=settings.momentum, fused=True)
+        return SGD(rbm.parameters(), rate, settings.momentum)
     raise ArgumentError(f"--optimizer {settings.optimizer}: expected sgd or adam")
 
 

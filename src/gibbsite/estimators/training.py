@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import SGD
 
 from gibbsite.errors import ArgumentError
 from gibbsite.estimators.tables import Units
@@ -17,7 +16,7 @@ from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanF
 from gibbsite.likelihood import pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
-from gibbsite.training import History, fit
+from gibbsite.training import SGD, History, fit
 from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
@@ -99,9 +98,7 @@ class Training:
         }
 
     def _optimizer(self, plan: Plan) -> SGD:
-        optimizer = SGD(
-            self.rbm.parameters(), lr=plan.learning_rate, momentum=plan.momentum, fused=True
-        )
+        optimizer = SGD(self.rbm.parameters(), plan.learning_rate, plan.momentum)
         for name, parameter in self.rbm.named_parameters():
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)

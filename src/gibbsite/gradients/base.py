@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.model import RBM
 
 
@@ -36,19 +37,47 @@ def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
     return {name: data[name] - model[name] for name in data}
 
 
-def contrast(
-    rbm: RBM, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]
-) -> dict[str, Tensor]:
-    """`difference` of the phases of two sets of (v, E[h | v]), in two matrix products.
+class Phases(NamedTuple):
+    """The states of both phases in one table, so that one matrix product does for both.
+
+    Attributes:
+        v: (rows + chains, n_visible), the minibatch and then the model's.
+        hidden_mean: E[h | v], (rows + chains, n_hidden).
+        rows: how many belong to the minibatch.
+    """
+
+    v: Tensor
+    hidden_mean: Tensor
+    rows: int
+
+
+class Contrast(Stateless):
+    """An estimator whose model phase is of sampled v: `phases` makes both."""
+
+    def phases(
+        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[Phases, Any]:
+        """Both phases, and the new state."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(
+        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        phases, state = self.phases(rbm, v, state, generator)
+        return contrast(rbm, phases), state
+
+
+def contrast(rbm: RBM, phases: Phases) -> dict[str, Tensor]:
+    """`difference` of the phases, each a mean over its own rows, in one matrix product.
 
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
-    (v, h), (v_model, h_model), (visible, hidden) = data, model, (rbm.visible, rbm.hidden)
-    rows, chains = v.shape[0], v_model.shape[0]
-    weight = torch.mm(v.T, h).addmm_(v_model.T, h_model, beta=1 / rows, alpha=-1 / chains)
-    weight = hidden.coupled(visible.coupled(weight).T).T
-    ours = visible.contrast(v, v_model, True, lambda: (rbm.weight * weight).sum(1))
-    theirs = hidden.contrast(h, h_model, False, lambda: (rbm.weight * weight).sum(0))
+    v, h, rows = phases
+    visible, hidden = rbm.visible, rbm.hidden
+    weight = hidden.coupled(visible.coupled(torch.mm(v.T, ops.shares(h, rows))).T).T
+    ours = visible.contrast(v, rows, True, lambda: (rbm.weight * weight).sum(1))
+    theirs = hidden.contrast(h, rows, False, lambda: (rbm.weight * weight).sum(0))
     return {
         "weight": weight,
         **{f"visible.{name}": value for name, value in ours.items()},

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite.gradients.base import Gradient
+from gibbsite import ops
+from gibbsite.gradients.base import Contrast, Gradient, contrast
 from gibbsite.model import RBM
 
 RATE = 0.01
 """Share of the newest minibatch in the running means."""
-
-ROWS = 4
-"""Rows of a minibatch that the running mean of h looks at; keeps its cost to a few percent."""
 
 
 class CenteredState(NamedTuple):
@@ -59,13 +57,23 @@ class Centered:
         state: CenteredState,
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], CenteredState]:
-        plain, inner = self.gradient.step(rbm, v, state.inner, generator)
-        v_mean = v.mean(0)
-        h_mean = rbm.hidden.mean_(rbm.hidden_inputs(v[:ROWS])).mean(0)
+        plain, v_mean, h_mean, inner = self._plain(rbm, v, state.inner, generator)
         if state.visible is not None and state.hidden is not None:
             v_mean = torch.lerp(state.visible, v_mean, RATE)
             h_mean = torch.lerp(state.hidden, h_mean, RATE)
         return center(rbm, plain, v_mean, h_mean), CenteredState(inner, v_mean, h_mean)
+
+    def _plain(
+        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
+        """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
+        if isinstance(self.gradient, Contrast):
+            phases, state = self.gradient.phases(rbm, v, state, generator)
+            plain, h = contrast(rbm, phases), phases.hidden_mean[: phases.rows]
+        else:
+            plain, state = self.gradient.step(rbm, v, state, generator)
+            h = rbm.hidden_mean(v)
+        return plain, ops.column_mean(v), ops.column_mean(h), state
 
 
 def center(
@@ -75,11 +83,9 @@ def center(
     mu, lam = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
     visible_scale, hidden_scale = rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()
     b, c = gradient["visible.bias"], gradient["hidden.bias"]
-    left = torch.stack([visible_scale * b, mu], 1)
-    right = torch.stack([lam, hidden_scale * c])
-    weight = gradient["weight"].addmm_(left, right, alpha=-1)
+    weight = gradient["weight"]
+    by_row, by_column = ops.center_(weight, visible_scale * b, lam, mu, hidden_scale * c)
     return gradient | {
-        "weight": weight,
-        "visible.bias": b - visible_scale * (weight @ lam),
-        "hidden.bias": c - hidden_scale * (mu @ weight),
+        "visible.bias": b - visible_scale * by_row,
+        "hidden.bias": c - hidden_scale * by_column,
     }

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Stateless, contrast
+from gibbsite.gradients.base import Contrast, Phases
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
 
 @dataclass(frozen=True)
-class CD(Stateless):
+class CD(Contrast):
     """Contrastive divergence, CD-k: chains start at the minibatch and run `steps` steps.
 
     Biased towards the data for any finite `steps`; the bias vanishes as they grow. h is averaged
@@ -34,16 +34,21 @@ class CD(Stateless):
         check_counts(steps=self.steps)
 
     @torch.no_grad()
-    def step(
+    def phases(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], None]:
-        start = self.sampler.init(rbm, v, generator)
-        end = advance(self.sampler, rbm, start, self.steps, generator)
-        return contrast(rbm, (v, hidden_mean(rbm, start)), (end.v, hidden_mean(rbm, end))), None
+    ) -> tuple[Phases, None]:
+        rows, to_hidden = len(v), rbm.visible.coupled(rbm.weight)
+        hidden = v.new_empty(2 * rows, rbm.hidden.n)
+        ours, theirs = hidden[:rows], hidden[rows:]
+        torch.mm(v, to_hidden, out=ours)
+        state = draw_hidden_(rbm, self.sampler.init(rbm, v, generator), ours, generator)
+        end = advance(self.sampler, rbm, state, self.steps, generator).v
+        rbm.hidden.mean_(torch.mm(end, to_hidden, out=theirs))
+        return Phases(torch.cat([v, end]), hidden, rows), None
 
 
 @dataclass(frozen=True)
-class PCD:
+class PCD(Contrast):
     """Persistent contrastive divergence: `chains` chains go on from update to update.
 
     They start at `random_start`. Unbiased when the chains are at equilibrium; biased as far as the
@@ -66,15 +71,19 @@ class PCD:
         return self.sampler.init(rbm, random_start(rbm, self.chains, generator), generator)
 
     @torch.no_grad()
-    def step(
+    def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], Any]:
+    ) -> tuple[Phases, Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
-        data = v, rbm.hidden.mean_(torch.mm(v, rbm.visible.coupled(rbm.weight)))
-        return contrast(rbm, data, (state.v, hidden_mean(rbm, state))), state
+        both, rows = torch.cat([v, state.v]), len(v)
+        hidden = torch.mm(both, rbm.visible.coupled(rbm.weight))
+        rbm.hidden.mean_(hidden[:rows])
+        return Phases(both, hidden, rows), draw_hidden_(rbm, state, hidden[rows:], generator)
 
 
-def hidden_mean(rbm: RBM, state: Any) -> Tensor:
-    """E[h | v] of the chains, as the state has it or computed."""
-    kept: Tensor | None = getattr(state, "hidden_mean", None)
-    return rbm.hidden.mean_(rbm.hidden_inputs(state.v)) if kept is None else kept
+def draw_hidden_(rbm: RBM, state: Any, inputs: Tensor, generator: torch.Generator | None) -> Any:
+    """Overwrite what v sends to the hidden layer with E[h | v]; the state, with h if it has one."""
+    if not hasattr(state, "h"):
+        rbm.hidden.mean_(inputs)
+        return state
+    return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator))

@@ -91,16 +91,18 @@ class Layer(nn.Module, ABC):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
-        mean: Tensor | None = None,
     ) -> Tensor:
-        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,).
-
-        `mean`, (rows, n), gets E[x | shift + scale * inputs].
-        """
+        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,)."""
 
     @abstractmethod
     def mean_(self, inputs: Tensor) -> Tensor:
         """Overwrite inputs, (rows, n), with E[x | inputs]."""
+
+    def mean_and_sample_(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Overwrite inputs, (rows, n), with E[x | inputs], and return a draw."""
+        draw = self.sample(inputs, generator)
+        self.mean_(inputs)
+        return draw
 
     def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
         """log_partition(shift + scale * inputs) of each row, in float64, (rows,); no gradient."""
@@ -135,17 +137,18 @@ class Layer(nn.Module, ABC):
         """
 
     def contrast(
-        self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
+        self, x: Tensor, rows: int, exact: bool, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
-        """`parameter_gradient` of the mean over rows of ours, less that of theirs; no gradient.
+        """`parameter_gradient` of the mean over the first rows of x, less that of the others.
 
-        Rows are states, or where not `exact`, means of units that vary. `interaction` is already
-        a difference.
+        x are states or, where not `exact`, means of units that vary. `interaction` is already a
+        difference. No gradient.
         """
         units = Marginals.at if exact else self.marginals_with_mean
-        shares = (x.new_full((len(x),), 1 / len(x)) for x in (ours, theirs))
-        terms = (interaction, lambda: ours.new_zeros(()))
-        positive, negative = map(self.parameter_gradient, map(units, (ours, theirs)), shares, terms)
+        parts = x[:rows], x[rows:]
+        shares = (part.new_full((len(part),), 1 / len(part)) for part in parts)
+        terms = (interaction, lambda: x.new_zeros(()))
+        positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
         return {name: positive[name] - negative[name] for name in positive}
 
     def bias_per_input(self) -> Tensor:
@@ -196,6 +199,10 @@ class Layer(nn.Module, ABC):
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Data as states to train on; a layer may draw them (see `Bernoulli.observe`)."""
         return data
+
+    def observe_(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The same, perhaps overwriting data, (rows, n)."""
+        return self.observe(data, generator)
 
     @abstractmethod
     def initialize(self, data: Tensor) -> None:

@@ -48,14 +48,16 @@ class Bernoulli(Layer):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
-        mean: Tensor | None = None,
     ) -> Tensor:
         bias = self.bias.detach()
         bias = bias if shift is None else bias + shift
-        return ops.draw_bernoulli_(inputs, bias, generator, scale, mean)
+        return ops.draw_bernoulli_(inputs, bias, generator, scale)
 
     def mean_(self, inputs: Tensor) -> Tensor:
         return ops.mean_bernoulli_(inputs, self.bias)
+
+    def mean_and_sample_(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return ops.mean_and_draw_(inputs, self.bias, generator)
 
     def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
         return ops.softplus_sum(inputs, self.bias + shift, scale)
@@ -69,11 +71,9 @@ class Bernoulli(Layer):
         return {"bias": weights @ units.mean}
 
     def contrast(
-        self, ours: Tensor, theirs: Tensor, exact: bool, interaction: Callable[[], Tensor]
+        self, x: Tensor, rows: int, exact: bool, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
-        rows, others = ours.shape[0], theirs.shape[0]
-        mean = torch.mv(ours.T, ours.new_full((rows,), 1 / rows))
-        return {"bias": mean.addmv_(theirs.T, theirs.new_full((others,), 1 / others), alpha=-1)}
+        return {"bias": ops.mean_difference(x, rows)}
 
     @property
     def n_states(self) -> float:
@@ -100,10 +100,13 @@ class Bernoulli(Layer):
 
         It is drawn anew at every call; zeros and ones pass unchanged.
         """
-        if all(torch.equal(part, part.round()) for part in (data[:1], data)):  # a row tells mostly
+        if ops.is_binary(data):
             return data
         rows = data.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
         return ops.draw_probabilities_(rows, generator).reshape(data.shape)
+
+    def observe_(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return data if ops.is_binary(data) else ops.draw_probabilities_(data, generator)
 
     def initialize(self, data: Tensor) -> None:
         """Log-odds of each column, with one half count added to either side."""

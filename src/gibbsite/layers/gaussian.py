@@ -89,13 +89,10 @@ class Gaussian(Layer):
         *,
         scale: float = 1.0,
         shift: Tensor | None = None,
-        mean: Tensor | None = None,
     ) -> Tensor:
         bias, sigma = self.bias.detach(), self.sigma.detach()
         if shift is not None:
             bias = bias + sigma * shift
-        if mean is not None:
-            torch.add(bias, inputs * sigma, alpha=scale, out=mean)
         return ops.draw_gaussian_(inputs, bias, sigma, generator, scale)
 
     @torch.no_grad()

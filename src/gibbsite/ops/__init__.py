@@ -26,28 +26,25 @@ log = logging.getLogger("gibbsite")
 
 
 def draw_bernoulli_(
-    x: Tensor,
-    bias: Tensor,
-    generator: torch.Generator | None = None,
-    scale: float = 1.0,
-    mean: Tensor | None = None,
+    x: Tensor, bias: Tensor, generator: torch.Generator | None = None, scale: float = 1.0
 ) -> Tensor:
-    """x <- 1 with probability sigmoid(bias + scale x), else 0; `mean` gets the probabilities.
+    """x <- 1 with probability sigmoid(bias + scale x), else 0.
 
     x is (rows, n), bias (n,). Probabilities are met to 2^-24 or better.
     """
     if not _compiled(x):
-        return reference.draw_bernoulli_(x, bias, generator, scale, mean)
-    if mean is None:
-        _run("draw_bernoulli", x, _vector(bias), _scalar(scale, x), _key(generator))
-    elif x.dtype == torch.float32:
-        means = mean.detach().numpy()
-        _run("draw_and_mean", x, _vector(bias), _scalar(scale, x), _key(generator), means)
-    else:
-        draw_probabilities_(
-            x.copy_(reference.mean_bernoulli_(mean.copy_(x), bias, scale)), generator
-        )
+        return reference.draw_bernoulli_(x, bias, generator, scale)
+    _run("draw_bernoulli", x, _vector(bias), _scalar(scale, x), _key(generator))
     return x
+
+
+def mean_and_draw_(x: Tensor, bias: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """x <- sigmoid(bias + x); returns draws, 1 with that probability, else 0, (rows, n)."""
+    if not _compiled(x) or x.dtype != torch.float32:
+        return draw_probabilities_(reference.mean_bernoulli_(x, bias).clone(), generator)
+    draws = torch.empty_like(x)
+    _run("mean_and_draw", x, _vector(bias), _key(generator), draws.numpy())
+    return draws
 
 
 def draw_probabilities_(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -101,6 +98,82 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
+def column_mean(x: Tensor) -> Tensor:
+    """Mean over rows of x, (n,)."""
+    if not _compiled(x):
+        return reference.column_mean(x)
+    out = x.new_empty(x.shape[1])
+    _run("column_mean", x, out.numpy())
+    return out
+
+
+def mean_difference(x: Tensor, rows: int) -> Tensor:
+    """Mean over the first rows of x less the mean over the others, (n,)."""
+    if not _compiled(x):
+        return reference.mean_difference(x, rows)
+    out = x.new_empty(x.shape[1])
+    _run("mean_difference", x, rows, out.numpy())
+    return out
+
+
+def shares(x: Tensor, rows: int) -> Tensor:
+    """Rows of x as they count in a difference of means: the others negative, (rows, n)."""
+    if not _compiled(x):
+        return reference.shares(x, rows)
+    out = torch.empty_like(x)
+    _run("shares", x, rows, out.numpy())
+    return out
+
+
+def is_binary(x: Tensor) -> bool:
+    """Whether all of x, (rows, n), is 0 or 1."""
+    return bool(_run("is_binary", x)) if _compiled(x) else reference.is_binary(x)
+
+
+def gather(table: np.ndarray, rows: np.ndarray, scale: float, shift: float) -> Tensor:
+    """shift + scale * table[rows] in float32, (len(rows), n), of a table of bytes.
+
+    That the table has these rows, int64, is not checked.
+    """
+    out = torch.empty(len(rows), table.shape[1])
+    _run("gather", out, table, rows, np.float32(scale), np.float32(shift))
+    return out
+
+
+def center_(
+    weight: Tensor, left: Tensor, hidden: Tensor, visible: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """weight <- weight - left hidden^T - visible right^T; returns weight hidden, visible weight.
+
+    weight is (n, m), left and visible (n,), hidden and right (m,); results (n,) and (m,).
+    """
+    if not _compiled(weight):
+        return reference.center_(weight, left, hidden, visible, right)
+    by_row, by_column = torch.empty_like(left), torch.empty_like(right)
+    vectors = [_vector(x) for x in (left, hidden, visible, right, by_row, by_column)]
+    _run("center", weight, *vectors)
+    return by_row, by_column
+
+
+def square_sum(x: Tensor) -> float:
+    """Sum of the squares of all entries; not finite if one of them is not."""
+    return float(_run("square_sum", x)) if _compiled_flat(x) else reference.square_sum(x)
+
+
+def ascend_(
+    x: Tensor, gradient: Tensor, rate: float, velocity: Tensor | None, momentum: float
+) -> None:
+    """velocity <- momentum velocity + gradient, x <- x + rate velocity; without: the gradient."""
+    if not all(_compiled_flat(part) for part in (x, gradient)):
+        reference.ascend_(x, gradient, rate, velocity, momentum)
+        return
+    if velocity is None:
+        _run("ascend", x, gradient.numpy(), _scalar(rate, x))
+    else:
+        moving = velocity.numpy(), _scalar(momentum, x)
+        _run("ascend_with_momentum", x, gradient.numpy(), _scalar(rate, x), *moving)
+
+
 @contextmanager
 def fitting_threads(work: int) -> Iterator[None]:
     """Within it torch and the kernels use one thread if `work`, multiply-adds a product, is small.
@@ -123,7 +196,12 @@ SHARED_WORK = 2**20
 
 def _compiled(x: Tensor) -> bool:
     """Whether the compiled kernels take it: a plain table in this machine's memory."""
-    return x.device.type == "cpu" and x.ndim == 2 and x.is_contiguous() and x.dtype in FLOATS
+    return x.ndim == 2 and _compiled_flat(x)
+
+
+def _compiled_flat(x: Tensor) -> bool:
+    """The same for kernels that take any shape as one long vector."""
+    return x.is_cpu and x.dtype in FLOATS and x.is_contiguous()
 
 
 def _vector(x: Tensor) -> Any:
@@ -150,28 +228,30 @@ def _key(generator: torch.Generator | None) -> Any:
     return _KEY.array
 
 
-def _run(name: str, x: Tensor, *arguments: Any) -> None:
+def _run(name: str, x: Tensor, *arguments: Any) -> Any:
     """Call a kernel on x, in parallel where that pays."""
-    kernel = _kernel(name, x.numel() >= PARALLEL_SIZE and torch.get_num_threads() > 1)
-    kernel(x.detach().numpy(), *arguments)
+    threads = torch.get_num_threads() if x.numel() >= PARALLEL_SIZE else 1
+    call = name, threads > 1, x.dtype
+    kernel = _KERNELS.get(call) or _new_kernel(call)
+    if threads > 1:
+        _cpu().set_threads(threads)
+    return kernel(x.detach().numpy(), *arguments)
 
 
 PARALLEL_SIZE = 2**16
 """Smaller tables are faster done by one thread than shared out."""
 
+_KERNELS: dict[tuple[str, bool, torch.dtype], Callable[..., Any]] = {}
 
-@functools.cache
-def _kernel(name: str, parallel: bool) -> Callable[..., Any]:
-    """A kernel, whose first call may compile."""
-    kernel = _cpu().kernel(name, parallel)
-    started = set()
 
-    def patient(x: Any, *arguments: Any) -> Any:
-        if x.dtype in started:
-            return kernel(x, *arguments)
+def _new_kernel(call: tuple[str, bool, torch.dtype]) -> Callable[..., Any]:
+    """A kernel whose first call, which may compile, says so."""
+    kernel: Callable[..., Any] = _cpu().kernel(*call[:2])
+
+    def patient(*arguments: Any) -> Any:
         with _patience():
-            result = kernel(x, *arguments)
-        started.add(x.dtype)
+            result = kernel(*arguments)
+        _KERNELS[call] = kernel
         return result
 
     return patient

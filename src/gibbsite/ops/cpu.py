@@ -17,14 +17,19 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import numba
 import numpy as np
+import torch
 from numba import float32, float64, njit, prange, uint32, uint64
 
 # NaN must stay NaN, so not every liberty of fastmath
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 
 BLOCK = 2048
-"""Places of a group of short rows."""
+"""Places of a group of short rows, and of a piece of a long vector."""
+
+CENTER_ROWS = 32
+"""Rows whose part of a sum over rows one thread takes; a number of its own for equal results."""
 
 inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
 
@@ -131,10 +136,10 @@ def rows_together(n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def words(group, count, key):  # type: ignore[no-untyped-def]
-    """Random words for the `count` places of a group of rows."""
+def words(group, rows, n, key):  # type: ignore[no-untyped-def]
+    """Random words for the places of a group of rows, (rows, n)."""
     k0, k1 = split(key)
-    quarter = (count + 3) // 4
+    quarter = (rows * n + 3) // 4
     out = np.empty(4 * quarter, np.uint32)
     for j in range(quarter):
         a, b, c, d = philox(uint32(j), uint32(group), k0, k1)
@@ -142,61 +147,67 @@ def words(group, count, key):  # type: ignore[no-untyped-def]
         out[j + quarter] = b
         out[j + 2 * quarter] = c
         out[j + 3 * quarter] = d
-    return out
+    return out[: rows * n].reshape(rows, n)
+
+
+# rows are taken out of tables before the inner loops, which are vectorised only so
 
 
 def draw_bernoulli(x, bias, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, together * n, key)
-        first = group * together
-        for i in range(first, min(first + together, rows)):
+        word = words(group, together, n, key)
+        part = x[group * together : (group + 1) * together]
+        for i in range(len(part)):
+            row, random = part[i], word[i]
             for j in range(n):
-                u = uniform(word[(i - first) * n + j])
-                e = exp32(-float32(bias[j] + scale * x[i, j]))
-                x[i, j] = u * (float32(1.0) + e) < float32(1.0)
+                e = exp32(-float32(bias[j] + scale * row[j]))
+                row[j] = uniform(random[j]) * (float32(1.0) + e) < float32(1.0)
 
 
-def draw_and_mean(x, bias, scale, key, mean):  # type: ignore[no-untyped-def]
+def mean_and_draw(x, bias, key, draws):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, together * n, key)
-        first = group * together
-        for i in range(first, min(first + together, rows)):
+        word = words(group, together, n, key)
+        piece = slice(group * together, (group + 1) * together)
+        part, drawn = x[piece], draws[piece]
+        for i in range(len(part)):
+            row, draw, random = part[i], drawn[i], word[i]
             for j in range(n):
-                value = float32(bias[j] + scale * x[i, j])
+                value = float32(bias[j] + row[j])
                 p = float32(1.0) / (float32(1.0) + exp32(-value))
-                mean[i, j] = p if value == value else value  # NaN stays
-                x[i, j] = uniform(word[(i - first) * n + j]) < p
+                row[j] = p if value == value else value  # NaN stays
+                draw[j] = uniform(random[j]) < p
 
 
 def draw_probabilities(x, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, together * n, key)
-        first = group * together
-        for i in range(first, min(first + together, rows)):
+        word = words(group, together, n, key)
+        part = x[group * together : (group + 1) * together]
+        for i in range(len(part)):
+            row, random = part[i], word[i]
             for j in range(n):
-                x[i, j] = uniform(word[(i - first) * n + j]) < x[i, j]
+                row[j] = uniform(random[j]) < row[j]
 
 
 def draw_gaussian(x, bias, sigma, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, together * n, key)
-        half = len(word) // 2
-        noise = np.empty(len(word), np.float32)
-        for j in range(half):
-            noise[j], noise[j + half] = normal_pair(word[j], word[j + half])
-        first = group * together
-        for i in range(first, min(first + together, rows)):
+        word = words(group, together + together % 2, n, key).reshape(2, -1)
+        noise = np.empty(word.shape, np.float32)
+        for j in range(word.shape[1]):
+            noise[0, j], noise[1, j] = normal_pair(word[0, j], word[1, j])
+        normal = noise.reshape(-1, n)
+        part = x[group * together : (group + 1) * together]
+        for i in range(len(part)):
+            row, random = part[i], normal[i]
             for j in range(n):
-                e = noise[(i - first) * n + j]
-                x[i, j] = bias[j] + sigma[j] * (scale * x[i, j] + e)
+                row[j] = bias[j] + sigma[j] * (scale * row[j] + random[j])
 
 
 def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
@@ -226,10 +237,118 @@ def row_dot(x, weights, out):  # type: ignore[no-untyped-def]
         out[i] = total
 
 
+@inlined
+def add_rows(x, out):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(out)):
+            out[j] += row[j]
+
+
+def column_mean(x, out):  # type: ignore[no-untyped-def]
+    out[:] = 0
+    add_rows(x, out)
+    out /= len(x)
+
+
+def mean_difference(x, rows, out):  # type: ignore[no-untyped-def]
+    others = len(x) - rows
+    out[:] = 0
+    add_rows(x[rows:], out)
+    out *= x.dtype.type(-rows / others)
+    add_rows(x[:rows], out)
+    out /= x.dtype.type(rows)
+
+
+def shares(x, rows, out):  # type: ignore[no-untyped-def]
+    n = x.shape[1]
+    ours, theirs = x.dtype.type(1 / rows), x.dtype.type(-1 / (len(x) - rows))
+    for i in prange(len(x)):
+        row, to = x[i], out[i]
+        share = ours if i < rows else theirs
+        for j in range(n):
+            to[j] = share * row[j]
+
+
+def is_binary(x):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    for i in range(rows):
+        between = 0
+        for j in range(n):
+            between += (x[i, j] != 0) & (x[i, j] != 1)
+        if between:
+            return False
+    return True
+
+
+def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+    for i in prange(len(out)):
+        row, to = table[index[i]], out[i]
+        for j in range(len(to)):
+            to[j] = shift + scale * float32(row[j])
+
+
+def center(weight, left, lam, mu, right, by_row, by_column):  # type: ignore[no-untyped-def]
+    rows, n = weight.shape
+    blocks = (rows + CENTER_ROWS - 1) // CENTER_ROWS
+    parts = np.zeros((blocks, n), weight.dtype)
+    for block in prange(blocks):
+        part = parts[block]
+        for i in range(block * CENTER_ROWS, min((block + 1) * CENTER_ROWS, rows)):
+            row, a, m = weight[i], left[i], mu[i]
+            total = row[0] * 0
+            for j in range(n):
+                value = row[j] - a * lam[j] - m * right[j]
+                row[j] = value
+                total += value * lam[j]
+                part[j] += m * value
+            by_row[i] = total
+    by_column[:] = 0
+    for block in range(blocks):
+        for j in range(n):
+            by_column[j] += parts[block, j]
+
+
+def square_sum(x):  # type: ignore[no-untyped-def]
+    flat = x.reshape(-1)
+    pieces = (flat.size + BLOCK - 1) // BLOCK
+    parts = np.empty(pieces, np.float64)
+    for k in prange(pieces):
+        piece = flat[k * BLOCK : (k + 1) * BLOCK]
+        total = piece[0] * piece[0]
+        for i in range(1, len(piece)):
+            total += piece[i] * piece[i]
+        parts[k] = total
+    return parts.sum()
+
+
+def ascend(x, gradient, rate):  # type: ignore[no-untyped-def]
+    flat_x, flat_gradient = x.reshape(-1), gradient.reshape(-1)
+    for k in prange((x.size + BLOCK - 1) // BLOCK):
+        piece = slice(k * BLOCK, (k + 1) * BLOCK)
+        a, g = flat_x[piece], flat_gradient[piece]
+        for i in range(len(a)):
+            a[i] += rate * g[i]
+
+
+def ascend_with_momentum(x, gradient, rate, velocity, momentum):  # type: ignore[no-untyped-def]
+    flat_x, flat_gradient, flat_velocity = (
+        x.reshape(-1),
+        gradient.reshape(-1),
+        velocity.reshape(-1),
+    )
+    for k in prange((x.size + BLOCK - 1) // BLOCK):
+        piece = slice(k * BLOCK, (k + 1) * BLOCK)
+        a, g, v = flat_x[piece], flat_gradient[piece], flat_velocity[piece]
+        for i in range(len(a)):
+            v[i] = momentum * v[i] + g[i]
+            a[i] += rate * v[i]
+
+
 def kernel(name: str, parallel: bool) -> Callable[..., Any]:
     """A compiled kernel; its machine code is kept on disk for the next process."""
-    parallel = parallel and _may_share()
     source = globals()[name]
+    parallel = parallel and "prange" in source.__code__.co_names and _may_share()
     if parallel:  # on disk code is told apart by name alone
         source = FunctionType(source.__code__, source.__globals__)
         source.__qualname__ = f"{name}_parallel"
@@ -237,6 +356,12 @@ def kernel(name: str, parallel: bool) -> Callable[..., Any]:
         cache=True, nogil=True, fastmath=LIBERTIES, error_model="numpy", parallel=parallel
     )(source)
     return compiled  # type: ignore[no-any-return]
+
+
+def set_threads(number: int) -> None:
+    """Let the parallel kernels called next use so many threads, if there are as many cores."""
+    cores: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(number, cores))
 
 
 def _may_share() -> bool:
@@ -247,6 +372,9 @@ def _may_share() -> bool:
         importlib.import_module("numba.np.ufunc.omppool")
     except ImportError:
         return False
+    threads = torch.get_num_threads()
+    numba.set_num_threads(1)  # starts the pool; where that is torch's own, torch would lose count
+    torch.set_num_threads(threads)
     return True
 
 

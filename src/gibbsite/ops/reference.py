@@ -8,17 +8,10 @@ from torch.nn.functional import softplus
 
 
 def draw_bernoulli_(
-    x: Tensor,
-    bias: Tensor,
-    generator: torch.Generator | None = None,
-    scale: float = 1.0,
-    mean: Tensor | None = None,
+    x: Tensor, bias: Tensor, generator: torch.Generator | None = None, scale: float = 1.0
 ) -> Tensor:
-    """x <- 1 with probability sigmoid(bias + scale x), else 0; `mean` gets the probabilities."""
-    mean_bernoulli_(x, bias, scale)
-    if mean is not None:
-        mean.copy_(x)
-    return draw_probabilities_(x, generator)
+    """x <- 1 with probability sigmoid(bias + scale x), else 0."""
+    return draw_probabilities_(mean_bernoulli_(x, bias, scale), generator)
 
 
 def draw_probabilities_(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -52,3 +45,41 @@ def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
 
 def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return x.double() @ weights.double()
+
+
+def column_mean(x: Tensor) -> Tensor:
+    return x.mean(0)
+
+
+def mean_difference(x: Tensor, rows: int) -> Tensor:
+    return x[:rows].mean(0) - x[rows:].mean(0)
+
+
+def shares(x: Tensor, rows: int) -> Tensor:
+    return torch.cat([x[:rows] / rows, x[rows:] / (rows - len(x))])
+
+
+def is_binary(x: Tensor) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def center_(
+    weight: Tensor, left: Tensor, hidden: Tensor, visible: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """weight <- weight - left hidden^T - visible right^T, times hidden and times visible."""
+    weight.addmm_(torch.stack([left, visible], 1), torch.stack([hidden, right]), alpha=-1)
+    return weight @ hidden, visible @ weight
+
+
+def square_sum(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x).item() ** 2)
+
+
+@torch.no_grad()
+def ascend_(
+    x: Tensor, gradient: Tensor, rate: float, velocity: Tensor | None, momentum: float
+) -> None:
+    """velocity <- momentum velocity + gradient, x <- x + rate velocity; without: the gradient."""
+    if velocity is not None:
+        gradient = velocity.mul_(momentum).add_(gradient)
+    x.add_(gradient, alpha=rate)

@@ -17,25 +17,23 @@ class GibbsState(NamedTuple):
     Attributes:
         v: (chains, n_visible).
         h: drawn given v, (chains, n_hidden); None to have it drawn by the next step.
-        hidden_mean: E[h | v], (chains, n_hidden), which the draw of h needs anyway.
     """
 
     v: Tensor
     h: Tensor | None = None
-    hidden_mean: Tensor | None = None
 
 
 class GibbsInfo(NamedTuple):
-    """What a step reports: the new h, (chains, n_hidden)."""
+    """What a step reports: the h between the old v and the new, (chains, n_hidden)."""
 
     h: Tensor
 
 
 @dataclass(frozen=True)
 class Gibbs:
-    """Block Gibbs sampler; one step draws v ~ p(v | h), then h ~ p(h | v).
+    """Block Gibbs sampler; one step draws h ~ p(h | v), then v ~ p(v | h).
 
-    Leaves p(v, h) invariant, and so p(v). Source: Cheng's tutorial sections 2.6 and 3.6.
+    Leaves p(v) invariant. Source: Cheng's tutorial sections 2.6 and 3.6.
 
     >>> import torch, gibbsite as gb
     >>> rbm, g = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)), torch.Generator().manual_seed(0)
@@ -45,32 +43,34 @@ class Gibbs:
     (torch.Size([10, 4]), torch.Size([10, 2]))
     """
 
-    @torch.no_grad()
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> GibbsState:
         """Chains that start at the rows of v."""
-        v = rbm.visible.coerce(v)
-        h = torch.mm(v, rbm.visible.coupled(rbm.weight))
-        mean = torch.empty_like(h)
-        return GibbsState(v, rbm.hidden.sample_(h, generator, mean=mean), mean)
+        return GibbsState(rbm.visible.coerce(v))
 
     def step(
         self, rbm: RBM, state: GibbsState, generator: torch.Generator | None = None
     ) -> tuple[GibbsState, GibbsInfo]:
         """One sweep over both layers."""
-        state = self.advance(rbm, state, 1, generator)
-        assert state.h is not None
-        return state, GibbsInfo(state.h)
+        v, h = self._sweeps(rbm, state, 1, generator)
+        return GibbsState(v), GibbsInfo(h)
 
     def advance(
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None = None
     ) -> GibbsState:
-        """`steps` steps in workspaces made once; the state given stays as it was."""
+        """`steps` steps, one or more, in workspaces made once; the state given stays as it was."""
+        return GibbsState(self._sweeps(rbm, state, steps, generator)[0])
+
+    @torch.no_grad()
+    def _sweeps(
+        self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         to_hidden = rbm.visible.coupled(rbm.weight)
         to_visible = rbm.hidden.coupled(rbm.weight.T)
+        v = torch.empty_like(state.v)
         h = rbm.sample_hidden(state.v, generator) if state.h is None else state.h
-        v, new, mean = torch.empty_like(state.v), torch.empty_like(h), torch.empty_like(h)
+        workspace = torch.empty_like(h) if steps > 1 else h
         for step in range(steps):
+            if step > 0:
+                h = rbm.hidden.sample_(torch.mm(v, to_hidden, out=workspace), generator)
             rbm.visible.sample_(torch.mm(h, to_visible, out=v), generator)
-            h = torch.mm(v, to_hidden, out=new)
-            rbm.hidden.sample_(h, generator, mean=mean if step == steps - 1 else None)
-        return GibbsState(v, h, mean) if steps else state
+        return v, h

@@ -16,8 +16,9 @@ from gibbsite.sampling.gibbs import Gibbs
 class Sampler(Protocol):
     """`init` makes a state from v; `step` moves it and reports. The state has a field ``v``.
 
-    It may have ``hidden_mean``, E[h | v], which saves gradients a matrix product; a sampler may
-    have ``advance(rbm, state, steps, generator) -> state`` if it is faster at many steps.
+    It may have a field ``h``, drawn given v or None, in which gradients leave the h that they come
+    by, to save a matrix product; a sampler may have ``advance(rbm, state, steps, generator) ->
+    state`` if it is faster at many steps.
     """
 
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> Any: ...
@@ -39,7 +40,7 @@ def advance(
     sampler: Sampler, rbm: RBM, state: Any, steps: int, generator: torch.Generator | None = None
 ) -> Any:
     """The state after so many steps."""
-    if hasattr(sampler, "advance"):
+    if hasattr(sampler, "advance") and steps > 0:
         return sampler.advance(rbm, state, steps, generator)
     for _ in range(steps):
         state, _ = sampler.step(rbm, state, generator)

@@ -6,11 +6,13 @@ from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
+from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import column_scales, to_data_units
 
 __all__ = [
     "L1",
     "L2",
+    "SGD",
     "Checkpoints",
     "History",
     "Monitor",

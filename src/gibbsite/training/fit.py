@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.nn import Parameter
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
@@ -21,6 +22,7 @@ from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
+from gibbsite.training.sgd import SGD
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
 Callback = Callable[[RBM, Record], Mapping[str, float] | None]
@@ -56,9 +58,10 @@ def fit(
     Args:
         data: (rows, n_visible), as a tensor or array, or as `Rows` (bytes, sparse or on disk).
         gradient: estimator; default ``Centered(PCD())``.
-        optimizer: any torch optimiser over ``rbm.parameters()``, which receives the gradient of
-            the negative log-likelihood. Default: SGD with momentum 0.5 and learning rate 0.05
-            that falls linearly, epoch by epoch, towards 0 at the end.
+        optimizer: any torch optimiser over ``rbm.parameters()``. It receives the gradient of the
+            negative log-likelihood or, with ``maximize=True``, of the log-likelihood. Default: SGD
+            with momentum 0.5 and learning rate 0.05 that falls linearly, epoch by epoch, towards 0
+            at the end.
         scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch.
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
@@ -95,7 +98,7 @@ def fit(
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
-        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
+        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
         scheduler = linear_decay(optimizer, epochs)
     _check_optimizer(rbm, optimizer, scheduler)
     kept = checkpoints.read() if checkpoints is not None else None
@@ -106,12 +109,12 @@ def fit(
     run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History())
     if kept is not None:
         run.restore(kept)
-    history = run.history
+    history, parameters = run.history, dict(rbm.named_parameters())
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
     step = int(history.records[-1]["updates"]) if len(history) else 0
     try:
         for epoch in range(len(history) + 1, epochs + 1):
-            good = {name: value.detach().clone() for name, value in rbm.named_parameters()}
+            good = {name: value.detach().clone() for name, value in parameters.items()}
             norms = []
             with ops.fitting_threads(rbm.weight.numel() * max(batch_size, run.chains())):
                 for batch in _batches(rbm, rows, batch_size, generator):
@@ -119,7 +122,7 @@ def fit(
                     ascent, run.state = gradient.step(rbm, batch, run.state, generator)
                     for penalty in penalties:
                         penalty(rbm, ascent)
-                    norms.append(_apply(rbm, optimizer, ascent))
+                    norms.append(_apply(parameters, optimizer, ascent))
                     if not norms[-1] < float("inf"):
                         _diverged(rbm, optimizer, good, step, history)
             if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
@@ -155,8 +158,6 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
     ours = {id(parameter) for parameter in rbm.parameters()}
     if not ours & {id(parameter) for group in groups for parameter in group["params"]}:
         raise ArgumentError("optimizer holds none of the model's parameters; give it those")
-    if any(group.get("maximize") for group in groups):
-        raise ArgumentError("optimizer with maximize=True: fit passes it gradients to descend")
     largest = torch.finfo(rbm.weight.dtype).max
     for rate in (float(group.get("lr", 0.0)) for group in groups):
         if not abs(rate) <= largest:
@@ -192,18 +193,25 @@ def _batches(
     order = torch.randperm(len(rows), generator=generator, device=source)
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
     for chosen in torch.split(order, size):
-        yield rbm.visible.observe(rbm.visible.coerce(rows[chosen]), generator)
+        yield rbm.visible.observe_(rbm.visible.coerce(rows[chosen]), generator)
 
 
-def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
+def _apply(
+    parameters: Mapping[str, Parameter], optimizer: Optimizer, ascent: Mapping[str, Tensor]
+) -> float:
     """One optimiser step uphill, unless the gradient is not finite; returns its norm.
 
-    The gradient's tensors become those of the parameters, negated.
+    The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
-    for name, parameter in rbm.named_parameters():
-        parameter.grad = ascent[name].neg_()
-    norm = math.hypot(*[torch.linalg.vector_norm(value).item() for value in ascent.values()])
+    norm = math.sqrt(sum(map(ops.square_sum, ascent.values())))
     if norm < float("inf"):
+        for name, parameter in parameters.items():
+            parameter.grad = ascent[name]
+        for group in optimizer.param_groups:
+            if not group.get("maximize"):
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.neg_()
         optimizer.step()
     return norm
 
