@@ -79,10 +79,31 @@ def test_deterministic_kernels_equal_the_reference(dtype, shape, scale):
     expected = reference.mean_bernoulli_(exact.clone(), exact_bias, scale)
     tolerance = 1e-6 if dtype == torch.float32 else 1e-14
     torch.testing.assert_close(mean.double(), expected, atol=1e-30, rtol=tolerance)
-    total = ops.softplus_sum(x, bias, scale)
-    assert total.dtype == torch.float64
-    expected = reference.softplus_sum(exact, exact_bias, scale)
-    torch.testing.assert_close(total, expected, atol=0, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 64), (2, 65), (300, 400), (2, 3000)])
+@pytest.mark.parametrize("spread", [0.1, 5.0, 100.0])
+@pytest.mark.parametrize("step", [(0.0, 1.0), (0.5, 0.501), (0.9, 0.2)])
+def test_softplus_change_equals_the_reference(dtype, shape, spread, step):
+    """At worst every factor of the product is a rounding off, and all on the same side."""
+    g = generator(shape[1])
+    x = spread * torch.randn(shape, generator=g, dtype=dtype)
+    bias, base = (spread * torch.randn(shape[1], generator=g, dtype=dtype) for _ in range(2))
+    found = ops.softplus_change(x, bias, base, *step)
+    expected = reference.softplus_change(x.double(), bias.double(), base.double(), *step)
+    assert found.dtype == torch.float64
+    size = spread if dtype == torch.float32 else 1e-8 * spread
+    torch.testing.assert_close(found, expected, atol=1e-6 * size * shape[1] ** 0.5 * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_softplus_change_of_what_is_not_finite_is_not(value):
+    x, bias = torch.zeros(2, 70), torch.zeros(70)
+    x[1, 66] = value
+    found = ops.softplus_change(x, bias, bias, 0.25, 0.5)
+    assert found[0] == 0
+    assert math.isfinite(found[1]) == (value == -math.inf)
 
 
 @pytest.mark.parametrize("value", [-1e4, -88.0, -50.0, 0.0, 50.0, 88.0, 1e4])
@@ -90,8 +111,9 @@ def test_extreme_inputs_stay_finite_and_right(value):
     x, bias = torch.full((2, 5), value), torch.zeros(5)
     mean = ops.mean_bernoulli_(x.clone(), bias)
     torch.testing.assert_close(mean, torch.sigmoid(x), atol=2e-38, rtol=1e-6)
-    expected = 5 * max(value, 0.0) + 5 * math.log1p(math.exp(-abs(value)))
-    assert ops.softplus_sum(x, bias)[0].item() == pytest.approx(expected, rel=1e-6, abs=1e-37)
+    softplus = max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+    change = ops.softplus_change(x, bias, bias, 0.0, 1.0)[0].item()
+    assert change == pytest.approx(5 * (softplus - math.log(2)), rel=1e-6)
     if abs(value) > 40:
         assert torch.equal(ops.draw_bernoulli_(x.clone(), bias, generator()), (x > 0).float())
 
@@ -282,7 +304,8 @@ def test_the_generator_alone_decides(seed, rows, n):
 def test_views_and_vectors_take_the_reference_path():
     x = torch.zeros(6, 4).T
     assert ops.draw_bernoulli_(x, torch.full((6,), 50.0), generator()).eq(1).all()
-    assert ops.softplus_sum(torch.zeros(2, 3, 4), torch.zeros(4)).shape == (2, 3)
+    bias = torch.zeros(4)
+    assert ops.softplus_change(torch.zeros(2, 3, 4), bias, bias, 0.0, 0.5).shape == (2, 3)
 
 
 def test_a_forked_child_can_draw():
@@ -385,7 +408,7 @@ def test_small_work_is_done_by_one_thread(work, within):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_sum", "row_dot"])
+@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_change", "row_dot"])
 def test_parallel_kernels_are_kept_on_disk_beside_the_serial_ones(name):
     """Numba tells code on disk apart by the function's name: two of one name would be mixed up."""
     serial, parallel = (cpu.kernel(name, shared) for shared in (False, True))

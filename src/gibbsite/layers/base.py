@@ -104,10 +104,14 @@ class Layer(nn.Module, ABC):
         self.mean_(inputs)
         return draw
 
-    def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
-        """log_partition(shift + scale * inputs) of each row, in float64, (rows,); no gradient."""
-        with torch.no_grad():
-            return self.log_partition(torch.add(shift, inputs, alpha=scale)).double()
+    @torch.no_grad()
+    def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+        """log_partition(base + t (inputs - base)) at t = new less that at old, in float64, (rows,).
+
+        inputs are (rows, n), base (n,).
+        """
+        after, before = (self.log_partition(torch.lerp(base, inputs, t)) for t in (new, old))
+        return (after - before).double()
 
     def coupled(self, weight: Tensor) -> Tensor:
         """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight."""

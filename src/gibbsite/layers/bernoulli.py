@@ -59,8 +59,9 @@ class Bernoulli(Layer):
     def mean_and_sample_(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return ops.mean_and_draw_(inputs, self.bias, generator)
 
-    def log_partition_scaled(self, inputs: Tensor, scale: float, shift: Tensor) -> Tensor:
-        return ops.softplus_sum(inputs, self.bias + shift, scale)
+    @torch.no_grad()
+    def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+        return ops.softplus_change(inputs, self.bias, base, old, new)
 
     def marginals_with_mean(self, mean: Tensor) -> Marginals:
         return Marginals(mean, mean * (1 - mean))

@@ -71,11 +71,9 @@ class Path:
 
     def log_ratio(self, v: Tensor, inputs: Tensor, old: float, new: float) -> Tensor:
         """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
-        hidden, base = self.rbm.hidden, self.hidden_inputs
-        after = hidden.log_partition_scaled(inputs, new, (1 - new) * base)
-        before = hidden.log_partition_scaled(inputs, old, (1 - old) * base)
+        change = self.rbm.hidden.log_partition_change(inputs, self.hidden_inputs, old, new)
         visible = ops.row_dot(v, self.rbm.visible.coupled(self.visible_inputs[:, None])[:, 0])
-        return (old - new) * visible + after - before
+        return change.add_(visible, alpha=old - new)
 
     @torch.no_grad()
     def move(
@@ -122,7 +120,7 @@ class Walk:
         self.schedule: list[float] = betas.tolist()
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
         self.reached = (0, v, log_weights)
-        self._figures = torch.zeros(3, len(betas) - 1, dtype=torch.float64)
+        self._moments = torch.zeros(len(betas) - 1, 2, 2, dtype=torch.float64)
         self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
         self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
         self._moved = torch.empty_like(v), torch.empty_like(v)
@@ -151,7 +149,7 @@ class Walk:
                 f"for {v.dtype}; use rbm.double(), or train with a smaller learning rate"
             )
         betas = torch.tensor(self.schedule[1:], dtype=torch.float64)
-        increments, variances, profile = self._figures[:, : self.steps]
+        (increments, variances), (_, profile) = self._moments[: self.steps].permute(1, 2, 0)
         return AnnealedRun(log_weights, increments, variances, profile, betas, v)
 
     def hurry(self, steps: int = HURRIED_STEPS) -> None:
@@ -166,9 +164,8 @@ class Walk:
         torch.mm(v, self._to_hidden, out=self._inputs)
         gain = self.path.log_ratio(v, self._inputs, old, new)
         log_weights = log_weights + gain
-        if len(gain) > 1:
-            self._figures[0, k], self._figures[1, k] = gain.var(), log_weights.var()
-        self._figures[2, k] = log_weights.mean()
+        moments = torch.var_mean(torch.stack([gain, log_weights]), 1, correction=int(len(gain) > 1))
+        self._moments[k] = torch.stack(moments)
         if k < len(self.schedule) - 2:  # the last move would change no weight
             v = self.path.move(self._inputs, self._moved[k % 2], new, generator)
         self.reached = (k + 1, v, log_weights)

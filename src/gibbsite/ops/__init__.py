@@ -77,12 +77,15 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return x
 
 
-def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
-    """sum_j log(1 + exp(bias_j + scale x_j)) of each row of x, in float64, (rows,)."""
+def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+    """By how much S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))) grows from old to
+    new, in float64, (rows,).
+    """
     if not _compiled(x) or x.dtype != torch.float32:
-        return reference.softplus_sum(x, bias, scale)
+        return reference.softplus_change(x, bias, base, old, new)
     out = torch.empty(len(x), dtype=torch.float64)
-    _run("softplus_sum", x, _vector(bias), _scalar(scale, x), out.numpy())
+    scalars = _scalar(old, x), _scalar(new, x)
+    _run("softplus_change", x, _vector(bias), _vector(base), *scalars, out.numpy())
     return out
 
 
@@ -238,7 +241,7 @@ def _run(name: str, x: Tensor, *arguments: Any) -> Any:
     return kernel(x.detach().numpy(), *arguments)
 
 
-PARALLEL_SIZE = 2**16
+PARALLEL_SIZE = 32768
 """Smaller tables are faster done by one thread than shared out."""
 
 _KERNELS: dict[tuple[str, bool, torch.dtype], Callable[..., Any]] = {}

@@ -28,6 +28,9 @@ LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 BLOCK = 2048
 """Places of a group of short rows, and of a piece of a long vector."""
 
+PIECE = 64
+"""Factors between 1 and 2 whose product stays far within float32."""
+
 CENTER_ROWS = 32
 """Rows whose part of a sum over rows one thread takes; a number of its own for equal results."""
 
@@ -71,20 +74,6 @@ def exp32(x):  # type: ignore[no-untyped-def]
     p = p * r + float32(0.5)
     p = p * r * r + r + float32(1.0)
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-
-
-@inlined
-def softplus32(x):  # type: ignore[no-untyped-def]
-    """log(1 + e^x) = max(x, 0) + 2 artanh(t / (2 + t)), t = e^-|x|, in float32."""
-    t = exp32(-abs(x))
-    s = t / (float32(2.0) + t)
-    q = s * s
-    p = float32(1 / 13) * q + float32(1 / 11)
-    p = p * q + float32(1 / 9)
-    p = p * q + float32(1 / 7)
-    p = p * q + float32(1 / 5)
-    p = p * q + float32(1 / 3)
-    return max(x, float32(0.0)) + float32(2.0) * (s + s * q * p)
 
 
 @inlined
@@ -219,13 +208,28 @@ def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
             x[i, j] = mean if value == value else value  # NaN stays
 
 
-def softplus_sum(x, bias, scale, out):  # type: ignore[no-untyped-def]
+def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-def]
+    # the sum of log(1 + e^-|a|) is the log of a product, which 15 pieces at most keep in range
     rows, n = x.shape
     for i in prange(rows):
-        total = float64(0.0)
-        for j in range(n):
-            total += float64(softplus32(float32(bias[j] + scale * x[i, j])))
-        out[i] = total
+        row = x[i]
+        total, product = float64(0.0), float64(1.0)
+        for k in range((n + PIECE - 1) // PIECE):
+            piece = slice(k * PIECE, (k + 1) * PIECE)
+            inputs, b, f = row[piece], bias[piece], base[piece]
+            above, up, down = float32(0.0), float32(1.0), float32(1.0)
+            for j in range(len(inputs)):
+                start, gap = b[j] + f[j], inputs[j] - f[j]
+                after, before = float32(start + new * gap), float32(start + old * gap)
+                above += max(after, float32(0.0)) - max(before, float32(0.0))
+                up *= float32(1.0) + exp32(-abs(after))
+                down *= float32(1.0) + exp32(-abs(before))
+            total += above
+            product *= float64(up) / float64(down)
+            if k % 15 == 14:
+                total += np.log(product)
+                product = float64(1.0)
+        out[i] = total + np.log(product)
 
 
 def row_dot(x, weights, out):  # type: ignore[no-untyped-def]

@@ -37,10 +37,11 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return x.mul_(scale).add_(bias).sigmoid_()
 
 
-def softplus_sum(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
-    """sum_j log(1 + exp(bias_j + scale x_j)) of each row, in float64."""
+def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+    """Growth from old to new of sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j)))."""
     # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit
-    return softplus(bias + scale * x, threshold=40.0).sum(-1, dtype=torch.float64)
+    after, before = (softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old))
+    return (after - before).sum(-1, dtype=torch.float64)
 
 
 def row_dot(x: Tensor, weights: Tensor) -> Tensor:
