@@ -78,9 +78,9 @@ class Rows:
             index = self.chosen[index]
         scale, shift = self.scale, self.shift
         if isinstance(scale, float) and isinstance(shift, float):
-            if isinstance(index, Tensor) and self._holds_bytes() and _within(index, self.source):
-                _advise(self.source, scattered=True)
-                return ops.gather(np.asarray(self.source), index.numpy(), scale, shift)
+            gathered = self._gathered(index, scale, shift)
+            if gathered is not None:
+                return gathered
             if (scale, shift) == (1.0, 0.0):
                 return self._values(index)
         values = self._values(index)
@@ -129,6 +129,14 @@ class Rows:
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
+    def _gathered(self, index: slice | Tensor, scale: float, shift: float) -> Tensor | None:
+        """Rows of bytes in one pass, where that can be."""
+        listed = isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1
+        if not (listed and self._holds_bytes()):
+            return None
+        _advise(self.source, scattered=True)
+        return ops.gather(np.asarray(self.source), np.asarray(index), scale, shift)
+
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):
             values = self.source[index]
@@ -142,14 +150,6 @@ class Rows:
             copied = array.astype(known, order="C", copy=foreign)
             values = torch.from_numpy(copied.view(known))
         return values if values.dtype == torch.float64 else values.float()
-
-
-def _within(index: Tensor, source: np.ndarray) -> bool:
-    """Whether the index is a list of row numbers that the source has, counted from its start."""
-    if index.dtype != torch.int64 or index.ndim != 1 or len(index) == 0:
-        return False
-    rows = index.numpy()
-    return bool(rows.min() >= 0 and rows.max() < len(source))
 
 
 def _is_real(dtype: Any) -> bool:

@@ -64,7 +64,9 @@ def test_draws_compare_with_the_numbers_of_their_place(monkeypatch, n):
     bias = torch.randn(n, generator=generator(1))
     inputs = torch.logit(p) - bias
     assert np.array_equal(ops.draw_bernoulli_(2 * inputs, bias, None, 0.5).numpy(), expected)
-    assert np.array_equal(ops.mean_and_draw_(inputs, bias).numpy(), expected)
+    means = torch.cat([inputs, inputs])
+    assert np.array_equal(ops.mean_and_draw_(means, bias, start=7).numpy(), expected)
+    torch.testing.assert_close(means, torch.cat([p, p]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -228,11 +230,12 @@ def table_functions():
     """Each function of whole tables, of a table and a generator for what else it takes."""
 
     def weights(x, g):
-        return [torch.randn(n, generator=g, dtype=x.dtype) for n in (*x.shape, *x.shape)]
+        return [torch.randn(n, generator=g, dtype=x.dtype) for n in x.shape]
 
     def center(module, x, g):
-        left, hidden, visible, right = weights(x, g)
-        return x, *module.center_(x, left, hidden, visible, right)
+        biases, offsets, scales = (weights(x, g) for _ in range(3))
+        module.center_(x, biases, offsets, scales)
+        return x, *biases
 
     def ascend(module, x, g):
         gradient, velocity = (torch.randn(x.shape, generator=g, dtype=x.dtype) for _ in range(2))
@@ -243,10 +246,9 @@ def table_functions():
     rows = lambda x: (len(x) + 1) // 2  # noqa: E731
     return {
         "row_dot": lambda module, x, g: module.row_dot(x, weights(x, g)[1]),
-        "column_mean": lambda module, x, g: module.column_mean(x),
-        "mean_difference": lambda module, x, g: module.mean_difference(x, rows(x)),
+        "phase_means": lambda module, x, g: module.phase_means(x, rows(x)),
         "shares": lambda module, x, g: module.shares(x, rows(x)),
-        "square_sum": lambda module, x, g: torch.tensor(module.square_sum(x)),
+        "square_sum": lambda module, x, g: torch.tensor(module.square_sum(x, *weights(x, g))),
         "center": center,
         "ascend": ascend,
     }
@@ -387,6 +389,8 @@ def test_gathered_rows_are_those_of_the_table(shape):
         found = ops.gather(source, rows, 1 / 255, 0.5)
         expected = np.float32(0.5) + np.float32(1 / 255) * source[rows].astype(np.float32)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+        for missing in (-1, 40):
+            assert ops.gather(source, np.append(rows, missing), 1.0, 0.0) is None
 
 
 @pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])

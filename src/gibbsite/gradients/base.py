@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gibbsite import ops
+from gibbsite.layers import Phases
 from gibbsite.model import RBM
 
 
@@ -37,47 +38,32 @@ def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
     return {name: data[name] - model[name] for name in data}
 
 
-class Phases(NamedTuple):
-    """The states of both phases in one table, so that one matrix product does for both.
-
-    Attributes:
-        v: (rows + chains, n_visible), the minibatch and then the model's.
-        hidden_mean: E[h | v], (rows + chains, n_hidden).
-        rows: how many belong to the minibatch.
-    """
-
-    v: Tensor
-    hidden_mean: Tensor
-    rows: int
-
-
 class Contrast(Stateless):
     """An estimator whose model phase is of sampled v: `phases` makes both."""
 
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[Phases, Any]:
-        """Both phases, and the new state."""
+    ) -> tuple[Phases, Phases, Any]:
+        """Both phases of v and of E[h | v], and the new state."""
         raise NotImplementedError
 
     @torch.no_grad()
     def step(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
-        phases, state = self.phases(rbm, v, state, generator)
-        return contrast(rbm, phases), state
+        visible, hidden, state = self.phases(rbm, v, state, generator)
+        return contrast(rbm, visible, hidden), state
 
 
-def contrast(rbm: RBM, phases: Phases) -> dict[str, Tensor]:
+def contrast(rbm: RBM, visible: Phases, hidden: Phases) -> dict[str, Tensor]:
     """`difference` of the phases, each a mean over its own rows, in one matrix product.
 
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
-    v, h, rows = phases
-    visible, hidden = rbm.visible, rbm.hidden
-    weight = hidden.coupled(visible.coupled(torch.mm(v.T, ops.shares(h, rows))).T).T
-    ours = visible.contrast(v, rows, True, lambda: (rbm.weight * weight).sum(1))
-    theirs = hidden.contrast(h, rows, False, lambda: (rbm.weight * weight).sum(0))
+    product = torch.mm(visible.table.T, ops.shares(hidden.table, hidden.rows))
+    weight = rbm.hidden.coupled(rbm.visible.coupled(product).T).T
+    ours = rbm.visible.contrast(visible, lambda: (rbm.weight * weight).sum(1))
+    theirs = rbm.hidden.contrast(hidden, lambda: (rbm.weight * weight).sum(0))
     return {
         "weight": weight,
         **{f"visible.{name}": value for name, value in ours.items()},

@@ -68,24 +68,20 @@ class Centered:
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
         """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
         if isinstance(self.gradient, Contrast):
-            phases, state = self.gradient.phases(rbm, v, state, generator)
-            plain, h = contrast(rbm, phases), phases.hidden_mean[: phases.rows]
-        else:
-            plain, state = self.gradient.step(rbm, v, state, generator)
-            h = rbm.hidden_mean(v)
-        return plain, ops.column_mean(v), ops.column_mean(h), state
+            visible, hidden, state = self.gradient.phases(rbm, v, state, generator)
+            return contrast(rbm, visible, hidden), visible.means[0], hidden.means[0], state
+        plain, state = self.gradient.step(rbm, v, state, generator)
+        return plain, v.mean(0), rbm.hidden_mean(v).mean(0), state
 
 
 def center(
     rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor
 ) -> dict[str, Tensor]:
-    """The centred direction that belongs to a gradient, which it overwrites, for given offsets."""
-    mu, lam = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
-    visible_scale, hidden_scale = rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()
-    b, c = gradient["visible.bias"], gradient["hidden.bias"]
-    weight = gradient["weight"]
-    by_row, by_column = ops.center_(weight, visible_scale * b, lam, mu, hidden_scale * c)
-    return gradient | {
-        "visible.bias": b - visible_scale * by_row,
-        "hidden.bias": c - hidden_scale * by_column,
-    }
+    """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
+    ops.center_(
+        gradient["weight"],
+        (gradient["visible.bias"], gradient["hidden.bias"]),
+        (rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)),
+        (rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()),
+    )
+    return gradient

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Contrast, Phases
+from gibbsite.gradients.base import Contrast
+from gibbsite.layers import Phases
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
@@ -36,15 +37,16 @@ class CD(Contrast):
     @torch.no_grad()
     def phases(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
-    ) -> tuple[Phases, None]:
+    ) -> tuple[Phases, Phases, None]:
         rows, to_hidden = len(v), rbm.visible.coupled(rbm.weight)
         hidden = v.new_empty(2 * rows, rbm.hidden.n)
         ours, theirs = hidden[:rows], hidden[rows:]
-        torch.mm(v, to_hidden, out=ours)
-        state = draw_hidden_(rbm, self.sampler.init(rbm, v, generator), ours, generator)
-        end = advance(self.sampler, rbm, state, self.steps, generator).v
+        start = self.sampler.init(rbm, v, generator)
+        start = draw_hidden_(rbm, start, torch.mm(v, to_hidden, out=ours), generator)
+        end = advance(self.sampler, rbm, start, self.steps, generator).v
         rbm.hidden.mean_(torch.mm(end, to_hidden, out=theirs))
-        return Phases(torch.cat([v, end]), hidden, rows), None
+        both = torch.cat([v, end])
+        return Phases.of(both, rows, True), Phases.of(hidden, rows, False), None
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,22 @@ class PCD(Contrast):
     @torch.no_grad()
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[Phases, Any]:
+    ) -> tuple[Phases, Phases, Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
         both, rows = torch.cat([v, state.v]), len(v)
         hidden = torch.mm(both, rbm.visible.coupled(rbm.weight))
-        rbm.hidden.mean_(hidden[:rows])
-        return Phases(both, hidden, rows), draw_hidden_(rbm, state, hidden[rows:], generator)
+        state = draw_hidden_(rbm, state, hidden, generator, rows)
+        return Phases.of(both, rows, True), Phases.of(hidden, rows, False), state
 
 
-def draw_hidden_(rbm: RBM, state: Any, inputs: Tensor, generator: torch.Generator | None) -> Any:
-    """Overwrite what v sends to the hidden layer with E[h | v]; the state, with h if it has one."""
+def draw_hidden_(
+    rbm: RBM, state: Any, inputs: Tensor, generator: torch.Generator | None, start: int = 0
+) -> Any:
+    """Overwrite what v sends to the hidden layer with E[h | v]; the state, with h if it has one.
+
+    The rows of the chains are those from `start` on.
+    """
     if not hasattr(state, "h"):
         rbm.hidden.mean_(inputs)
         return state
-    return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator))
+    return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator, start))

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 
@@ -27,6 +28,26 @@ class Marginals(NamedTuple):
     def at(cls, x: Tensor) -> Marginals:
         """Units whose states are known: mean x, no variance."""
         return cls(x, x.new_zeros(()))
+
+
+class Phases(NamedTuple):
+    """The data's phase and the model's of one layer in one table, so that one product does both.
+
+    Attributes:
+        table: (rows + others, n), states or means of units, the data's first.
+        rows: how many are the data's.
+        means: over the data's rows, over the model's, and the difference, (3, n).
+        known: whether the table holds states rather than means.
+    """
+
+    table: Tensor
+    rows: int
+    means: Tensor
+    known: bool
+
+    @classmethod
+    def of(cls, table: Tensor, rows: int, known: bool) -> Phases:
+        return cls(table, rows, ops.phase_means(table, rows), known)
 
 
 class Layer(nn.Module, ABC):
@@ -98,11 +119,13 @@ class Layer(nn.Module, ABC):
     def mean_(self, inputs: Tensor) -> Tensor:
         """Overwrite inputs, (rows, n), with E[x | inputs]."""
 
-    def mean_and_sample_(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Overwrite inputs, (rows, n), with E[x | inputs], and return a draw."""
-        draw = self.sample(inputs, generator)
+    def mean_and_sample_(
+        self, inputs: Tensor, generator: torch.Generator | None = None, start: int = 0
+    ) -> Tensor:
+        """Overwrite inputs, (rows, n), with E[x | inputs]; returns draws of the rows from start."""
+        draws = self.sample(inputs[start:], generator)
         self.mean_(inputs)
-        return draw
+        return draws
 
     @torch.no_grad()
     def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
@@ -140,24 +163,21 @@ class Layer(nn.Module, ABC):
         statistic(x) * inputs, (n,): what a parameter inside the statistic (a scale) acts on.
         """
 
-    def contrast(
-        self, x: Tensor, rows: int, exact: bool, interaction: Callable[[], Tensor]
-    ) -> dict[str, Tensor]:
-        """`parameter_gradient` of the mean over the first rows of x, less that of the others.
+    def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """`parameter_gradient` of the mean over the data's rows less that over the model's.
 
-        x are states or, where not `exact`, means of units that vary. `interaction` is already a
-        difference. No gradient.
+        `interaction` is already a difference. No gradient.
         """
-        units = Marginals.at if exact else self.marginals_with_mean
-        parts = x[:rows], x[rows:]
+        units = Marginals.at if phases.known else self.marginals_with_mean
+        parts = phases.table[: phases.rows], phases.table[phases.rows :]
         shares = (part.new_full((len(part),), 1 / len(part)) for part in parts)
-        terms = (interaction, lambda: x.new_zeros(()))
+        terms = (interaction, lambda: self.bias.new_zeros(()))
         positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
         return {name: positive[name] - negative[name] for name in positive}
 
     def bias_per_input(self) -> Tensor:
-        """How far the bias must move to do what an input of 1 does, (n,) or ()."""
-        return self.bias.new_ones(())
+        """How far the bias must move to do what an input of 1 does, (n,)."""
+        return torch.ones_like(self.bias)
 
     # states
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Marginals, _refuse
+from gibbsite.layers.base import Layer, Marginals, Phases, _refuse
 
 
 class Bernoulli(Layer):
@@ -56,8 +56,10 @@ class Bernoulli(Layer):
     def mean_(self, inputs: Tensor) -> Tensor:
         return ops.mean_bernoulli_(inputs, self.bias)
 
-    def mean_and_sample_(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return ops.mean_and_draw_(inputs, self.bias, generator)
+    def mean_and_sample_(
+        self, inputs: Tensor, generator: torch.Generator | None = None, start: int = 0
+    ) -> Tensor:
+        return ops.mean_and_draw_(inputs, self.bias, generator, start)
 
     @torch.no_grad()
     def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
@@ -71,10 +73,8 @@ class Bernoulli(Layer):
     ) -> dict[str, Tensor]:
         return {"bias": weights @ units.mean}
 
-    def contrast(
-        self, x: Tensor, rows: int, exact: bool, interaction: Callable[[], Tensor]
-    ) -> dict[str, Tensor]:
-        return {"bias": ops.mean_difference(x, rows)}
+    def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
+        return {"bias": phases.means[2]}
 
     @property
     def n_states(self) -> float:

@@ -38,12 +38,14 @@ def draw_bernoulli_(
     return x
 
 
-def mean_and_draw_(x: Tensor, bias: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """x <- sigmoid(bias + x); returns draws, 1 with that probability, else 0, (rows, n)."""
+def mean_and_draw_(
+    x: Tensor, bias: Tensor, generator: torch.Generator | None = None, start: int = 0
+) -> Tensor:
+    """x <- sigmoid(bias + x); returns draws of the rows from `start` on, (rows - start, n)."""
     if not _compiled(x) or x.dtype != torch.float32:
-        return draw_probabilities_(reference.mean_bernoulli_(x, bias).clone(), generator)
-    draws = torch.empty_like(x)
-    _run("mean_and_draw", x, _vector(bias), _key(generator), draws.numpy())
+        return draw_probabilities_(reference.mean_bernoulli_(x, bias)[start:].clone(), generator)
+    draws = x.new_empty(x.shape[0] - start, x.shape[1])
+    _run("mean_and_draw", x, _vector(bias), start, _key(generator), draws.numpy())
     return draws
 
 
@@ -101,21 +103,12 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
-def column_mean(x: Tensor) -> Tensor:
-    """Mean over rows of x, (n,)."""
+def phase_means(x: Tensor, rows: int) -> Tensor:
+    """Mean over the first rows of x, that over the others, and the difference, (3, n)."""
     if not _compiled(x):
-        return reference.column_mean(x)
-    out = x.new_empty(x.shape[1])
-    _run("column_mean", x, out.numpy())
-    return out
-
-
-def mean_difference(x: Tensor, rows: int) -> Tensor:
-    """Mean over the first rows of x less the mean over the others, (n,)."""
-    if not _compiled(x):
-        return reference.mean_difference(x, rows)
-    out = x.new_empty(x.shape[1])
-    _run("mean_difference", x, rows, out.numpy())
+        return reference.phase_means(x, rows)
+    out = x.new_empty(3, x.shape[1])
+    _run("phase_means", x, rows, out.numpy())
     return out
 
 
@@ -133,34 +126,38 @@ def is_binary(x: Tensor) -> bool:
     return bool(_run("is_binary", x)) if _compiled(x) else reference.is_binary(x)
 
 
-def gather(table: np.ndarray, rows: np.ndarray, scale: float, shift: float) -> Tensor:
+def gather(table: np.ndarray, rows: np.ndarray, scale: float, shift: float) -> Tensor | None:
     """shift + scale * table[rows] in float32, (len(rows), n), of a table of bytes.
 
-    That the table has these rows, int64, is not checked.
+    None if the table lacks one of the rows, whole numbers from 0.
     """
     out = torch.empty(len(rows), table.shape[1])
-    _run("gather", out, table, rows, np.float32(scale), np.float32(shift))
-    return out
+    there = _run("gather", out, table, rows, np.float32(scale), np.float32(shift))
+    return out if there else None
 
 
 def center_(
-    weight: Tensor, left: Tensor, hidden: Tensor, visible: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
-    """weight <- weight - left hidden^T - visible right^T; returns weight hidden, visible weight.
+    weight: Tensor,
+    biases: tuple[Tensor, Tensor],
+    offsets: tuple[Tensor, Tensor],
+    scales: tuple[Tensor, Tensor],
+) -> None:
+    """weight <- weight - (s b) lam^T - mu (t c)^T, b <- b - s weight lam, c <- c - t weight^T mu.
 
-    weight is (n, m), left and visible (n,), hidden and right (m,); results (n,) and (m,).
+    weight is (n, m), the pairs are biases b, c, offsets mu, lam and scales s, t, of (n,) and (m,).
     """
-    if not _compiled(weight):
-        return reference.center_(weight, left, hidden, visible, right)
-    by_row, by_column = torch.empty_like(left), torch.empty_like(right)
-    vectors = [_vector(x) for x in (left, hidden, visible, right, by_row, by_column)]
-    _run("center", weight, *vectors)
-    return by_row, by_column
+    if not all(_compiled_flat(x) for x in (weight, *biases)):
+        reference.center_(weight, biases, offsets, scales)
+        return
+    _run("center", weight, *(_vector(x) for x in (*biases, *offsets, *scales)))
 
 
-def square_sum(x: Tensor) -> float:
+def square_sum(x: Tensor, *others: Tensor) -> float:
     """Sum of the squares of all entries; not finite if one of them is not."""
-    return float(_run("square_sum", x)) if _compiled_flat(x) else reference.square_sum(x)
+    if not all(_compiled_flat(part) for part in (x, *others)):
+        return reference.square_sum(x, *others)
+    vectors = tuple(part.numpy().reshape(-1) for part in (*others, x[:0]))
+    return float(_run("square_sum", x, vectors))
 
 
 def ascend_(
@@ -216,19 +213,19 @@ def _scalar(value: float, x: Tensor) -> Any:
     return np.float32(value) if x.dtype == torch.float32 else np.float64(value)
 
 
-_KEY = threading.local()
+_LOCAL = threading.local()
 
 
 def _key(generator: torch.Generator | None) -> Any:
     """64 fresh bits of the generator: the key of a counter-based stream, for one call."""
-    if not hasattr(_KEY, "tensor"):
-        _KEY.tensor = torch.zeros(1, dtype=torch.int64)
-        _KEY.array = _KEY.tensor.numpy()
+    if not hasattr(_LOCAL, "key"):
+        _LOCAL.key = torch.zeros(1, dtype=torch.int64)
+        _LOCAL.key_array = _LOCAL.key.numpy()
     if generator is not None and generator.device.type != "cpu":
-        _KEY.tensor.copy_(torch.randint(2**63 - 1, (1,), generator=generator, device="cuda"))
+        _LOCAL.key.copy_(torch.randint(2**63 - 1, (1,), generator=generator, device="cuda"))
     else:
-        _KEY.tensor.random_(generator=generator)
-    return _KEY.array
+        _LOCAL.key.random_(generator=generator)
+    return _LOCAL.key_array
 
 
 def _run(name: str, x: Tensor, *arguments: Any) -> Any:
@@ -236,8 +233,9 @@ def _run(name: str, x: Tensor, *arguments: Any) -> Any:
     threads = torch.get_num_threads() if x.numel() >= PARALLEL_SIZE else 1
     call = name, threads > 1, x.dtype
     kernel = _KERNELS.get(call) or _new_kernel(call)
-    if threads > 1:
+    if threads > 1 and getattr(_LOCAL, "threads", 0) != threads:
         _cpu().set_threads(threads)
+        _LOCAL.threads = threads
     return kernel(x.detach().numpy(), *arguments)
 
 

@@ -155,20 +155,29 @@ def draw_bernoulli(x, bias, scale, key):  # type: ignore[no-untyped-def]
                 row[j] = uniform(random[j]) * (float32(1.0) + e) < float32(1.0)
 
 
-def mean_and_draw(x, bias, key, draws):  # type: ignore[no-untyped-def]
-    rows, n = x.shape
+@inlined
+def mean32(value):  # type: ignore[no-untyped-def]
+    mean = float32(1.0) / (float32(1.0) + exp32(-value))
+    return mean if value == value else value  # NaN stays
+
+
+def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
+    rows, n = draws.shape
+    for i in prange(start):
+        row = x[i]
+        for j in range(n):
+            row[j] = mean32(float32(bias[j] + row[j]))
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
         word = words(group, together, n, key)
-        piece = slice(group * together, (group + 1) * together)
-        part, drawn = x[piece], draws[piece]
+        first = group * together
+        drawn = draws[first : first + together]
+        part = x[start + first : start + first + len(drawn)]
         for i in range(len(part)):
             row, draw, random = part[i], drawn[i], word[i]
             for j in range(n):
-                value = float32(bias[j] + row[j])
-                p = float32(1.0) / (float32(1.0) + exp32(-value))
-                row[j] = p if value == value else value  # NaN stays
-                draw[j] = uniform(random[j]) < p
+                row[j] = mean32(float32(bias[j] + row[j]))
+                draw[j] = uniform(random[j]) < row[j]
 
 
 def draw_probabilities(x, key):  # type: ignore[no-untyped-def]
@@ -200,12 +209,10 @@ def draw_gaussian(x, bias, sigma, scale, key):  # type: ignore[no-untyped-def]
 
 
 def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
-    rows, n = x.shape
-    for i in prange(rows):
-        for j in range(n):
-            value = float32(bias[j] + scale * x[i, j])
-            mean = float32(1.0) / (float32(1.0) + exp32(-value))
-            x[i, j] = mean if value == value else value  # NaN stays
+    for i in prange(len(x)):
+        row = x[i]
+        for j in range(len(row)):
+            row[j] = mean32(float32(bias[j] + scale * row[j]))
 
 
 def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-def]
@@ -242,26 +249,20 @@ def row_dot(x, weights, out):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def add_rows(x, out):  # type: ignore[no-untyped-def]
+def mean_rows(x, out):  # type: ignore[no-untyped-def]
+    out[:] = 0
     for i in range(len(x)):
         row = x[i]
         for j in range(len(out)):
             out[j] += row[j]
+    out /= x.dtype.type(len(x))
 
 
-def column_mean(x, out):  # type: ignore[no-untyped-def]
-    out[:] = 0
-    add_rows(x, out)
-    out /= len(x)
-
-
-def mean_difference(x, rows, out):  # type: ignore[no-untyped-def]
-    others = len(x) - rows
-    out[:] = 0
-    add_rows(x[rows:], out)
-    out *= x.dtype.type(-rows / others)
-    add_rows(x[:rows], out)
-    out /= x.dtype.type(rows)
+def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
+    ours, theirs, difference = out[0], out[1], out[2]
+    mean_rows(x[:rows], ours)
+    mean_rows(x[rows:], theirs)
+    difference[:] = ours - theirs
 
 
 def shares(x, rows, out):  # type: ignore[no-untyped-def]
@@ -286,44 +287,56 @@ def is_binary(x):  # type: ignore[no-untyped-def]
 
 
 def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+    missing = 0
     for i in prange(len(out)):
-        row, to = table[index[i]], out[i]
-        for j in range(len(to)):
-            to[j] = shift + scale * float32(row[j])
+        if 0 <= index[i] < len(table):
+            row, to = table[index[i]], out[i]
+            for j in range(len(to)):
+                to[j] = shift + scale * float32(row[j])
+        else:
+            missing += 1
+    return missing == 0
 
 
-def center(weight, left, lam, mu, right, by_row, by_column):  # type: ignore[no-untyped-def]
+def center(weight, b, c, mu, lam, b_scale, c_scale):  # type: ignore[no-untyped-def]
     rows, n = weight.shape
+    right = c_scale * c
     blocks = (rows + CENTER_ROWS - 1) // CENTER_ROWS
     parts = np.zeros((blocks, n), weight.dtype)
     for block in prange(blocks):
         part = parts[block]
         for i in range(block * CENTER_ROWS, min((block + 1) * CENTER_ROWS, rows)):
-            row, a, m = weight[i], left[i], mu[i]
+            row, left, m = weight[i], b_scale[i] * b[i], mu[i]
             total = row[0] * 0
             for j in range(n):
-                value = row[j] - a * lam[j] - m * right[j]
+                value = row[j] - left * lam[j] - m * right[j]
                 row[j] = value
                 total += value * lam[j]
                 part[j] += m * value
-            by_row[i] = total
-    by_column[:] = 0
+            b[i] -= b_scale[i] * total
     for block in range(blocks):
         for j in range(n):
-            by_column[j] += parts[block, j]
+            c[j] -= c_scale[j] * parts[block, j]
 
 
-def square_sum(x):  # type: ignore[no-untyped-def]
+def square_sum(x, others):  # type: ignore[no-untyped-def]
     flat = x.reshape(-1)
     pieces = (flat.size + BLOCK - 1) // BLOCK
     parts = np.empty(pieces, np.float64)
     for k in prange(pieces):
-        piece = flat[k * BLOCK : (k + 1) * BLOCK]
-        total = piece[0] * piece[0]
-        for i in range(1, len(piece)):
-            total += piece[i] * piece[i]
-        parts[k] = total
-    return parts.sum()
+        parts[k] = squares(flat[k * BLOCK : (k + 1) * BLOCK])
+    total = parts.sum()
+    for other in others:
+        total += squares(other)
+    return total
+
+
+@inlined
+def squares(x):  # type: ignore[no-untyped-def]
+    total = x[:0].sum()  # a zero of the right type
+    for i in range(len(x)):
+        total += x[i] * x[i]
+    return float64(total)
 
 
 def ascend(x, gradient, rate):  # type: ignore[no-untyped-def]
@@ -336,11 +349,8 @@ def ascend(x, gradient, rate):  # type: ignore[no-untyped-def]
 
 
 def ascend_with_momentum(x, gradient, rate, velocity, momentum):  # type: ignore[no-untyped-def]
-    flat_x, flat_gradient, flat_velocity = (
-        x.reshape(-1),
-        gradient.reshape(-1),
-        velocity.reshape(-1),
-    )
+    flat_x, flat_gradient = x.reshape(-1), gradient.reshape(-1)
+    flat_velocity = velocity.reshape(-1)
     for k in prange((x.size + BLOCK - 1) // BLOCK):
         piece = slice(k * BLOCK, (k + 1) * BLOCK)
         a, g, v = flat_x[piece], flat_gradient[piece], flat_velocity[piece]
@@ -377,7 +387,7 @@ def _may_share() -> bool:
     except ImportError:
         return False
     threads = torch.get_num_threads()
-    numba.set_num_threads(1)  # starts the pool; where that is torch's own, torch would lose count
+    numba.set_num_threads(numba.get_num_threads())  # starts the pool, maybe torch's own
     torch.set_num_threads(threads)
     return True
 

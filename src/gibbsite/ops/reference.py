@@ -48,12 +48,10 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return x.double() @ weights.double()
 
 
-def column_mean(x: Tensor) -> Tensor:
-    return x.mean(0)
-
-
-def mean_difference(x: Tensor, rows: int) -> Tensor:
-    return x[:rows].mean(0) - x[rows:].mean(0)
+def phase_means(x: Tensor, rows: int) -> Tensor:
+    """Mean over the first rows, that over the others, and the difference."""
+    ours, theirs = x[:rows].mean(0), x[rows:].mean(0)
+    return torch.stack([ours, theirs, ours - theirs])
 
 
 def shares(x: Tensor, rows: int) -> Tensor:
@@ -65,15 +63,20 @@ def is_binary(x: Tensor) -> bool:
 
 
 def center_(
-    weight: Tensor, left: Tensor, hidden: Tensor, visible: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
-    """weight <- weight - left hidden^T - visible right^T, times hidden and times visible."""
-    weight.addmm_(torch.stack([left, visible], 1), torch.stack([hidden, right]), alpha=-1)
-    return weight @ hidden, visible @ weight
+    weight: Tensor,
+    biases: tuple[Tensor, Tensor],
+    offsets: tuple[Tensor, Tensor],
+    scales: tuple[Tensor, Tensor],
+) -> None:
+    """weight <- weight - (s b) lam^T - mu (t c)^T; then b <- b - s weight lam, and c likewise."""
+    (b, c), (mu, lam), (s, t) = biases, offsets, scales
+    weight.addmm_(torch.stack([s * b, mu], 1), torch.stack([lam, t * c]), alpha=-1)
+    b.sub_(s * (weight @ lam))
+    c.sub_(t * (mu @ weight))
 
 
-def square_sum(x: Tensor) -> float:
-    return float(torch.linalg.vector_norm(x).item() ** 2)
+def square_sum(x: Tensor, *others: Tensor) -> float:
+    return float(sum(torch.linalg.vector_norm(part).item() ** 2 for part in (x, *others)))
 
 
 @torch.no_grad()

@@ -60,7 +60,6 @@ class Gibbs:
         """`steps` steps, one or more, in workspaces made once; the state given stays as it was."""
         return GibbsState(self._sweeps(rbm, state, steps, generator)[0])
 
-    @torch.no_grad()
     def _sweeps(
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:

@@ -123,6 +123,7 @@ def fit(
                     for penalty in penalties:
                         penalty(rbm, ascent)
                     norms.append(_apply(parameters, optimizer, ascent))
+                    del ascent
                     if not norms[-1] < float("inf"):
                         _diverged(rbm, optimizer, good, step, history)
             if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
@@ -203,7 +204,7 @@ def _apply(
 
     The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
-    norm = math.sqrt(sum(map(ops.square_sum, ascent.values())))
+    norm = math.sqrt(ops.square_sum(*ascent.values()))
     if norm < float("inf"):
         for name, parameter in parameters.items():
             parameter.grad = ascent[name]
@@ -213,6 +214,8 @@ def _apply(
                     if parameter.grad is not None:
                         parameter.grad.neg_()
         optimizer.step()
+    for parameter in parameters.values():
+        parameter.grad = None
     return norm
 
 
