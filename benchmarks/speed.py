@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 import gibbsite as gb
+from gibbsite import ops
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
 from gibbsite.training import SGD
@@ -167,14 +168,15 @@ def update() -> None:
 
 
 def our_update(gradient: gb.PCD | gb.CD | gb.Centered, n_hidden: int, v: torch.Tensor) -> Work:
-    """A step of `gb.fit`'s loop: the gradient, its norm, the optimiser."""
+    """A step of `gb.fit`'s loop: the gradient, its norm, the optimiser, on as many threads."""
     rbm, g = model(v.shape[1], n_hidden), generator(3)
     optimizer = SGD(rbm.parameters(), lr=1e-4)
     state, parameters = [gradient.init(rbm, g)], dict(rbm.named_parameters())
 
     def update() -> None:
-        ascent, state[0] = gradient.step(rbm, v, state[0], g)
-        _apply(parameters, optimizer, ascent)
+        with ops.fitting_threads(rbm.weight.numel() * len(v)):
+            ascent, state[0] = gradient.step(rbm, v, state[0], g)
+            _apply(parameters, optimizer, ascent)
 
     return update
 

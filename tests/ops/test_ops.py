@@ -239,16 +239,16 @@ def table_functions():
 
     def ascend(module, x, g):
         gradient, velocity = (torch.randn(x.shape, generator=g, dtype=x.dtype) for _ in range(2))
-        module.ascend_(x, gradient, 0.3, None, 0.0)
-        module.ascend_(x, gradient, 0.2, velocity, 0.7)
-        return x, velocity
+        b, c = (torch.randn(5, generator=g, dtype=x.dtype) for _ in range(2))
+        module.ascend_([x, b], [gradient, 2 * b], 0.3, [], 0.0)
+        module.ascend_([x, b], [gradient, 2 * b], 0.2, [velocity, c], 0.7)
+        return x, b, velocity, c
 
     rows = lambda x: (len(x) + 1) // 2  # noqa: E731
     return {
         "row_dot": lambda module, x, g: module.row_dot(x, weights(x, g)[1]),
-        "phase_means": lambda module, x, g: module.phase_means(x, rows(x)),
-        "shares": lambda module, x, g: module.shares(x, rows(x)),
-        "square_sum": lambda module, x, g: torch.tensor(module.square_sum(x, *weights(x, g))),
+        "phase_statistics": lambda module, x, g: module.phase_statistics(x, x.exp(), rows(x)),
+        "square_sum": lambda module, x, g: torch.tensor(module.square_sum([x, *weights(x, g)])),
         "center": center,
         "ascend": ascend,
     }
@@ -365,7 +365,7 @@ def test_tables_of_other_layouts_are_worked_on_too(name):
 def test_a_square_sum_with_what_is_not_finite_is_not(value):
     x = torch.zeros(300, 400)
     x[123, 45] = value
-    assert not math.isfinite(ops.square_sum(x))
+    assert not math.isfinite(ops.square_sum([x]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,29 +38,45 @@ def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
     return {name: data[name] - model[name] for name in data}
 
 
+class Statistics(NamedTuple):
+    """Both phases of both layers, and E[h | v] with the weight and the sign of its row."""
+
+    visible: Phases
+    hidden: Phases
+    shares: Tensor
+
+    @classmethod
+    def of(cls, v: Tensor, hidden_mean: Tensor, rows: int) -> Statistics:
+        """From v and E[h | v], the first rows of which are the data's."""
+        v_means, h_means, shares = ops.phase_statistics(v, hidden_mean, rows)
+        visible = Phases(v, rows, v_means, known=True)
+        return cls(visible, Phases(hidden_mean, rows, h_means, known=False), shares)
+
+
 class Contrast(Stateless):
     """An estimator whose model phase is of sampled v: `phases` makes both."""
 
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[Phases, Phases, Any]:
-        """Both phases of v and of E[h | v], and the new state."""
+    ) -> tuple[Statistics, Any]:
+        """Both phases, and the new state."""
         raise NotImplementedError
 
     @torch.no_grad()
     def step(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
-        visible, hidden, state = self.phases(rbm, v, state, generator)
-        return contrast(rbm, visible, hidden), state
+        statistics, state = self.phases(rbm, v, state, generator)
+        return contrast(rbm, statistics), state
 
 
-def contrast(rbm: RBM, visible: Phases, hidden: Phases) -> dict[str, Tensor]:
+def contrast(rbm: RBM, statistics: Statistics) -> dict[str, Tensor]:
     """`difference` of the phases, each a mean over its own rows, in one matrix product.
 
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
-    product = torch.mm(visible.table.T, ops.shares(hidden.table, hidden.rows))
+    visible, hidden, shares = statistics
+    product = torch.mm(visible.table.T, shares)
     weight = rbm.hidden.coupled(rbm.visible.coupled(product).T).T
     ours = rbm.visible.contrast(visible, lambda: (rbm.weight * weight).sum(1))
     theirs = rbm.hidden.contrast(hidden, lambda: (rbm.weight * weight).sum(0))

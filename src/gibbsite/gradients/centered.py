@@ -68,8 +68,8 @@ class Centered:
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
         """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
         if isinstance(self.gradient, Contrast):
-            visible, hidden, state = self.gradient.phases(rbm, v, state, generator)
-            return contrast(rbm, visible, hidden), visible.means[0], hidden.means[0], state
+            both, state = self.gradient.phases(rbm, v, state, generator)
+            return contrast(rbm, both), both.visible.means[0], both.hidden.means[0], state
         plain, state = self.gradient.step(rbm, v, state, generator)
         return plain, v.mean(0), rbm.hidden_mean(v).mean(0), state
 

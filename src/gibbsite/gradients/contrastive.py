@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Contrast
-from gibbsite.layers import Phases
+from gibbsite.gradients.base import Contrast, Statistics
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
@@ -34,10 +33,9 @@ class CD(Contrast):
     def __post_init__(self) -> None:
         check_counts(steps=self.steps)
 
-    @torch.no_grad()
     def phases(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
-    ) -> tuple[Phases, Phases, None]:
+    ) -> tuple[Statistics, None]:
         rows, to_hidden = len(v), rbm.visible.coupled(rbm.weight)
         hidden = v.new_empty(2 * rows, rbm.hidden.n)
         ours, theirs = hidden[:rows], hidden[rows:]
@@ -45,8 +43,7 @@ class CD(Contrast):
         start = draw_hidden_(rbm, start, torch.mm(v, to_hidden, out=ours), generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         rbm.hidden.mean_(torch.mm(end, to_hidden, out=theirs))
-        both = torch.cat([v, end])
-        return Phases.of(both, rows, True), Phases.of(hidden, rows, False), None
+        return Statistics.of(torch.cat([v, end]), hidden, rows), None
 
 
 @dataclass(frozen=True)
@@ -72,15 +69,14 @@ class PCD(Contrast):
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
         return self.sampler.init(rbm, random_start(rbm, self.chains, generator), generator)
 
-    @torch.no_grad()
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[Phases, Phases, Any]:
+    ) -> tuple[Statistics, Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
         both, rows = torch.cat([v, state.v]), len(v)
         hidden = torch.mm(both, rbm.visible.coupled(rbm.weight))
         state = draw_hidden_(rbm, state, hidden, generator, rows)
-        return Phases.of(both, rows, True), Phases.of(hidden, rows, False), state
+        return Statistics.of(both, hidden, rows), state
 
 
 def draw_hidden_(

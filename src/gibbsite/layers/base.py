@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 
@@ -44,10 +43,6 @@ class Phases(NamedTuple):
     rows: int
     means: Tensor
     known: bool
-
-    @classmethod
-    def of(cls, table: Tensor, rows: int, known: bool) -> Phases:
-        return cls(table, rows, ops.phase_means(table, rows), known)
 
 
 class Layer(nn.Module, ABC):

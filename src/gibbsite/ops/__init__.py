@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -103,22 +103,18 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
-def phase_means(x: Tensor, rows: int) -> Tensor:
-    """Mean over the first rows of x, that over the others, and the difference, (3, n)."""
-    if not _compiled(x):
-        return reference.phase_means(x, rows)
-    out = x.new_empty(3, x.shape[1])
-    _run("phase_means", x, rows, out.numpy())
-    return out
+def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of v and of h, (3, n) each, and h as it counts in a difference of means, (rows, n).
 
-
-def shares(x: Tensor, rows: int) -> Tensor:
-    """Rows of x as they count in a difference of means: the others negative, (rows, n)."""
-    if not _compiled(x):
-        return reference.shares(x, rows)
-    out = torch.empty_like(x)
-    _run("shares", x, rows, out.numpy())
-    return out
+    Means over the first rows, over the others, and the difference; the others count negative.
+    """
+    if not (_compiled(v) and _compiled(h)):
+        return reference.phase_statistics(v, h, rows)
+    v_means, h_means = v.new_empty(3, v.shape[1]), h.new_empty(3, h.shape[1])
+    shares = torch.empty_like(h)
+    results = v_means.numpy(), h_means.numpy(), shares.numpy()
+    _run("phase_statistics", h, v.numpy(), rows, *results)
+    return v_means, h_means, shares
 
 
 def is_binary(x: Tensor) -> bool:
@@ -152,26 +148,33 @@ def center_(
     _run("center", weight, *(_vector(x) for x in (*biases, *offsets, *scales)))
 
 
-def square_sum(x: Tensor, *others: Tensor) -> float:
+def square_sum(tensors: Iterable[Tensor]) -> float:
     """Sum of the squares of all entries; not finite if one of them is not."""
-    if not all(_compiled_flat(part) for part in (x, *others)):
-        return reference.square_sum(x, *others)
-    vectors = tuple(part.numpy().reshape(-1) for part in (*others, x[:0]))
-    return float(_run("square_sum", x, vectors))
+    tensors = list(tensors)
+    if not all(map(_compiled_flat, tensors)):
+        return reference.square_sum(tensors)
+    return float(_kernel("square_sum", max(tensors, key=Tensor.numel))(_flat(tensors)))
 
 
 def ascend_(
-    x: Tensor, gradient: Tensor, rate: float, velocity: Tensor | None, momentum: float
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    rate: float,
+    velocities: Sequence[Tensor],
+    momentum: float,
 ) -> None:
-    """velocity <- momentum velocity + gradient, x <- x + rate velocity; without: the gradient."""
-    if not all(_compiled_flat(part) for part in (x, gradient)):
-        reference.ascend_(x, gradient, rate, velocity, momentum)
+    """u <- momentum u + g, x <- x + rate u for each x, g, u; without velocities u is g."""
+    largest = max(tensors, key=Tensor.numel)
+    everything = [*tensors, *gradients, *velocities]
+    if not all(_compiled_flat(x) and x.dtype == largest.dtype for x in everything):
+        reference.ascend_(tensors, gradients, rate, velocities, momentum)
         return
-    if velocity is None:
-        _run("ascend", x, gradient.numpy(), _scalar(rate, x))
+    step = _flat(tensors), _flat(gradients), _scalar(rate, largest)
+    if velocities:
+        moving = _flat(velocities), _scalar(momentum, largest)
+        _kernel("ascend_with_momentum", largest)(*step, *moving)
     else:
-        moving = velocity.numpy(), _scalar(momentum, x)
-        _run("ascend_with_momentum", x, gradient.numpy(), _scalar(rate, x), *moving)
+        _kernel("ascend", largest)(*step)
 
 
 @contextmanager
@@ -205,7 +208,7 @@ def _compiled_flat(x: Tensor) -> bool:
 
 
 def _vector(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
+    return _array(x.contiguous())
 
 
 def _scalar(value: float, x: Tensor) -> Any:
@@ -228,31 +231,43 @@ def _key(generator: torch.Generator | None) -> Any:
     return _LOCAL.key_array
 
 
+def _array(x: Tensor) -> Any:
+    return x.detach().numpy() if x.requires_grad else x.numpy()
+
+
+def _flat(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple(_array(x).reshape(-1) for x in tensors)
+
+
 def _run(name: str, x: Tensor, *arguments: Any) -> Any:
     """Call a kernel on x, in parallel where that pays."""
+    return _kernel(name, x)(_array(x), *arguments)
+
+
+def _kernel(name: str, x: Tensor) -> Callable[..., Any]:
+    """The kernel for tables of the size and type of x."""
     threads = torch.get_num_threads() if x.numel() >= PARALLEL_SIZE else 1
-    call = name, threads > 1, x.dtype
-    kernel = _KERNELS.get(call) or _new_kernel(call)
     if threads > 1 and getattr(_LOCAL, "threads", 0) != threads:
         _cpu().set_threads(threads)
         _LOCAL.threads = threads
-    return kernel(x.detach().numpy(), *arguments)
+    kind = name, threads > 1, x.dtype
+    return _KERNELS.get(kind) or _new_kernel(kind)
 
 
-PARALLEL_SIZE = 32768
+PARALLEL_SIZE = 2**15
 """Smaller tables are faster done by one thread than shared out."""
 
 _KERNELS: dict[tuple[str, bool, torch.dtype], Callable[..., Any]] = {}
 
 
-def _new_kernel(call: tuple[str, bool, torch.dtype]) -> Callable[..., Any]:
+def _new_kernel(kind: tuple[str, bool, torch.dtype]) -> Callable[..., Any]:
     """A kernel whose first call, which may compile, says so."""
-    kernel: Callable[..., Any] = _cpu().kernel(*call[:2])
+    kernel: Callable[..., Any] = _cpu().kernel(*kind[:2])
 
     def patient(*arguments: Any) -> Any:
         with _patience():
             result = kernel(*arguments)
-        _KERNELS[call] = kernel
+        _KERNELS[kind] = kernel
         return result
 
     return patient

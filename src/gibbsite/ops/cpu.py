@@ -258,6 +258,7 @@ def mean_rows(x, out):  # type: ignore[no-untyped-def]
     out /= x.dtype.type(len(x))
 
 
+@inlined
 def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
     ours, theirs, difference = out[0], out[1], out[2]
     mean_rows(x[:rows], ours)
@@ -265,13 +266,14 @@ def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
     difference[:] = ours - theirs
 
 
-def shares(x, rows, out):  # type: ignore[no-untyped-def]
-    n = x.shape[1]
-    ours, theirs = x.dtype.type(1 / rows), x.dtype.type(-1 / (len(x) - rows))
-    for i in prange(len(x)):
-        row, to = x[i], out[i]
+def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-untyped-def]
+    phase_means(v, rows, v_means)
+    phase_means(h, rows, h_means)
+    ours, theirs = h.dtype.type(1 / rows), h.dtype.type(-1 / (len(h) - rows))
+    for i in prange(len(h)):
+        row, to = h[i], shares[i]
         share = ours if i < rows else theirs
-        for j in range(n):
+        for j in range(len(row)):
             to[j] = share * row[j]
 
 
@@ -319,18 +321,6 @@ def center(weight, b, c, mu, lam, b_scale, c_scale):  # type: ignore[no-untyped-
             c[j] -= c_scale[j] * parts[block, j]
 
 
-def square_sum(x, others):  # type: ignore[no-untyped-def]
-    flat = x.reshape(-1)
-    pieces = (flat.size + BLOCK - 1) // BLOCK
-    parts = np.empty(pieces, np.float64)
-    for k in prange(pieces):
-        parts[k] = squares(flat[k * BLOCK : (k + 1) * BLOCK])
-    total = parts.sum()
-    for other in others:
-        total += squares(other)
-    return total
-
-
 @inlined
 def squares(x):  # type: ignore[no-untyped-def]
     total = x[:0].sum()  # a zero of the right type
@@ -339,24 +329,36 @@ def squares(x):  # type: ignore[no-untyped-def]
     return float64(total)
 
 
-def ascend(x, gradient, rate):  # type: ignore[no-untyped-def]
-    flat_x, flat_gradient = x.reshape(-1), gradient.reshape(-1)
-    for k in prange((x.size + BLOCK - 1) // BLOCK):
-        piece = slice(k * BLOCK, (k + 1) * BLOCK)
-        a, g = flat_x[piece], flat_gradient[piece]
-        for i in range(len(a)):
-            a[i] += rate * g[i]
+def square_sum(vectors):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for x in vectors:
+        pieces = (x.size + BLOCK - 1) // BLOCK
+        parts = np.empty(pieces, np.float64)
+        for k in prange(pieces):
+            parts[k] = squares(x[k * BLOCK : (k + 1) * BLOCK])
+        total += parts.sum()
+    return total
 
 
-def ascend_with_momentum(x, gradient, rate, velocity, momentum):  # type: ignore[no-untyped-def]
-    flat_x, flat_gradient = x.reshape(-1), gradient.reshape(-1)
-    flat_velocity = velocity.reshape(-1)
-    for k in prange((x.size + BLOCK - 1) // BLOCK):
-        piece = slice(k * BLOCK, (k + 1) * BLOCK)
-        a, g, v = flat_x[piece], flat_gradient[piece], flat_velocity[piece]
-        for i in range(len(a)):
-            v[i] = momentum * v[i] + g[i]
-            a[i] += rate * v[i]
+def ascend(vectors, gradients, rate):  # type: ignore[no-untyped-def]
+    for index in range(len(vectors)):
+        x, gradient = vectors[index], gradients[index]
+        for k in prange((x.size + BLOCK - 1) // BLOCK):
+            piece = slice(k * BLOCK, (k + 1) * BLOCK)
+            a, g = x[piece], gradient[piece]
+            for i in range(len(a)):
+                a[i] += rate * g[i]
+
+
+def ascend_with_momentum(vectors, gradients, rate, velocities, momentum):  # type: ignore[no-untyped-def]
+    for index in range(len(vectors)):
+        x, gradient, velocity = vectors[index], gradients[index], velocities[index]
+        for k in prange((x.size + BLOCK - 1) // BLOCK):
+            piece = slice(k * BLOCK, (k + 1) * BLOCK)
+            a, g, v = x[piece], gradient[piece], velocity[piece]
+            for i in range(len(a)):
+                v[i] = momentum * v[i] + g[i]
+                a[i] += rate * v[i]
 
 
 def kernel(name: str, parallel: bool) -> Callable[..., Any]:
@@ -375,7 +377,9 @@ def kernel(name: str, parallel: bool) -> Callable[..., Any]:
 def set_threads(number: int) -> None:
     """Let the parallel kernels called next use so many threads, if there are as many cores."""
     cores: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    threads = torch.get_num_threads()
     numba.set_num_threads(min(number, cores))
+    torch.set_num_threads(threads)  # which the start of Numba's pool, if torch's own, has changed
 
 
 def _may_share() -> bool:
@@ -386,9 +390,6 @@ def _may_share() -> bool:
         importlib.import_module("numba.np.ufunc.omppool")
     except ImportError:
         return False
-    threads = torch.get_num_threads()
-    numba.set_num_threads(numba.get_num_threads())  # starts the pool, maybe torch's own
-    torch.set_num_threads(threads)
     return True
 
 

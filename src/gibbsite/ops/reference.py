@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -48,14 +50,11 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     return x.double() @ weights.double()
 
 
-def phase_means(x: Tensor, rows: int) -> Tensor:
-    """Mean over the first rows, that over the others, and the difference."""
-    ours, theirs = x[:rows].mean(0), x[rows:].mean(0)
-    return torch.stack([ours, theirs, ours - theirs])
-
-
-def shares(x: Tensor, rows: int) -> Tensor:
-    return torch.cat([x[:rows] / rows, x[rows:] / (rows - len(x))])
+def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of v and of h over the first rows, over the others, and the difference; shares of h."""
+    means = ((x[:rows].mean(0), x[rows:].mean(0)) for x in (v, h))
+    v_means, h_means = (torch.stack([ours, theirs, ours - theirs]) for ours, theirs in means)
+    return v_means, h_means, torch.cat([h[:rows] / rows, h[rows:] / (rows - len(h))])
 
 
 def is_binary(x: Tensor) -> bool:
@@ -75,15 +74,20 @@ def center_(
     c.sub_(t * (mu @ weight))
 
 
-def square_sum(x: Tensor, *others: Tensor) -> float:
-    return float(sum(torch.linalg.vector_norm(part).item() ** 2 for part in (x, *others)))
+def square_sum(tensors: Iterable[Tensor]) -> float:
+    return float(sum(torch.linalg.vector_norm(x).item() ** 2 for x in tensors))
 
 
 @torch.no_grad()
 def ascend_(
-    x: Tensor, gradient: Tensor, rate: float, velocity: Tensor | None, momentum: float
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    rate: float,
+    velocities: Sequence[Tensor],
+    momentum: float,
 ) -> None:
-    """velocity <- momentum velocity + gradient, x <- x + rate velocity; without: the gradient."""
-    if velocity is not None:
-        gradient = velocity.mul_(momentum).add_(gradient)
-    x.add_(gradient, alpha=rate)
+    """u <- momentum u + g, x <- x + rate u for each x, g, u; without velocities u is g."""
+    for u, gradient in zip(velocities, gradients, strict=False):
+        u.mul_(momentum).add_(gradient)
+    for x, u in zip(tensors, velocities or gradients, strict=True):
+        x.add_(u, alpha=rate)

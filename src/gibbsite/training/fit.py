@@ -204,7 +204,7 @@ def _apply(
 
     The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
-    norm = math.sqrt(ops.square_sum(*ascent.values()))
+    norm = math.sqrt(ops.square_sum(ascent.values()))
     if norm < float("inf"):
         for name, parameter in parameters.items():
             parameter.grad = ascent[name]

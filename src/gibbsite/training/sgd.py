@@ -30,19 +30,18 @@ class SGD(torch.optim.SGD):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step along the gradients that the parameters hold."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._ascend(parameter, parameter.grad, group["lr"], group["momentum"])
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if moving:
+                gradients = [parameter.grad for parameter in moving]
+                rate, momentum = group["lr"], group["momentum"]
+                velocities = [self._velocity(parameter) for parameter in moving if momentum]
+                ops.ascend_(moving, gradients, rate, velocities, momentum)
 
-    def _ascend(
-        self, parameter: torch.Tensor, gradient: torch.Tensor, rate: float, momentum: float
-    ) -> None:
-        velocity = None
-        if momentum:
-            kept = self.state[parameter]
-            if kept.get("momentum_buffer") is None:
-                kept["momentum_buffer"] = torch.zeros_like(parameter)
-            velocity = kept["momentum_buffer"]
-        ops.ascend_(parameter, gradient, rate, velocity, momentum)
+    def _velocity(self, parameter: torch.Tensor) -> torch.Tensor:
+        kept = self.state[parameter]
+        if kept.get("momentum_buffer") is None:
+            kept["momentum_buffer"] = torch.zeros_like(parameter)
+        velocity: torch.Tensor = kept["momentum_buffer"]
+        return velocity
 
     step.hooked = True  # type: ignore[attr-defined]  # torch's profiler hook costs a small model 5 %
