@@ -139,6 +139,32 @@ def test_samples_of_different_units_and_rows_are_independent(make):
 
 
 @each_layer
+@each_dtype
+@pytest.mark.parametrize("start", [0, 2])
+def test_means_and_draws_come_together(make, dtype, start):
+    """Means of all rows overwrite the inputs; draws are of the rows from `start` on."""
+    layer, inputs = random_layer(make, 4)
+    layer, some = layer.to(dtype), inputs[:2].to(dtype)
+    many = inputs[2:3].to(dtype).expand(50_000, -1)
+    table = torch.cat([some, many])[2 - start :].contiguous()
+    expected = layer.mean(table).detach()
+    draws = layer.mean_and_sample_(table, torch.Generator().manual_seed(start), start)
+    torch.testing.assert_close(table, expected)
+    assert draws.shape == (50_000, 4)
+    assert_mean(draws.double().numpy(), expected[-1].double().numpy())
+
+
+@each_layer
+@pytest.mark.parametrize(("old", "new"), [(0.0, 1.0), (0.6, 0.55)])
+def test_log_partition_change(make, old, new):
+    layer, inputs = random_layer(make, 4)
+    base = torch.linspace(-1, 1, 4).double()
+    change = layer.log_partition_change(inputs, base, old, new)
+    after, before = (layer.log_partition(base + t * (inputs - base)) for t in (new, old))
+    torch.testing.assert_close(change, (after - before).detach(), atol=1e-12, rtol=1e-9)
+
+
+@each_layer
 def test_a_wrong_mean_is_noticed(make):
     """The check itself: a sampler for other inputs must fail it."""
     layer, inputs = random_layer(make, 4, seed=1)

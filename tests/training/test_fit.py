@@ -372,6 +372,21 @@ def test_an_optimizer_that_ascends_gets_the_gradient_uphill():
         assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize(
+    "options", [{"weight_decay": 0.1}, {"nesterov": True}, {"dampening": 0.5}, {"maximize": False}]
+)
+def test_our_sgd_leaves_other_options_to_torch(options):
+    found = []
+    for kind in (SGD, lambda *options: torch.optim.SGD(*options, maximize=True)):
+        parameter = torch.nn.Parameter(torch.ones(3))
+        optimizer = kind([{"params": [parameter], **options}], 0.1, 0.9)
+        for step in range(3):
+            parameter.grad = torch.tensor([1.0, 2.0, -step])
+            optimizer.step()
+        found.append(parameter.detach())
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_our_sgd_is_that_of_torch_uphill(momentum, dtype):

@@ -54,12 +54,12 @@ class Bernoulli(Layer):
         return ops.draw_bernoulli_(inputs, bias, generator, scale)
 
     def mean_(self, inputs: Tensor) -> Tensor:
-        return ops.mean_bernoulli_(inputs, self.bias)
+        return ops.mean_bernoulli_(inputs, self.bias.detach())
 
     def mean_and_sample_(
         self, inputs: Tensor, generator: torch.Generator | None = None, start: int = 0
     ) -> Tensor:
-        return ops.mean_and_draw_(inputs, self.bias, generator, start)
+        return ops.mean_and_draw_(inputs, self.bias.detach(), generator, start)
 
     @torch.no_grad()
     def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,11 +11,17 @@ from gibbsite import ops
 
 
 class SGD(torch.optim.SGD):
-    r"""`torch.optim.SGD` with momentum, or without, uphill: $u \leftarrow \mu u + g$,
-    $\theta \leftarrow \theta + \eta u$.
+    r"""`torch.optim.SGD` with ``maximize=True``, in one pass of our kernel over each parameter.
 
-    The same numbers up to rounding, and the same state, for schedules and checkpoints; only the
-    arithmetic is our kernel's, which spares small models most of the time of a step.
+    $$u \leftarrow \mu u + g,\qquad \theta \leftarrow \theta + \eta u$$
+
+    The same numbers up to rounding, and the same state, so that schedules and checkpoints work.
+    Parameter groups with options beyond lr and momentum are left to torch.
+
+    Args:
+        params: parameters or groups of them.
+        lr: the learning rate $\eta$.
+        momentum: $\mu$; 0 for none.
 
     >>> import torch, gibbsite as gb
     >>> from gibbsite.training import SGD
@@ -29,6 +35,9 @@ class SGD(torch.optim.SGD):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step along the gradients that the parameters hold."""
+        if not all(map(_is_plain, self.param_groups)):
+            super().step()
+            return
         for group in self.param_groups:
             moving = [parameter for parameter in group["params"] if parameter.grad is not None]
             if moving:
@@ -45,3 +54,9 @@ class SGD(torch.optim.SGD):
         return velocity
 
     step.hooked = True  # type: ignore[attr-defined]  # torch's profiler hook costs a small model 5 %
+
+
+def _is_plain(group: Mapping[str, Any]) -> bool:
+    """Whether the group ascends with momentum and nothing else."""
+    others = group["weight_decay"], group["dampening"], group["nesterov"]
+    return bool(group["maximize"]) and not any(others)
