@@ -292,7 +292,7 @@ def equilibrium_draws(
         )
     if len(energies) < MIN_TIMES * tau:
         problems.append(
-            f"the chains ran for only {len(energies) / tau:.0f} autocorrelation times of the free "
+            f"the chains ran for only {len(energies) / tau:.1f} autocorrelation times of the free "
             f"energy ({stride * tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more temperatures"
         )
     return state.v, problems
