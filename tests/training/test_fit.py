@@ -372,6 +372,15 @@ def test_an_optimizer_that_ascends_gets_the_gradient_uphill():
         assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_gradients_of_what_is_not_the_models_stay_as_they_are():
+    """An optimiser may hold other parameters too."""
+    rbm, other = small_rbm(), torch.nn.Parameter(torch.zeros(2))
+    other.grad = torch.tensor([1.0, -2.0])
+    optimizer = torch.optim.SGD([*rbm.parameters(), other], lr=0.1)
+    gb.fit(rbm, DATA, optimizer=optimizer, epochs=2, generator=generator())
+    assert torch.equal(other.grad, torch.tensor([1.0, -2.0]))
+
+
 @pytest.mark.parametrize(
     "options", [{"weight_decay": 0.1}, {"nesterov": True}, {"dampening": 0.5}, {"maximize": False}]
 )

@@ -92,10 +92,7 @@ def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: floa
 
 
 def row_dot(x: Tensor, weights: Tensor) -> Tensor:
-    """sum_j weights_j x_j of each row of x, in float64, (rows,).
-
-    A product with a vector wakes the threads of another library for a moment's work.
-    """
+    """sum_j weights_j x_j of each row of x, in float64, (rows,)."""
     if not _compiled(x):
         return reference.row_dot(x, weights)
     out = torch.empty(len(x), dtype=torch.float64)

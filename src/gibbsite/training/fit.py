@@ -206,13 +206,11 @@ def _apply(
     """
     norm = math.sqrt(ops.square_sum(ascent.values()))
     if norm < float("inf"):
+        uphill = [group["params"] for group in optimizer.param_groups if group.get("maximize")]
+        rising = {id(parameter) for group in uphill for parameter in group}
         for name, parameter in parameters.items():
-            parameter.grad = ascent[name]
-        for group in optimizer.param_groups:
-            if not group.get("maximize"):
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        parameter.grad.neg_()
+            rises = id(parameter) in rising
+            parameter.grad = ascent[name] if rises else ascent[name].neg_()
         optimizer.step()
     for parameter in parameters.values():
         parameter.grad = None
