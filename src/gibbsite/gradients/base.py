@@ -76,7 +76,7 @@ def contrast(rbm: RBM, statistics: Statistics) -> dict[str, Tensor]:
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
     visible, hidden, shares = statistics
-    product = torch.mm(visible.table.T, shares)
+    product = ops.product(visible.table.T, shares)
     weight = rbm.hidden.coupled(rbm.visible.coupled(product).T).T
     ours = rbm.visible.contrast(visible, lambda: (rbm.weight * weight).sum(1))
     theirs = rbm.hidden.contrast(hidden, lambda: (rbm.weight * weight).sum(0))

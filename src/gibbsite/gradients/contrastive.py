@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.checks import check_counts
 from gibbsite.gradients.base import Contrast, Statistics
 from gibbsite.model import RBM
@@ -40,9 +41,9 @@ class CD(Contrast):
         hidden = v.new_empty(2 * rows, rbm.hidden.n)
         ours, theirs = hidden[:rows], hidden[rows:]
         start = self.sampler.init(rbm, v, generator)
-        start = draw_hidden_(rbm, start, torch.mm(v, to_hidden, out=ours), generator)
+        start = draw_hidden_(rbm, start, ops.product(v, to_hidden, ours), generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
-        rbm.hidden.mean_(torch.mm(end, to_hidden, out=theirs))
+        rbm.hidden.mean_(ops.product(end, to_hidden, theirs))
         return Statistics.of(torch.cat([v, end]), hidden, rows), None
 
 
@@ -74,7 +75,7 @@ class PCD(Contrast):
     ) -> tuple[Statistics, Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
         both, rows = torch.cat([v, state.v]), len(v)
-        hidden = torch.mm(both, rbm.visible.coupled(rbm.weight))
+        hidden = ops.product(both, rbm.visible.coupled(rbm.weight))
         state = draw_hidden_(rbm, state, hidden, generator, rows)
         return Statistics.of(both, hidden, rows), state
 

@@ -85,7 +85,7 @@ class Path:
         """
         hidden, visible, left = self.rbm.hidden, self.rbm.visible, 1 - beta
         h = hidden.sample_(inputs, generator, scale=beta, shift=left * self.hidden_inputs)
-        torch.mm(h, hidden.coupled(self.rbm.weight.T), out=moved)
+        ops.product(h, hidden.coupled(self.rbm.weight.T), moved)
         return visible.sample_(moved, generator, scale=beta, shift=left * self.visible_inputs)
 
 
@@ -161,7 +161,7 @@ class Walk:
     def _step(self, generator: torch.Generator | None) -> None:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
-        torch.mm(v, self._to_hidden, out=self._inputs)
+        ops.product(v, self._to_hidden, self._inputs)
         gain = self.path.log_ratio(v, self._inputs, old, new)
         log_weights = log_weights + gain
         moments = torch.var_mean(torch.stack([gain, log_weights]), 1, correction=int(len(gain) > 1))

@@ -1,13 +1,15 @@
 """The few elementwise kernels worth fusing, each overwriting its argument; dispatch is here.
 
 CPU tensors go to compiled kernels (`cpu`), all others to plain torch (`reference`). Both draw
-from the same distributions but not the same numbers. Matrix products stay torch's.
+from the same distributions but not the same numbers. Matrix products stay torch's, but for those
+with tables of zeros and ones (`bits`).
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import platform
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,6 +100,49 @@ def row_dot(x: Tensor, weights: Tensor) -> Tensor:
     out = torch.empty(len(x), dtype=torch.float64)
     _run("row_dot", x, _vector(weights), out.numpy())
     return out
+
+
+def product(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """x @ weight, (rows, m), for x (rows, n) and weight (n, m); no gradient.
+
+    Where x is all zeros and ones a weight that is not finite counts for the ones alone.
+    """
+    out = x.new_empty(x.shape[0], weight.shape[1]) if out is None else out
+    if not (_pays_tables(x, weight, out) and _tabled(x, weight, out)):
+        torch.mm(x, weight, out=out)
+    return out
+
+
+def _tabled(x: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """out <- x @ weight by sums of rows of the weight; False unless x is zeros and ones."""
+    columns, across = not x.is_contiguous(), not weight.is_contiguous()
+    table, rows = x.T if columns else x, weight.T if across else weight
+    number, tiles = len(out), -(-out.shape[1] // 64)
+    # enough pieces for all threads, yet long ones, as each makes its tables anew
+    pieces = max(-(-number // 1024), min(number // 128, 4 * torch.get_num_threads() // tiles))
+    together = -(-number // pieces)
+    return bool(_run("bit_product", out, _array(table), columns, _array(rows), across, together))
+
+
+def _pays_tables(x: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """Whether sums of rows are quicker than a matrix product, if x is zeros and ones.
+
+    By size alone, lest results differ from run to run. Measured where MKL does the products.
+    """
+    (rows, n), m = x.shape, weight.shape[1]
+    work = n * m * rows
+    if work < TABLES_PAY or not (_X86 and _compiled(out) and out.dtype == torch.float32):
+        return False
+    tiles = -(-n // 32) * -(-m // 64)
+    build = 24 if weight.is_contiguous() else 56  # in rows that go past a tile
+    pays = tiles * 32 * 64 * (rows + build) < 2 * work
+    return pays and _lies_flat(x) and _lies_flat(weight)
+
+
+TABLES_PAY = 2**21
+"""Multiply-adds below which a matrix product is too quick to be bettered."""
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,6 +247,11 @@ def _compiled(x: Tensor) -> bool:
 def _compiled_flat(x: Tensor) -> bool:
     """The same for kernels that take any shape as one long vector."""
     return x.is_cpu and x.dtype in FLOATS and x.is_contiguous()
+
+
+def _lies_flat(x: Tensor) -> bool:
+    """Whether it or its transpose is a plain table of float32."""
+    return x.dtype == torch.float32 and (x.is_contiguous() or x.T.is_contiguous())
 
 
 def _vector(x: Tensor) -> Any:

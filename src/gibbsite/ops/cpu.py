@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from numba import float32, float64, njit, prange, uint32, uint64
 
+from gibbsite.ops.bits import bit_product  # noqa: F401  # one of the kernels
+
 # NaN must stay NaN, so not every liberty of fastmath
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.model import RBM
 
 
@@ -70,6 +71,6 @@ class Gibbs:
         workspace = torch.empty_like(h) if steps > 1 else h
         for step in range(steps):
             if step > 0:
-                h = rbm.hidden.sample_(torch.mm(v, to_hidden, out=workspace), generator)
-            rbm.visible.sample_(torch.mm(h, to_visible, out=v), generator)
+                h = rbm.hidden.sample_(ops.product(v, to_hidden, workspace), generator)
+            rbm.visible.sample_(ops.product(h, to_visible, v), generator)
         return v, h
