@@ -57,6 +57,18 @@ def grid_probabilities(layer: Layer, inputs: torch.Tensor) -> tuple[torch.Tensor
     return x, torch.softmax(exponent, -1)
 
 
+@each_layer
+def test_what_is_called_binary_is_sampled_by_the_compiled_whole(make):
+    """Units of 0 and 1, their own statistic, with the log-odds bias + inputs and no other part."""
+    layer, inputs = random_layer(make, 3)
+    x, p = grid_probabilities(layer, inputs)
+    binary = bool(((x == 0) | (x == 1)).all()) and torch.equal(layer.statistic(x), x)
+    assert layer.is_binary == binary
+    if binary:
+        assert [name for name, _ in layer.named_parameters()] == ["bias"]
+        torch.testing.assert_close(p @ x, torch.sigmoid(layer.bias.detach() + inputs))
+
+
 def test_every_unit_type_is_tested():
     assert {type(make(2)) for make in MAKE.values()} == set(LAYERS.values())
 

@@ -63,6 +63,8 @@ class Layer(nn.Module, ABC):
     bias: nn.Parameter
     has_units: ClassVar[bool] = False
     """Whether states are measured in units of the data, so that `rescaled` works."""
+    is_binary: ClassVar[bool] = False
+    """Whether units are 0 or 1, their own statistic, and have no parameter but the bias."""
 
     def __init__(self, n: int) -> None:
         super().__init__()

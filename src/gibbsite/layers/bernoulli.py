@@ -24,6 +24,8 @@ class Bernoulli(Layer):
     [0.5, 0.5, 0.5]
     """
 
+    is_binary = True
+
     def energy(self, x: Tensor) -> Tensor:
         return -(x @ self.bias)
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,6 +159,50 @@ def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, T
     return v_means, h_means, shares
 
 
+class Contrasted(NamedTuple):
+    """What `persistent_contrast` gives.
+
+    Attributes:
+        gradient: of weight, b and c.
+        means: of the minibatch, v and E[h | v].
+        chains: v and h.
+    """
+
+    gradient: tuple[Tensor, Tensor, Tensor]
+    means: tuple[Tensor, Tensor]
+    chains: tuple[Tensor, Tensor]
+
+
+def persistent_contrast(
+    parameters: tuple[Tensor, Tensor, Tensor],
+    v: Tensor,
+    h: Tensor,
+    steps: int,
+    generator: torch.Generator | None = None,
+) -> Contrasted | None:
+    """A whole PCD gradient of binary layers in one call, for small models bound by calls.
+
+    parameters are weight, b and c; v the minibatch; h of the chains, which move on by `steps`
+    steps. Draws the numbers that separate calls would draw. None if it is not for this kernel:
+    a large model, or states that are not all bits.
+    """
+    weight, b, c = parameters
+    (n, m), rows, chains = weight.shape, len(v), len(h)
+    small = (rows + chains) * n * m < 2 * SHARED_WORK
+    if not (small and all(_compiled(x) and x.dtype == torch.float32 for x in (weight, v, h))):
+        return None
+    keys = torch.empty(2 * steps, dtype=torch.int64).random_(generator=generator).numpy()
+    shapes = (n, m), (3, n), (3, m), (rows + chains, n), (chains, m)
+    results = [np.empty(shape, np.float32) for shape in shapes]
+    inputs = _vector(b), _vector(c), v.numpy(), h.numpy(), keys
+    if not _run("persistent_contrast", weight, *inputs, *results):
+        return None
+    gradient, v_means, h_means, both, draws = results
+    made = gradient, v_means[2], h_means[2], v_means[0], h_means[0], both[rows:], draws
+    weight, b, c, *others = map(torch.from_numpy, made)  # parts of arrays are the cheaper ones
+    return Contrasted((weight, b, c), (others[0], others[1]), (others[2], others[3]))
+
+
 def is_binary(x: Tensor) -> bool:
     """Whether all of x, (rows, n), is 0 or 1."""
     return bool(_run("is_binary", x)) if _compiled(x) else reference.is_binary(x)
@@ -283,7 +327,7 @@ def _array(x: Tensor) -> Any:
 
 
 def _flat(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple(_array(x).reshape(-1) for x in tensors)
+    return tuple(_array(x) if x.ndim == 1 else _array(x).reshape(-1) for x in tensors)
 
 
 def _run(name: str, x: Tensor, *arguments: Any) -> Any:

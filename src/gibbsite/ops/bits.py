@@ -27,6 +27,9 @@ WIDTH = 64
 LANES = 8
 """Numbers added at a time; LLVM splits them where vectors are shorter."""
 
+BLOCK = 8192
+"""Numbers turned into codes at a time."""
+
 ENTRIES = 2**BITS
 DEPTH = BITS * TABLES
 
@@ -80,72 +83,85 @@ def fill_table(typing, source, at, stride, tables, table):  # type: ignore[no-un
     return signature, generate
 
 
-@intrinsic
-def add_entries(typing, sums, row, tables, codes, first, step):  # type: ignore[no-untyped-def]
-    """sums[row] += the sum of the entries number codes[first + step t] of each table t.
+def sum_entries(known: bool) -> Any:
+    """The function that sums entries of tables, to what is known or afresh."""
 
-    All arrays are flat.
-    """
-    signature = types.void(sums, types.intp, tables, codes, types.intp, types.intp)
+    @intrinsic
+    def total(typing, sums, place, tables, codes, first, step):  # type: ignore[no-untyped-def]
+        signature = types.void(sums, types.intp, tables, codes, types.intp, types.intp)
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        sums, row, tables, codes, at, step = values
-        sums = data(context, builder, signature.args[0], sums)
-        tables = data(context, builder, signature.args[2], tables)
-        codes = data(context, builder, signature.args[3], codes)
-        entries = []
-        for table in range(TABLES):
-            code = builder.zext(builder.load(builder.gep(codes, [at])), WORD)
-            number = builder.add(code, WORD(table * ENTRIES))
-            entries.append(vectors(builder, tables, builder.mul(number, WORD(WIDTH))))
-            at = builder.add(at, step)
-        totals = vectors(builder, sums, builder.mul(row, WORD(WIDTH)))
-        for pointers in zip(totals, *entries, strict=True):
-            parts = [builder.load(pointer, align=4) for pointer in pointers]
-            while len(parts) > 1:
-                pairs = zip(parts[::2], parts[1::2], strict=False)
-                parts = [*(builder.fadd(*pair) for pair in pairs), *parts[len(parts) & ~1 :]]
-            builder.store(parts[0], pointers[0], align=4)
-        return context.get_dummy_value()
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            sums, place, tables, codes, at, step = values
+            sums = data(context, builder, signature.args[0], sums)
+            tables = data(context, builder, signature.args[2], tables)
+            codes = data(context, builder, signature.args[3], codes)
+            entries = []
+            for table in range(TABLES):
+                code = builder.zext(builder.load(builder.gep(codes, [at])), WORD)
+                number = builder.add(code, WORD(table * ENTRIES))
+                entries.append(vectors(builder, tables, builder.mul(number, WORD(WIDTH))))
+                at = builder.add(at, step)
+            totals = vectors(builder, sums, place)
+            for pointer, *terms in zip(totals, *entries, strict=True):
+                terms += [pointer] if known else []
+                parts = [builder.load(term, align=4) for term in terms]
+                while len(parts) > 1:
+                    pairs = zip(parts[::2], parts[1::2], strict=False)
+                    parts = [*(builder.fadd(*pair) for pair in pairs), *parts[len(parts) & ~1 :]]
+                builder.store(parts[0], pointer, align=4)
+            return context.get_dummy_value()
 
-    return signature, generate
+        return signature, generate
+
+    return total
+
+
+# sums[place :] <- the sum of the entries number codes[first + step t] of each table t; all flat
+set_entries, add_entries = sum_entries(known=False), sum_entries(known=True)
 
 
 @inlined
-def others(row):  # type: ignore[no-untyped-def]
-    """1 if the row holds anything but zeros and ones, else 0."""
-    found = 0
-    for j in range(len(row)):
-        found |= (row[j] != 0) & (row[j] != 1)
+def others(x):  # type: ignore[no-untyped-def]
+    """0 if the vector holds zeros and ones alone, which are their own squares."""
+    found = np.float32(0.0)
+    for j in range(len(x)):
+        found += abs(x[j] * x[j] - x[j])
     return found
 
 
 @inlined
-def code_row(row, codes):  # type: ignore[no-untyped-def]
-    """codes[t] <- row[4 t : 4 t + 4] as binary digits, the first the lowest."""
-    whole = len(row) // BITS
+def code_row(x, codes):  # type: ignore[no-untyped-def]
+    """codes[t] <- x[4 t : 4 t + 4] as binary digits, the first the lowest."""
+    whole = len(x) // BITS
     for t in range(whole):
         k = BITS * t
         codes[t] = (
-            np.int32(row[k])
-            + np.int32(2) * np.int32(row[k + 1])
-            + np.int32(4) * np.int32(row[k + 2])
-            + np.int32(8) * np.int32(row[k + 3])
+            np.int32(x[k])
+            + np.int32(2) * np.int32(x[k + 1])
+            + np.int32(4) * np.int32(x[k + 2])
+            + np.int32(8) * np.int32(x[k + 3])
         )
-    for j in range(whole * BITS, len(row)):
-        codes[whole] += np.uint8(row[j]) << np.uint8(j % BITS)
+    for j in range(whole * BITS, len(x)):
+        codes[whole] += np.uint8(x[j]) << np.uint8(j % BITS)
 
 
 @inlined
 def code_columns(x, codes):  # type: ignore[no-untyped-def]
-    """codes[r] <- the column x[:, r] as binary digits, the first the lowest; others if not."""
-    found = 0
-    for b, row in enumerate(x):
-        place = np.uint8(1 << b)
-        for r in range(len(row)):
-            found |= (row[r] != 0) & (row[r] != 1)
-            codes[r] += place * np.uint8(row[r])
-    return found
+    """codes[r] <- the column x[:, r] of up to 4 as binary digits, the first the lowest."""
+    if len(x) == BITS:
+        one, two, four, eight = x[0], x[1], x[2], x[3]
+        for r in range(len(codes)):
+            codes[r] = (
+                np.int32(one[r])
+                + np.int32(2) * np.int32(two[r])
+                + np.int32(4) * np.int32(four[r])
+                + np.int32(8) * np.int32(eight[r])
+            )
+    else:
+        for b in range(len(x)):
+            row = x[b]
+            for r in range(len(codes)):
+                codes[r] += np.uint8(row[r]) << np.uint8(b)
 
 
 @inlined
@@ -165,46 +181,55 @@ def load_tile(weight, across, first, left, tile):  # type: ignore[no-untyped-def
 
 
 def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-untyped-def]
-    if others(x[0]):  # soon told, as a rule
+    if others(x[0]) != 0:  # soon told, as a rule
         return False
     rows, m = out.shape
     n = len(x) if columns else x.shape[1]
-    deep = (n + DEPTH - 1) // DEPTH
-    codes = np.zeros(rows * deep * TABLES, np.uint8)
-    found = 0
+    groups = (n + BITS - 1) // BITS
+    codes = np.zeros(rows * groups + rows * TABLES, np.uint8)  # the rest meets empty tables
+    found = np.float32(0.0)
     if columns:
         step, apart = rows, 1
-        for t in prange((n + BITS - 1) // BITS):
-            found += code_columns(x[t * BITS : t * BITS + BITS], codes[t * rows : (t + 1) * rows])
+        for t in prange(groups):
+            group = x[t * BITS : t * BITS + BITS]
+            found += others(group.reshape(-1))
+            code_columns(group, codes[t * rows : (t + 1) * rows])
     else:
-        step, apart = 1, deep * TABLES
-        for r in prange(rows):
-            found += others(x[r])
-            code_row(x[r], codes[r * apart : (r + 1) * apart])
-    if found:
+        step, apart = 1, groups
+        block = max(1, BLOCK // n) if n % BITS == 0 else 1  # rows that make one vector
+        for k in prange((rows + block - 1) // block):
+            part = x[k * block : (k + 1) * block].reshape(-1)
+            found += others(part)
+            code_row(part, codes[k * block * groups : (k + 1) * block * groups])
+    if found != 0:
         return False
     tiles = (m + WIDTH - 1) // WIDTH
     for task in prange(tiles * ((rows + together - 1) // together)):
         left, top = task % tiles * WIDTH, task // tiles * together
-        part = out[top : top + together]
-        tile = np.empty((DEPTH, WIDTH), np.float32)
-        tables = np.empty((TABLES, ENTRIES, WIDTH), np.float32)
-        sums = np.zeros((len(part), WIDTH), np.float32)
-        flat, entries = sums.reshape(-1), tables.reshape(-1)
-        for d in range(deep):
-            if across or d * DEPTH + DEPTH > n or left + WIDTH > m:
-                load_tile(weight, across, d * DEPTH, left, tile)
-                source, at, stride = tile.reshape(-1), 0, WIDTH
+        number = min(together, rows - top)
+        tile = np.empty(DEPTH * WIDTH, np.float32)
+        tables = np.empty(TABLES * ENTRIES * WIDTH, np.float32)
+        whole = left + WIDTH <= m
+        if whole:
+            sums, place, pace = out.reshape(-1), top * m + left, m
+        else:
+            sums, place, pace = np.empty(number * WIDTH, np.float32), 0, WIDTH
+        for d in range(0, n, DEPTH):
+            if across or d + DEPTH > n or not whole:
+                load_tile(weight, across, d, left, tile.reshape(DEPTH, WIDTH))
+                source, at, stride = tile, 0, WIDTH
             else:
-                source, at, stride = weight.reshape(-1), d * DEPTH * m + left, m
+                source, at, stride = weight.reshape(-1), d * m + left, m
             for t in range(TABLES):
-                place = at + t * BITS * stride
-                fill_table(source, place, stride, entries, t)  # type: ignore[call-arg]
-            first = d * TABLES * step + top * apart
-            for r in range(len(part)):
-                place = first + r * apart
-                add_entries(flat, r, entries, codes, place, step)  # type: ignore[call-arg]
-        for r in range(len(part)):
-            row = part[r][left : left + WIDTH]
-            row[:] = sums[r][: len(row)]
+                fill_table(source, at + t * BITS * stride, stride, tables, t)  # type: ignore[call-arg]
+            first = d // BITS * step + top * apart
+            if d == 0:
+                for r in range(number):
+                    set_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
+            else:
+                for r in range(number):
+                    add_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
+        if not whole:
+            for r in range(number):
+                out[top + r][left:] = sums[r * WIDTH : r * WIDTH + m - left]
     return True

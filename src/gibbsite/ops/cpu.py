@@ -11,9 +11,12 @@ $e^x$ in float32, right to 2 units in the last place.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -22,7 +25,8 @@ import numpy as np
 import torch
 from numba import float32, float64, njit, prange, uint32, uint64
 
-from gibbsite.ops.bits import bit_product  # noqa: F401  # one of the kernels
+from gibbsite.ops import bits
+from gibbsite.ops.bits import bit_product
 
 # NaN must stay NaN, so not every liberty of fastmath
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
@@ -323,6 +327,31 @@ def center(weight, b, c, mu, lam, b_scale, c_scale):  # type: ignore[no-untyped-
             c[j] -= c_scale[j] * parts[block, j]
 
 
+draw_units, draw_and_average, sum_up, multiply = (
+    inlined(kernel) for kernel in (draw_bernoulli, mean_and_draw, phase_statistics, bit_product)
+)
+
+
+def persistent_contrast(weight, b, c, v, h, keys, gradient, v_means, h_means, both, draws):  # type: ignore[no-untyped-def]
+    rows, everything = len(v), len(both)
+    hidden = np.empty((everything, weight.shape[1]), np.float32)
+    both[:rows] = v
+    chains, inputs = both[rows:], hidden[rows:]
+    for step in range(len(keys) // 2):
+        if step > 0:
+            multiply(inputs, chains, False, weight, False, everything)
+            draw_units(inputs, c, float32(1.0), keys[2 * step - 1 :])
+        if not multiply(chains, inputs if step > 0 else h, False, weight, True, everything):
+            return False
+        draw_units(chains, b, float32(1.0), keys[2 * step :])
+    if not multiply(hidden, both, False, weight, False, everything):
+        return False
+    draw_and_average(hidden, c, rows, keys[len(keys) - 1 :], draws)
+    shares = np.empty_like(hidden)
+    sum_up(hidden, both, rows, v_means, h_means, shares)
+    return multiply(gradient, both, True, shares, False, len(gradient))
+
+
 @inlined
 def squares(x):  # type: ignore[no-untyped-def]
     total = x[:0].sum()  # a zero of the right type
@@ -367,9 +396,9 @@ def kernel(name: str, parallel: bool) -> Callable[..., Any]:
     """A compiled kernel; its machine code is kept on disk for the next process."""
     source = globals()[name]
     parallel = parallel and "prange" in source.__code__.co_names and _may_share()
-    if parallel:  # on disk code is told apart by name alone
-        source = FunctionType(source.__code__, source.__globals__)
-        source.__qualname__ = f"{name}_parallel"
+    # on disk code is told apart by name and by the file it starts from
+    source = FunctionType(source.__code__, source.__globals__)
+    source.__qualname__ = f"{name}_{'parallel' if parallel else 'serial'}_{_sources():x}"
     compiled: Any = njit(
         cache=True, nogil=True, fastmath=LIBERTIES, error_model="numpy", parallel=parallel
     )(source)
@@ -393,6 +422,12 @@ def _may_share() -> bool:
     except ImportError:
         return False
     return True
+
+
+@functools.cache
+def _sources() -> int:
+    """A number that changes with the text of the kernels, which call each other across files."""
+    return zlib.crc32(Path(__file__).read_bytes() + Path(bits.__file__).read_bytes())
 
 
 _PID = os.getpid()
