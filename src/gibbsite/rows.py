@@ -76,15 +76,19 @@ class Rows:
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         if self.chosen is not None:
             index = self.chosen[index]
-        scale, shift = self.scale, self.shift
-        if isinstance(scale, float) and isinstance(shift, float):
-            gathered = self._gathered(index, scale, shift)
-            if gathered is not None:
-                return gathered
-            if (scale, shift) == (1.0, 0.0):
-                return self._values(index)
-        values = self._values(index)
-        return values * self.scale + self.shift
+        source = self._bytes(index)
+        gathered = ops.gather(*source) if source else None
+        if gathered is not None:
+            return gathered
+        values, (scale, shift) = self._values(index), (self.scale, self.shift)
+        if isinstance(scale, float) and isinstance(shift, float) and (scale, shift) == (1.0, 0.0):
+            return values
+        return values * scale + shift
+
+    def drawn(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
+        """Zeros and ones drawn with the rows as probabilities, in one pass; None if not bytes."""
+        source = self._bytes(index if self.chosen is None else self.chosen[index])
+        return ops.gather_and_draw(*source, generator=generator) if source else None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype)
@@ -129,13 +133,16 @@ class Rows:
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
-    def _gathered(self, index: slice | Tensor, scale: float, shift: float) -> Tensor | None:
-        """Rows of bytes in one pass, where that can be."""
+    def _bytes(self, index: slice | Tensor) -> tuple[np.ndarray, np.ndarray, float, float] | None:
+        """Table, rows, scale and shift where a kernel can take bytes from them in one pass."""
+        scale, shift = self.scale, self.shift
         listed = isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1
         if not (listed and self._holds_bytes()):
             return None
+        if not (isinstance(scale, float) and isinstance(shift, float)):
+            return None
         _advise(self.source, scattered=True)
-        return ops.gather(np.asarray(self.source), np.asarray(index), scale, shift)
+        return np.asarray(self.source), np.asarray(index), scale, shift
 
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):

@@ -393,6 +393,25 @@ def test_gathered_rows_are_those_of_the_table(shape):
             assert ops.gather(source, np.append(rows, missing), 1.0, 0.0) is None
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (200, 500), (3, 3000)])
+@pytest.mark.parametrize("levels", [2, 256])
+def test_gathered_rows_are_drawn_as_in_two_steps(shape, levels):
+    """From the same key; also where a group of rows is all zeros and ones and needs no numbers."""
+    random = np.random.default_rng(0)
+    table = random.integers(0, levels, (40, shape[1]), dtype=np.uint8)
+    table[:20] = np.where(table[:20] < levels // 2, 0, levels - 1)
+    rows, scale = random.integers(0, 40, shape[0]), 1 / (levels - 1)
+    probabilities = ops.gather(table, rows, scale, 0.0)
+    expected = ops.draw_probabilities_(probabilities.clone(), generator(1))
+    found = ops.gather_and_draw(table, rows, scale, 0.0, generator(1))
+    assert torch.equal(found, expected)
+    assert ops.is_binary(found)
+    ones = probabilities == 1
+    assert found[ones].all()
+    assert not found[probabilities == 0].any()
+    assert ops.gather_and_draw(table, np.append(rows, 40), scale, 0.0) is None
+
+
 @pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])
 def test_small_work_is_done_by_one_thread(work, within):
     threads = torch.get_num_threads()

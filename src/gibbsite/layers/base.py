@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
+from gibbsite.rows import Rows
 
 
 class Marginals(NamedTuple):
@@ -221,9 +222,11 @@ class Layer(nn.Module, ABC):
         """Data as states to train on; a layer may draw them (see `Bernoulli.observe`)."""
         return data
 
-    def observe_(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The same, perhaps overwriting data, (rows, n)."""
-        return self.observe(data, generator)
+    def take(
+        self, data: Tensor | Rows, index: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The rows asked for as states to train on, `observe` of data[index]."""
+        return self.observe(self.coerce(data[index]), generator)
 
     @abstractmethod
     def initialize(self, data: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from gibbsite import ops
 from gibbsite.layers.base import Layer, Marginals, Phases, _refuse
+from gibbsite.rows import Rows
 
 
 class Bernoulli(Layer):
@@ -108,8 +109,13 @@ class Bernoulli(Layer):
         rows = data.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
         return ops.draw_probabilities_(rows, generator).reshape(data.shape)
 
-    def observe_(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return data if ops.is_binary(data) else ops.draw_probabilities_(data, generator)
+    def take(
+        self, data: Tensor | Rows, index: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        drawn = data.drawn(index, generator) if isinstance(data, Rows) else None
+        if drawn is not None:
+            return self.coerce(drawn)
+        return ops.draw_probabilities_(self.coerce(data[index]), generator)
 
     def initialize(self, data: Tensor) -> None:
         """Log-odds of each column, with one half count added to either side."""

@@ -139,7 +139,7 @@ def _pays_tables(x: Tensor, weight: Tensor, out: Tensor) -> bool:
     return pays and _lies_flat(x) and _lies_flat(weight)
 
 
-TABLES_PAY = 2**21
+TABLES_PAY = 2**20
 """Multiply-adds below which a matrix product is too quick to be bettered."""
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -206,6 +206,19 @@ def persistent_contrast(
 def is_binary(x: Tensor) -> bool:
     """Whether all of x, (rows, n), is 0 or 1."""
     return bool(_run("is_binary", x)) if _compiled(x) else reference.is_binary(x)
+
+
+def gather_and_draw(
+    table: np.ndarray,
+    rows: np.ndarray,
+    scale: float,
+    shift: float,
+    generator: torch.Generator | None = None,
+) -> Tensor | None:
+    """`draw_probabilities_` of what `gather` gives, in one pass."""
+    out = torch.empty(len(rows), table.shape[1])
+    numbers = np.float32(scale), np.float32(shift), _key(generator)
+    return out if _run("gather_and_draw", out, table, rows, *numbers) else None
 
 
 def gather(table: np.ndarray, rows: np.ndarray, scale: float, shift: float) -> Tensor | None:

@@ -186,16 +186,28 @@ def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
                 draw[j] = uniform(random[j]) < row[j]
 
 
+@inlined
+def draw_group(part, group, key):  # type: ignore[no-untyped-def]
+    """A group of rows of probabilities is drawn, unless it is all zeros and ones."""
+    between = 0
+    for i in range(len(part)):
+        row = part[i]
+        for j in range(len(row)):
+            between |= (row[j] != 0) & (row[j] != 1)
+    if between:
+        n = part.shape[1]
+        word = words(group, rows_together(n), n, key)
+        for i in range(len(part)):
+            row, random = part[i], word[i]
+            for j in range(len(row)):
+                row[j] = uniform(random[j]) < row[j]
+
+
 def draw_probabilities(x, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, together, n, key)
-        part = x[group * together : (group + 1) * together]
-        for i in range(len(part)):
-            row, random = part[i], word[i]
-            for j in range(n):
-                row[j] = uniform(random[j]) < row[j]
+        draw_group(x[group * together : (group + 1) * together], group, key)
 
 
 def draw_gaussian(x, bias, sigma, scale, key):  # type: ignore[no-untyped-def]
@@ -294,15 +306,34 @@ def is_binary(x):  # type: ignore[no-untyped-def]
     return True
 
 
-def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+@inlined
+def gather_rows(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+    """out <- shift + scale * table[index]; returns how many of these rows the table lacks."""
     missing = 0
-    for i in prange(len(out)):
+    for i in range(len(out)):
         if 0 <= index[i] < len(table):
             row, to = table[index[i]], out[i]
             for j in range(len(to)):
                 to[j] = shift + scale * float32(row[j])
         else:
             missing += 1
+    return missing
+
+
+def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+    missing = 0
+    for i in prange(len(out)):
+        missing += gather_rows(out[i : i + 1], table, index[i : i + 1], scale, shift)
+    return missing == 0
+
+
+def gather_and_draw(out, table, index, scale, shift, key):  # type: ignore[no-untyped-def]
+    rows, n = out.shape
+    together, missing = rows_together(n), 0
+    for group in prange((rows + together - 1) // together):
+        piece = slice(group * together, (group + 1) * together)
+        missing += gather_rows(out[piece], table, index[piece], scale, shift)
+        draw_group(out[piece], group, key)
     return missing == 0
 
 

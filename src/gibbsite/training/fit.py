@@ -194,7 +194,7 @@ def _batches(
     order = torch.randperm(len(rows), generator=generator, device=source)
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
     for chosen in torch.split(order, size):
-        yield rbm.visible.observe_(rbm.visible.coerce(rows[chosen]), generator)
+        yield rbm.visible.take(rows, chosen, generator)
 
 
 def _apply(
