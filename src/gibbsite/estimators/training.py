@@ -123,6 +123,10 @@ class Resumed:
         gradient, self.state = self.gradient.step(rbm, v, state, generator)
         return gradient, self.state
 
+    def keep(self, state: Any) -> None:
+        """Take note of a state that updates not made by `step` led to."""
+        self.state = state
+
 
 @dataclass(frozen=True)
 class Held:

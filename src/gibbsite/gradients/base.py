@@ -62,19 +62,12 @@ class Contrast(Stateless):
         """Both phases, and the new state."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def step(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
-        gradient, _, state = self.with_means(rbm, v, state, generator)
-        return gradient, state
-
-    @torch.no_grad()
-    def with_means(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Any]:
-        """What `step` gives, and between the two the data's mean v and E[h | v]."""
-        both, state = self.phases(rbm, v, state, generator)
-        return contrast(rbm, both), (both.visible.means[0], both.hidden.means[0]), state
+        statistics, state = self.phases(rbm, v, state, generator)
+        return contrast(rbm, statistics), state
 
 
 def contrast(rbm: RBM, statistics: Statistics) -> dict[str, Tensor]:

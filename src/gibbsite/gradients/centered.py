@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.gradients.base import Contrast, Gradient
+from gibbsite.gradients.base import Contrast, Gradient, contrast
 from gibbsite.model import RBM
 
 RATE = 0.01
@@ -57,7 +57,7 @@ class Centered:
         state: CenteredState,
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], CenteredState]:
-        plain, (v_mean, h_mean), inner = self._plain(rbm, v, state.inner, generator)
+        plain, v_mean, h_mean, inner = self._plain(rbm, v, state.inner, generator)
         if state.visible is not None and state.hidden is not None:
             v_mean = torch.lerp(state.visible, v_mean, RATE)
             h_mean = torch.lerp(state.hidden, h_mean, RATE)
@@ -65,12 +65,13 @@ class Centered:
 
     def _plain(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Any]:
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
         """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
         if isinstance(self.gradient, Contrast):
-            return self.gradient.with_means(rbm, v, state, generator)
+            both, state = self.gradient.phases(rbm, v, state, generator)
+            return contrast(rbm, both), both.visible.means[0], both.hidden.means[0], state
         plain, state = self.gradient.step(rbm, v, state, generator)
-        return plain, (v.mean(0), rbm.hidden_mean(v).mean(0)), state
+        return plain, v.mean(0), rbm.hidden_mean(v).mean(0), state
 
 
 def center(

@@ -12,7 +12,7 @@ from gibbsite import ops
 from gibbsite.checks import check_counts
 from gibbsite.gradients.base import Contrast, Statistics
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, GibbsState, Sampler, advance, random_start
+from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,6 @@ class PCD(Contrast):
         hidden = ops.product(both, rbm.visible.coupled(rbm.weight))
         state = draw_hidden_(rbm, state, hidden, generator, rows)
         return Statistics.of(both, hidden, rows), state
-
-    def with_means(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Any]:
-        binary = rbm.visible.is_binary and rbm.hidden.is_binary and self.sampler == Gibbs()
-        whole = None
-        if binary and state.h is not None:
-            parameters = rbm.weight, rbm.visible.bias, rbm.hidden.bias
-            whole = ops.persistent_contrast(parameters, v, state.h, self.steps, generator)
-        if whole is None:
-            return super().with_means(rbm, v, state, generator)
-        names = "weight", "visible.bias", "hidden.bias"
-        gradient = dict(zip(names, whole.gradient, strict=True))
-        return gradient, whole.means, GibbsState(*whole.chains)
 
 
 def draw_hidden_(

@@ -159,48 +159,47 @@ def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, T
     return v_means, h_means, shares
 
 
-class Contrasted(NamedTuple):
-    """What `persistent_contrast` gives.
+class Ascent(NamedTuple):
+    """All that updates of a binary model by persistent chains change in place; float32, plain.
 
     Attributes:
-        gradient: of weight, b and c.
-        means: of the minibatch, v and E[h | v].
-        chains: v and h.
+        parameters: weight, b and c.
+        velocities: of the three.
+        chains: v and h, zeros and ones.
+        offsets: means of v and h, for centring.
     """
 
-    gradient: tuple[Tensor, Tensor, Tensor]
-    means: tuple[Tensor, Tensor]
-    chains: tuple[Tensor, Tensor]
+    parameters: Sequence[Tensor]
+    velocities: Sequence[Tensor]
+    chains: Sequence[Tensor]
+    offsets: Sequence[Tensor]
 
 
-def persistent_contrast(
-    parameters: tuple[Tensor, Tensor, Tensor],
-    v: Tensor,
-    h: Tensor,
+def persistent_updates_(
+    ascent: Ascent,
+    data: Tensor,
+    batch_size: int,
     steps: int,
+    rates: tuple[float, float, float],
     generator: torch.Generator | None = None,
-) -> Contrasted | None:
-    """A whole PCD gradient of binary layers in one call, for small models bound by calls.
+) -> list[float]:
+    """Updates by the minibatches of data in turn, in one call, for models bound by calls.
 
-    parameters are weight, b and c; v the minibatch; h of the chains, which move on by `steps`
-    steps. Draws the numbers that separate calls would draw. None if it is not for this kernel:
-    a large model, or states that are not all bits.
+    rates are the share of a minibatch in the offsets, 0 for a gradient that is not centred, the
+    learning rate and the momentum. The numbers drawn are those that single calls would draw.
+    Returns the norms of the gradients; at the first that is not finite it ends, without a step.
     """
-    weight, b, c = parameters
-    (n, m), rows, chains = weight.shape, len(v), len(h)
-    small = (rows + chains) * n * m < 2 * SHARED_WORK
-    if not (small and all(_compiled(x) and x.dtype == torch.float32 for x in (weight, v, h))):
-        return None
-    keys = torch.empty(2 * steps, dtype=torch.int64).random_(generator=generator).numpy()
-    shapes = (n, m), (3, n), (3, m), (rows + chains, n), (chains, m)
-    results = [np.empty(shape, np.float32) for shape in shapes]
-    inputs = _vector(b), _vector(c), v.numpy(), h.numpy(), keys
-    if not _run("persistent_contrast", weight, *inputs, *results):
-        return None
-    gradient, v_means, h_means, both, draws = results
-    made = gradient, v_means[2], h_means[2], v_means[0], h_means[0], both[rows:], draws
-    weight, b, c, *others = map(torch.from_numpy, made)  # parts of arrays are the cheaper ones
-    return Contrasted((weight, b, c), (others[0], others[1]), (others[2], others[3]))
+    updates = -(-len(data) // batch_size)
+    keys = torch.empty(updates, 1 + 2 * steps, dtype=torch.int64).random_(generator=generator)
+    parameters, chains, offsets = (
+        tuple(map(_array, tensors))
+        for tensors in (ascent.parameters, ascent.chains, ascent.offsets)
+    )
+    moving = parameters, _flat(ascent.velocities), chains, offsets
+    numbers, norms = tuple(map(np.float32, rates)), np.empty(updates)
+    update = _kernel("persistent_updates", keys[:0])
+    done = update(*moving, data.contiguous().numpy(), batch_size, keys.numpy(), numbers, norms)
+    return [float(norm) for norm in norms[:done]]
 
 
 def is_binary(x: Tensor) -> bool:

@@ -266,14 +266,20 @@ def row_dot(x, weights, out):  # type: ignore[no-untyped-def]
         out[i] = total
 
 
+# loops where numpy has an expression, as those take seconds to compile
+
+
 @inlined
 def mean_rows(x, out):  # type: ignore[no-untyped-def]
-    out[:] = 0
+    for j in range(len(out)):
+        out[j] = 0
     for i in range(len(x)):
         row = x[i]
         for j in range(len(out)):
             out[j] += row[j]
-    out /= x.dtype.type(len(x))
+    share = x.dtype.type(1 / len(x))
+    for j in range(len(out)):
+        out[j] *= share
 
 
 @inlined
@@ -281,7 +287,8 @@ def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
     ours, theirs, difference = out[0], out[1], out[2]
     mean_rows(x[:rows], ours)
     mean_rows(x[rows:], theirs)
-    difference[:] = ours - theirs
+    for j in range(len(difference)):
+        difference[j] = ours[j] - theirs[j]
 
 
 def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-untyped-def]
@@ -358,31 +365,6 @@ def center(weight, b, c, mu, lam, b_scale, c_scale):  # type: ignore[no-untyped-
             c[j] -= c_scale[j] * parts[block, j]
 
 
-draw_units, draw_and_average, sum_up, multiply = (
-    inlined(kernel) for kernel in (draw_bernoulli, mean_and_draw, phase_statistics, bit_product)
-)
-
-
-def persistent_contrast(weight, b, c, v, h, keys, gradient, v_means, h_means, both, draws):  # type: ignore[no-untyped-def]
-    rows, everything = len(v), len(both)
-    hidden = np.empty((everything, weight.shape[1]), np.float32)
-    both[:rows] = v
-    chains, inputs = both[rows:], hidden[rows:]
-    for step in range(len(keys) // 2):
-        if step > 0:
-            multiply(inputs, chains, False, weight, False, everything)
-            draw_units(inputs, c, float32(1.0), keys[2 * step - 1 :])
-        if not multiply(chains, inputs if step > 0 else h, False, weight, True, everything):
-            return False
-        draw_units(chains, b, float32(1.0), keys[2 * step :])
-    if not multiply(hidden, both, False, weight, False, everything):
-        return False
-    draw_and_average(hidden, c, rows, keys[len(keys) - 1 :], draws)
-    shares = np.empty_like(hidden)
-    sum_up(hidden, both, rows, v_means, h_means, shares)
-    return multiply(gradient, both, True, shares, False, len(gradient))
-
-
 @inlined
 def squares(x):  # type: ignore[no-untyped-def]
     total = x[:0].sum()  # a zero of the right type
@@ -421,6 +403,74 @@ def ascend_with_momentum(vectors, gradients, rate, velocities, momentum):  # typ
             for i in range(len(a)):
                 v[i] = momentum * v[i] + g[i]
                 a[i] += rate * v[i]
+
+
+# the kernels as parts of a larger one, on one thread
+part = njit(fastmath=LIBERTIES, error_model="numpy", nogil=True)
+multiply, draw_all, draw_units = part(bit_product), part(draw_probabilities), part(draw_bernoulli)
+average_and_draw, statistics = part(mean_and_draw), part(phase_statistics)
+move_to_center, sum_squares, climb = part(center), part(square_sum), part(ascend_with_momentum)
+
+
+@inlined
+def copy_rows(x, to):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        row, copy = x[i], to[i]
+        for j in range(len(row)):
+            copy[j] = row[j]
+
+
+@inlined
+def approach(x, target, share):  # type: ignore[no-untyped-def]
+    for j in range(len(x)):
+        x[j] += share * (target[j] - x[j])
+
+
+@part
+def persistent_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignore[no-untyped-def]
+    """Move the chains, whose v are the last rows of both, and give E[h | v] of all and a new h."""
+    chains, inputs, everything = both[rows:], hidden[rows:], len(both)
+    no, yes = everything < 0, everything >= 0  # for each literal the product would be compiled
+    multiply(chains, h, no, weight, yes, everything)
+    draw_units(chains, b, float32(1.0), keys)
+    for step in range(1, len(keys) // 2):
+        multiply(inputs, chains, no, weight, no, everything)
+        draw_units(inputs, c, float32(1.0), keys[2 * step - 1 :])
+        multiply(chains, inputs, no, weight, yes, everything)
+        draw_units(chains, b, float32(1.0), keys[2 * step :])
+    multiply(hidden, both, no, weight, no, everything)
+    average_and_draw(hidden, c, rows, keys[len(keys) - 1 :], h)
+
+
+def persistent_updates(parameters, velocities, chains, offsets, data, batch, keys, rates, norms):  # type: ignore[no-untyped-def]
+    (weight, b, c), (v, h), (mu, lam), (share, rate, momentum) = parameters, chains, offsets, rates
+    (n, m), most = weight.shape, batch + len(h)
+    all_v, gradient = np.empty((most, n), np.float32), np.empty((n, m), np.float32)
+    all_h, all_shares = np.empty((most, m), np.float32), np.empty((most, m), np.float32)
+    v_means, h_means = np.empty((3, n), np.float32), np.empty((3, m), np.float32)
+    v_scale, h_scale = np.ones(n, np.float32), np.ones(m, np.float32)
+    climbing = weight.reshape(-1), b, c
+    ascent = gradient.reshape(-1), v_means[2], h_means[2]
+    for update in range(len(norms)):
+        minibatch, key = data[update * batch : (update + 1) * batch], keys[update]
+        rows = len(minibatch)
+        everything = rows + len(h)
+        both, hidden, shares = all_v[:everything], all_h[:everything], all_shares[:everything]
+        copy_rows(minibatch, both)
+        draw_all(both[:rows], key)
+        persistent_phases(weight, b, c, both, rows, h, key[1:], hidden)
+        statistics(hidden, both, rows, v_means, h_means, shares)
+        multiply(gradient, both, n > 0, shares, n < 0, n)
+        if share > 0:
+            approach(mu, v_means[0], share)
+            approach(lam, h_means[0], share)
+            move_to_center(gradient, v_means[2], h_means[2], mu, lam, v_scale, h_scale)
+        copy_rows(both[rows:], v)
+        norms[update] = np.sqrt(sum_squares(ascent))
+        if not norms[update] < np.inf:
+            return update + 1
+        climb(climbing, ascent, rate, velocities, momentum)
+    return len(norms)
 
 
 def kernel(name: str, parallel: bool) -> Callable[..., Any]:

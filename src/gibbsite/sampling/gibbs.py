@@ -67,7 +67,9 @@ class Gibbs:
         to_hidden = rbm.visible.coupled(rbm.weight)
         to_visible = rbm.hidden.coupled(rbm.weight.T)
         v = torch.empty_like(state.v)
-        h = rbm.sample_hidden(state.v, generator) if state.h is None else state.h
+        h = state.h
+        if h is None:
+            h = rbm.hidden.sample_(ops.product(state.v, to_hidden), generator)
         workspace = torch.empty_like(h) if steps > 1 else h
         for step in range(steps):
             if step > 0:

@@ -23,6 +23,7 @@ from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
 from gibbsite.training.sgd import SGD
+from gibbsite.training.whole import whole
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
 Callback = Callable[[RBM, Record], Mapping[str, float] | None]
@@ -116,15 +117,12 @@ def fit(
         for epoch in range(len(history) + 1, epochs + 1):
             good = {name: value.detach().clone() for name, value in parameters.items()}
             norms = []
-            with ops.fitting_threads(rbm.weight.numel() * max(batch_size, run.chains())):
-                for batch in _batches(rbm, rows, batch_size, generator):
+            work = rbm.weight.numel() * max(batch_size, run.chains())
+            with ops.fitting_threads(work):
+                for norm in _updates(run, rows, gradient, penalties, batch_size, work):
                     step += 1
-                    ascent, run.state = gradient.step(rbm, batch, run.state, generator)
-                    for penalty in penalties:
-                        penalty(rbm, ascent)
-                    norms.append(_apply(parameters, optimizer, ascent))
-                    del ascent
-                    if not norms[-1] < float("inf"):
+                    norms.append(norm)
+                    if not norm < float("inf"):
                         _diverged(rbm, optimizer, good, step, history)
             if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
                 _diverged(rbm, optimizer, good, step, history)
@@ -185,16 +183,34 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
     return data
 
 
-def _batches(
-    rbm: RBM, rows: Tensor | Rows, size: int, generator: torch.Generator | None
-) -> Iterator[Tensor]:
-    """The rows in random order, as states, `size` at a time."""
-    device = rbm.weight.device
-    source = device if generator is None else generator.device
+def _updates(
+    run: Run,
+    rows: Tensor | Rows,
+    gradient: Gradient,
+    penalties: Sequence[Penalty],
+    batch_size: int,
+    work: int,
+) -> Iterator[float]:
+    """The updates of an epoch, in random order of the rows: the norm of the gradient of each."""
+    rbm, generator, optimizer = run.rbm, run.generator, run.optimizer
+    source = rbm.weight.device if generator is None else generator.device
     order = torch.randperm(len(rows), generator=generator, device=source)
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
-    for chosen in torch.split(order, size):
-        yield rbm.visible.take(rows, chosen, generator)
+    parameters = dict(rbm.named_parameters())
+    together = whole(rbm, gradient, optimizer, penalties) if work < ops.SHARED_WORK else None
+    while len(order):
+        if together is not None and together.takes(run.state):
+            chosen, order = order.tensor_split([together.rows(batch_size)])
+            data = rbm.visible.coerce(rows[chosen])
+            norms, run.state = together(data, batch_size, run.state, generator)
+            yield from norms
+        else:
+            chosen, order = order.tensor_split([batch_size])
+            batch = rbm.visible.take(rows, chosen, generator)
+            ascent, run.state = gradient.step(rbm, batch, run.state, generator)
+            for penalty in penalties:
+                penalty(rbm, ascent)
+            yield _apply(parameters, optimizer, ascent)
 
 
 def _apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,17 @@ class SGD(torch.optim.SGD):
                 rate, momentum = group["lr"], group["momentum"]
                 velocities = [self._velocity(parameter) for parameter in moving if momentum]
                 ops.ascend_(moving, gradients, rate, velocities, momentum)
+
+    def moves_just(self, parameters: Sequence[torch.Tensor]) -> bool:
+        """Whether it holds just these, in one group, with a rate and momentum and nothing else."""
+        held = [set(map(id, group["params"])) for group in self.param_groups]
+        return held == [set(map(id, parameters))] and _is_plain(self.param_groups[0])
+
+    def velocities(self, parameters: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """What it keeps of each to move it on; zeros if there is no momentum."""
+        momentum = self.param_groups[0]["momentum"]
+        make = self._velocity if momentum else torch.zeros_like
+        return tuple(make(parameter).detach() for parameter in parameters)
 
     def _velocity(self, parameter: torch.Tensor) -> torch.Tensor:
         kept = self.state[parameter]

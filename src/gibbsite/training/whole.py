@@ -1,0 +1,91 @@
+"""Updates of a small binary model in one compiled call, where nothing looks in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gibbsite import ops
+from gibbsite.gradients import PCD, Centered, Gradient
+from gibbsite.gradients.centered import RATE, CenteredState
+from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, GibbsState
+from gibbsite.training.sgd import SGD
+
+NUMBERS = 2**20
+"""Of data to one call."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Updates of binary layers by PCD, centred or not, and SGD.
+
+    Of a separate update of 64 x 128 units most is calls of Python. The random numbers are those of
+    separate updates, the results too, up to rounding.
+    """
+
+    rbm: RBM
+    pcd: PCD
+    centered: bool
+    optimizer: SGD
+    keep: Callable[[Any], object] | None
+    """Is told each new state."""
+
+    def rows(self, batch_size: int) -> int:
+        """How many rows to hand to one call: whole minibatches."""
+        return max(1, NUMBERS // self.rbm.visible.n // batch_size) * batch_size
+
+    def takes(self, state: Any) -> bool:
+        """Whether chains, and means, are under way, as they are after one update."""
+        if self.centered and state.visible is None:
+            return False
+        chains = state.inner if self.centered else state
+        return chains.h is not None and all(map(ops.is_binary, chains))
+
+    def __call__(
+        self, data: Tensor, batch_size: int, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[list[float], Any]:
+        """Norms of the gradients and the new state; the state given stays as it was."""
+        parameters, group = _parameters(self.rbm), self.optimizer.param_groups[0]
+        chains = [x.clone() for x in (state.inner if self.centered else state)]
+        means = (state.visible, state.hidden) if self.centered else parameters[1:]
+        offsets = means[0].detach().clone(), means[1].detach().clone()
+        velocities = self.optimizer.velocities(parameters)
+        rates = (RATE if self.centered else 0.0), group["lr"], group["momentum"]
+        ascent = ops.Ascent(parameters, velocities, chains, offsets)
+        norms = ops.persistent_updates_(ascent, data, batch_size, self.pcd.steps, rates, generator)
+        moved = GibbsState(*chains)
+        state = CenteredState(moved, *offsets) if self.centered else moved
+        if self.keep is not None:
+            self.keep(state)
+        return norms, state
+
+
+def whole(
+    rbm: RBM, gradient: Gradient, optimizer: Optimizer, penalties: Sequence[Any]
+) -> Whole | None:
+    """The whole that these make, if they do and all is float32 on the CPU.
+
+    A gradient with a method `keep` is one that follows the state of the one in it.
+    """
+    keep = getattr(gradient, "keep", None)
+    gradient = gradient if keep is None else getattr(gradient, "gradient")  # noqa: B009
+    centered = isinstance(gradient, Centered)
+    pcd = gradient.gradient if isinstance(gradient, Centered) else gradient
+    if not (type(pcd) is PCD and pcd.sampler == Gibbs() and type(optimizer) is SGD):
+        return None
+    binary = rbm.visible.is_binary and rbm.hidden.is_binary
+    parameters = _parameters(rbm)
+    plain = all(x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() for x in parameters)
+    if penalties or not (binary and plain and optimizer.moves_just(parameters)):
+        return None
+    return Whole(rbm, pcd, centered, optimizer, keep)
+
+
+def _parameters(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
+    return rbm.weight, rbm.visible.bias, rbm.hidden.bias
