@@ -24,11 +24,10 @@ from pathlib import Path
 import torch
 
 import gibbsite as gb
-from gibbsite import ops
+from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
 from gibbsite.training import SGD
-from gibbsite.training.fit import _apply
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
 ROUNDS = 31
@@ -119,8 +118,8 @@ def gibbs() -> None:
         report(title, in_turn(works, rounds=9))
 
 
-def repeated(work: Work) -> Work:
-    return lambda: [work() for _ in range(STEPS)]
+def repeated(work: Work, times: int = STEPS) -> Work:
+    return lambda: [work() for _ in range(times)]
 
 
 def gaussian_model(n_visible: int, n_hidden: int) -> gb.RBM:
@@ -146,50 +145,39 @@ def plain_step(rbm: gb.RBM, h: torch.Tensor) -> Work:
     return step
 
 
-UPDATES = 20
-
-
 def update() -> None:
-    """Updates in a row on one minibatch, as in an epoch, beside as many of the peers'."""
-    for n_visible, n_hidden, batch in ((784, 512, 256), (64, 128, 64), (64, 100, 10)):
-        v = coins(batch, n_visible)
+    """`gb.fit` for an epoch beside as many updates of the peers, on one minibatch, and products."""
+    for n_visible, n_hidden, batch, number in (
+        (784, 512, 256, 20),
+        (64, 128, 64, 100),
+        (64, 100, 10, 100),
+    ):
+        rows = coins(number * batch, n_visible)
+        floor = products(n_visible, n_hidden, batch, batch)["update"]
         works: dict[str, Work] = {
-            "floor": updates(products(n_visible, n_hidden, batch, batch)["update"]),
-            "gibbsite PCD-1": our_update(gb.PCD(batch), n_hidden, v),
-            "gibbsite PCD-1, centred": our_update(gb.Centered(gb.PCD(batch)), n_hidden, v),
-            "gibbsite CD-1": our_update(gb.CD(), n_hidden, v),
+            "floor": repeated(floor, number),
+            "gibbsite PCD-1": our_epoch(gb.PCD(batch), n_hidden, rows, batch),
+            "gibbsite PCD-1, centred": our_epoch(gb.Centered(gb.PCD(batch)), n_hidden, rows, batch),
+            "gibbsite CD-1": our_epoch(gb.CD(), n_hidden, rows, batch),
         }
         for name, make in PEERS.items():
             try:
-                works[name] = updates(make(n_hidden, v))
+                works[name] = repeated(make(n_hidden, rows[:batch]), number)
             except ImportError as error:
                 print(f"left out: {name} ({error})")
         taken = in_turn(works)
-        title = f"{UPDATES} updates, {n_visible} x {n_hidden}, batch and chains {batch}"
+        title = f"{number} updates, {n_visible} x {n_hidden}, batch and chains {batch}"
         report(title, taken)
         peers = {name: times for name, times in taken.items() if name in PEERS}
         report(title, {"gibbsite PCD-1": taken["gibbsite PCD-1"], **peers}, "gibbsite PCD-1")
 
 
-def updates(work: Work) -> Work:
-    return lambda: [work() for _ in range(UPDATES)]
-
-
-def our_update(gradient: gb.PCD | gb.CD | gb.Centered, n_hidden: int, v: torch.Tensor) -> Work:
-    """Steps of `gb.fit`'s loop: the gradient, its norm, the optimiser, on as many threads."""
-    rbm, g = model(v.shape[1], n_hidden), generator(3)
+def our_epoch(gradient: Gradient, n_hidden: int, rows: torch.Tensor, batch: int) -> Work:
+    """`gb.fit` as a user calls it: with its shuffling and checks, on the threads it takes."""
+    rbm, g = model(rows.shape[1], n_hidden), generator(3)
     optimizer = SGD(rbm.parameters(), lr=1e-4)
-    state, parameters = [gradient.init(rbm, g)], dict(rbm.named_parameters())
-
-    def update() -> None:
-        ascent, state[0] = gradient.step(rbm, v, state[0], g)
-        _apply(parameters, optimizer, ascent)
-
-    def epoch() -> None:
-        with ops.fitting_threads(rbm.weight.numel() * len(v)):
-            updates(update)()
-
-    return epoch
+    options = {"gradient": gradient, "optimizer": optimizer, "batch_size": batch}
+    return lambda: gb.fit(rbm, rows, epochs=1, generator=g, **options)
 
 
 def scikit_learn_update(n_hidden: int, v: torch.Tensor) -> Work:
@@ -315,11 +303,12 @@ SIZES = {
     "batch": [16, 64, 256, 1024, 4096],
     "chains": [16, 64, 256, 1024, 4096],
 }
+UPDATES = 10
 USUAL = {"n_visible": 784, "n_hidden": 512, "batch": 256, "chains": 256}
 
 
 def scaling() -> None:
-    """A PCD-1 update as each size grows from the usual ones, then all of the model at once."""
+    """An update of `gb.fit` by PCD-1 as each size grows from the usual ones, then both layers."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -332,17 +321,13 @@ def scaling() -> None:
         for size in sizes:
             names = name.split(" = ")
             shape = USUAL | dict.fromkeys(names, size)
-            taken = in_turn(
-                {
-                    "floor": updates(products(**shape)["update"]),
-                    "gibbsite PCD-1": our_update(
-                        gb.PCD(shape["chains"]),
-                        shape["n_hidden"],
-                        coins(shape["batch"], shape["n_visible"]),
-                    ),
-                },
-                rounds=5,
-            )
+            v = coins(UPDATES * shape["batch"], shape["n_visible"])
+            gradient = gb.PCD(shape["chains"])
+            works = {
+                "floor": repeated(products(**shape)["update"], UPDATES),
+                "gibbsite PCD-1": our_epoch(gradient, shape["n_hidden"], v, shape["batch"]),
+            }
+            taken = in_turn(works, rounds=5)
             report(f"{UPDATES} updates, {shape}", taken)
             floors.append(statistics.median(taken["floor"]) * 1e3 / UPDATES)
             ours.append(statistics.median(taken["gibbsite PCD-1"]) * 1e3 / UPDATES)

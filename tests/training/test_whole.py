@@ -240,7 +240,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path):
 
 
 def test_divergence_puts_the_model_back(monkeypatch):
-    """Told at the first NaN or at the end of the epoch: infinite weights make NaN only where summed."""
+    """Told at the first NaN, which infinite weights make where summed, or as the epoch ends."""
     steps = []
     for _ in range(2):
         rbm, data = model(6, 4), coins(200, 6)

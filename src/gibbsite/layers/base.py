@@ -65,7 +65,10 @@ class Layer(nn.Module, ABC):
     has_units: ClassVar[bool] = False
     """Whether states are measured in units of the data, so that `rescaled` works."""
     is_binary: ClassVar[bool] = False
-    """Whether units are 0 or 1, their own statistic, and have no parameter but the bias."""
+    """Whether units are 0 or 1, with log-odds bias + inputs and no other parameter.
+
+    Kernels for binary models then stand in for the layer's methods.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The few elementwise kernels worth fusing, each overwriting its argument; dispatch is here.
+"""The few kernels worth writing, most of them elementwise and in place; dispatch is here.
 
 CPU tensors go to compiled kernels (`cpu`), all others to plain torch (`reference`). Both draw
 from the same distributions but not the same numbers. Matrix products stay torch's, but for those
@@ -197,7 +197,7 @@ def persistent_updates_(
     )
     moving = parameters, _flat(ascent.velocities), chains, offsets
     numbers, norms = tuple(map(np.float32, rates)), np.empty(updates)
-    update = _kernel("persistent_updates", keys[:0])
+    update = _kernel("persistent_updates", ascent.parameters[0])
     done = update(*moving, data.contiguous().numpy(), batch_size, keys.numpy(), numbers, norms)
     return [float(norm) for norm in norms[:done]]
 
