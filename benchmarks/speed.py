@@ -1,9 +1,9 @@
 """How close to the cost of their matrix products do sampling and training come, and the peers?
 
-Run: python benchmarks/speed.py [gibbs update epoch ais scaling imports]; without names, all. Every
-figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets the
-quartiles. `update` compares with the peers that are installed; to have them all, in an environment
-of their own:
+Run: python benchmarks/speed.py [gibbs update epoch ais imports tables scaling]; without names, all.
+Every figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets
+the quartiles. `update` compares with the peers that are installed; to have them all, in an
+environment of their own:
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 -c constraints.txt -e . rbms==0.5.0
     learnergy==2.0.2
@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 import gibbsite as gb
+from gibbsite import ops
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
@@ -297,6 +298,34 @@ def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> 
     }
 
 
+def tables() -> None:
+    """Products with zeros and ones by tabled sums of rows, against the matrix product.
+
+    One thread and two; "no" where `ops.product` leaves them to torch. The rule is set by this.
+    """
+    sizes = [(784, 500), (500, 784), (64, 128), (128, 64), (1000, 16)]
+    for n, m in sizes:
+        for rows in (10, 20, 50, 100, 200, 1000):
+            x, weight, out = coins(rows, n), torch.randn(n, m), torch.empty(rows, m)
+            column = coins(rows, n).T  # the layout of a gradient: x.T @ h
+            h, step = torch.randn(rows, m), torch.empty(n, m)
+            cases = {
+                "x W": (x, weight, out),
+                "x W.T": (x, torch.randn(m, n).T, out),
+                "x.T h": (column, h, step),
+            }
+            for name, (left, right, to) in cases.items():
+                pays = "" if ops._pays_tables(left, right, to) else ", no"
+                works: dict[str, Work] = {
+                    "floor": lambda a=left, b=right, c=to: torch.mm(a, b, out=c),
+                    f"tables{pays}": lambda a=left, b=right, c=to: ops._tabled(a, b, c),
+                }
+                for threads in (1, 2):
+                    torch.set_num_threads(threads)
+                    title = f"{name}, {rows} rows, {n} x {m}, {threads} threads"
+                    report(title, in_turn(works, seconds=0.005, rounds=9))
+
+
 SIZES = {
     "n_visible": [64, 256, 784, 2048, 4096],
     "n_hidden": [64, 128, 512, 2048, 4096],
@@ -353,7 +382,7 @@ def imports() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    parts = (gibbs, update, epoch, ais, imports, scaling)
+    parts = (gibbs, update, epoch, ais, imports, tables, scaling)
     for part in parts:
         if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
             part()
