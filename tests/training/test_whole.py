@@ -189,7 +189,7 @@ def model_of(visible, hidden) -> gb.RBM:
         (model(6, 4), gb.CD(), {}),
         (model(6, 4), Centered(gb.CD()), {}),
         (model(6, 4).double(), PCD(5), {}),
-        (model(300, 400), PCD(10), {}),
+        (model(600, 800), PCD(10), {}),
         (model(6, 4), PCD(5), {"penalties": [gb.L2(0.1)]}),
     ],
 )

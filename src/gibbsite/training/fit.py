@@ -23,7 +23,7 @@ from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
 from gibbsite.training.sgd import SGD
-from gibbsite.training.whole import whole
+from gibbsite.training.whole import SMALL, whole
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
 Callback = Callable[[RBM, Record], Mapping[str, float] | None]
@@ -197,7 +197,7 @@ def _updates(
     order = torch.randperm(len(rows), generator=generator, device=source)
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
     parameters = dict(rbm.named_parameters())
-    together = whole(rbm, gradient, optimizer, penalties) if work < ops.SHARED_WORK else None
+    together = whole(rbm, gradient, optimizer, penalties) if work < SMALL else None
     while len(order):
         if together is not None and together.takes(run.state):
             chosen, order = order.tensor_split([together.rows(batch_size)])
