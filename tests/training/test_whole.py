@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import gibbsite as gb
+from gibbsite.cli.progress import Ticking
 from gibbsite.gradients import PCD, Centered
 from gibbsite.sampling import Gibbs
 from gibbsite.training import SGD
@@ -34,18 +35,19 @@ class Followed:
     """A gradient estimator whose states are kept, as estimators keep them for `partial_fit`."""
 
     def __init__(self, gradient) -> None:
-        self.gradient, self.states = gradient, []
+        self.gradient, self.states, self.updates = gradient, [], 0
 
     def init(self, rbm, generator=None):
         return self.gradient.init(rbm, generator)
 
     def step(self, rbm, v, state, generator=None):
         gradient, state = self.gradient.step(rbm, v, state, generator)
-        self.keep(state)
+        self.follow(state, 1)
         return gradient, state
 
-    def keep(self, state) -> None:
+    def follow(self, state, updates) -> None:
         self.states.append(state)
+        self.updates += updates
 
 
 def calls(monkeypatch) -> list[int]:
@@ -75,6 +77,7 @@ def trained(rbm, data, gradient, momentum=0.5, rate=0.1, **options):
         generator=g,
         **options,
     )
+    assert followed.updates == history.records[-1]["updates"]
     return rbm, followed.states[-1], g, history, optimizer
 
 
@@ -267,13 +270,13 @@ def test_states_handed_out_stay_as_they_are(monkeypatch):
     monkeypatch.setattr("gibbsite.training.whole.NUMBERS", 60)
     followed, g, rbm = Followed(gb.Centered(gb.PCD(5))), generator(), model(6, 4)
     seen = []
-    keep = followed.keep
+    follow = followed.follow
 
-    def copied(state) -> None:
+    def copied(state, updates) -> None:
         seen.append([x.clone() for x in (*state.inner, state.visible, state.hidden)])
-        keep(state)
+        follow(state, updates)
 
-    followed.keep = copied
+    followed.follow = copied
     gb.fit(rbm, coins(60, 6), gradient=followed, epochs=2, batch_size=10, generator=g)
     assert len(seen) > 3
     for state, then in zip(followed.states, seen, strict=True):
@@ -293,3 +296,27 @@ def test_chains_that_are_not_bits_go_separately(monkeypatch):
     assert not together.takes(state)
     assert together.takes(state._replace(h=torch.ones(5, 4)))
     assert not found
+
+
+def test_estimators_and_the_command_watch_it(monkeypatch):
+    """Both wrap the gradient: one to go on from its state, one to count updates."""
+    found = calls(monkeypatch)
+    gb.BernoulliRBM(4, n_iter=2, random_state=0).fit(np.eye(25, 6, dtype=np.float32))
+    assert found == [15, 25]
+    ticks = []
+    ticking = Ticking(gb.PCD(5), ticks.append)
+    gb.fit(model(6, 4), coins(30, 6), gradient=ticking, epochs=2, batch_size=10)
+    assert found == [15, 25, 20, 30]
+    assert ticks == [1, 2, 3]
+
+
+def test_partial_fit_goes_on_from_the_chains_of_the_last_call(monkeypatch):
+    models = []
+    for _ in range(2):
+        model = gb.BernoulliRBM(4, learning_rate=0.1, random_state=0)
+        for _ in range(3):
+            model.partial_fit(np.eye(25, 6, dtype=np.float32))
+        models.append(model)
+        separately(monkeypatch)
+    np.testing.assert_allclose(models[0].components_, models[1].components_, atol=1e-5)
+    np.testing.assert_array_equal(models[0].h_samples_, models[1].h_samples_)

@@ -19,10 +19,10 @@ from gibbsite.training.history import Record
 
 @dataclass(frozen=True)
 class Ticking:
-    """A gradient estimator that says when it has made a step."""
+    """A gradient estimator that says how many steps it has made."""
 
     gradient: Gradient
-    tick: Callable[[], None]
+    tick: Callable[[int], None]
 
     def init(self, rbm: gb.RBM, generator: torch.Generator | None = None) -> Any:
         return self.gradient.init(rbm, generator)
@@ -30,8 +30,12 @@ class Ticking:
     def step(
         self, rbm: gb.RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
-        self.tick()
+        self.tick(1)
         return self.gradient.step(rbm, v, state, generator)
+
+    def follow(self, state: Any, updates: int) -> None:
+        """Take note of updates that were not made by `step`."""
+        self.tick(updates)
 
 
 class EpochBar:
@@ -59,8 +63,8 @@ class EpochBar:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def tick(self) -> None:
-        self.bar.advance(self.task)
+    def tick(self, updates: int) -> None:
+        self.bar.advance(self.task, updates)
 
     def show(self, rbm: gb.RBM, record: Record) -> None:
         epoch = int(record["epoch"])

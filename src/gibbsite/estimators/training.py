@@ -123,8 +123,8 @@ class Resumed:
         gradient, self.state = self.gradient.step(rbm, v, state, generator)
         return gradient, self.state
 
-    def keep(self, state: Any) -> None:
-        """Take note of a state that updates not made by `step` led to."""
+    def follow(self, state: Any, updates: int) -> None:
+        """Take note of the state that updates not made by `step` led to."""
         self.state = state
 
 

@@ -36,8 +36,8 @@ class Whole:
     pcd: PCD
     centered: bool
     optimizer: SGD
-    keep: Callable[[Any], object] | None
-    """Is told each new state."""
+    follow: Callable[[Any, int], object] | None
+    """Is told the new state and how many updates led to it."""
 
     def rows(self, batch_size: int) -> int:
         """How many rows to hand to one call: whole minibatches."""
@@ -64,8 +64,8 @@ class Whole:
         norms = ops.persistent_updates_(ascent, data, batch_size, self.pcd.steps, rates, generator)
         moved = GibbsState(*chains)
         state = CenteredState(moved, *offsets) if self.centered else moved
-        if self.keep is not None:
-            self.keep(state)
+        if self.follow is not None:
+            self.follow(state, len(norms))
         return norms, state
 
 
@@ -74,10 +74,10 @@ def whole(
 ) -> Whole | None:
     """The whole that these make, if they do and all is float32 on the CPU.
 
-    A gradient with a method `keep` is one that follows the state of the one in it.
+    A gradient with a method `follow` is one that watches another, its `gradient`.
     """
-    keep = getattr(gradient, "keep", None)
-    gradient = gradient if keep is None else getattr(gradient, "gradient")  # noqa: B009
+    follow = getattr(gradient, "follow", None)
+    gradient = gradient if follow is None else getattr(gradient, "gradient")  # noqa: B009
     centered = isinstance(gradient, Centered)
     pcd = gradient.gradient if isinstance(gradient, Centered) else gradient
     if not (type(pcd) is PCD and pcd.sampler == Gibbs() and type(optimizer) is SGD):
@@ -87,7 +87,7 @@ def whole(
     plain = all(x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() for x in parameters)
     if penalties or not (binary and plain and optimizer.moves_just(parameters)):
         return None
-    return Whole(rbm, pcd, centered, optimizer, keep)
+    return Whole(rbm, pcd, centered, optimizer, follow)
 
 
 def _parameters(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
