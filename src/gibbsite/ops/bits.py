@@ -83,6 +83,39 @@ def fill_table(typing, source, at, stride, tables, table):  # type: ignore[no-un
     return signature, generate
 
 
+@intrinsic
+def turn_block(typing, source, at, stride, tile, to):  # type: ignore[no-untyped-def]
+    """tile[to + WIDTH k + j] <- source[at + stride j + k] for j and k below LANES; both flat.
+
+    Every round interleaves each row with the one half the rows further on.
+    """
+    signature = types.void(source, types.intp, types.intp, tile, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        source, at, stride, tile, to = values
+        source = data(context, builder, signature.args[0], source)
+        tile = data(context, builder, signature.args[3], tile)
+        half, order = LANES // 2, range(LANES)
+        masks = [
+            ir.Constant(
+                ir.VectorType(ir.IntType(32), LANES),
+                [start + j // 2 + j % 2 * LANES for j in order],
+            )
+            for start in (0, half)
+        ]
+        starts = (builder.add(at, builder.mul(stride, WORD(j))) for j in order)
+        rows = [builder.load(vectors(builder, source, start)[0], align=4) for start in starts]
+        for _ in range(LANES.bit_length() - 1):
+            pairs = zip(rows[:half], rows[half:], strict=True)
+            rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in masks]
+        for k, row in enumerate(rows):
+            place = builder.add(to, WORD(k * WIDTH))
+            builder.store(row, vectors(builder, tile, place)[0], align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def sum_entries(known: bool) -> Any:
     """The function that sums entries of tables, to what is known or afresh."""
 
@@ -167,6 +200,13 @@ def code_columns(x, codes):  # type: ignore[no-untyped-def]
 @inlined
 def load_tile(weight, across, first, left, tile):  # type: ignore[no-untyped-def]
     """tile <- 32 rows and 64 columns of the weight, or if it lies across of its transpose."""
+    if across and left + WIDTH <= len(weight) and first + DEPTH <= weight.shape[1]:
+        source, to, stride = weight.reshape(-1), tile.reshape(-1), weight.shape[1]
+        for j in range(0, WIDTH, LANES):
+            for k in range(0, DEPTH, LANES):
+                place = (left + j) * stride + first + k
+                turn_block(source, place, stride, to, k * WIDTH + j)  # type: ignore[call-arg]
+        return
     tile[:] = 0
     if across:
         for j, row in enumerate(weight[left : left + WIDTH]):
