@@ -121,7 +121,8 @@ def _tabled(x: Tensor, weight: Tensor, out: Tensor) -> bool:
     # enough pieces for all threads, yet long ones, as each makes its tables anew
     pieces = max(-(-number // 1024), min(number // 128, 4 * torch.get_num_threads() // tiles))
     together = -(-number // pieces)
-    return bool(_run("bit_product", out, _array(table), columns, _array(rows), across, together))
+    kernel = _kernel("bit_product", max(out, x, weight, key=Tensor.numel))
+    return bool(kernel(out.numpy(), _array(table), columns, _array(rows), across, together))
 
 
 def _pays_tables(x: Tensor, weight: Tensor, out: Tensor) -> bool:
