@@ -117,7 +117,7 @@ def _tabled(x: Tensor, weight: Tensor, out: Tensor) -> bool:
     """out <- x @ weight by sums of rows of the weight; False unless x is zeros and ones."""
     columns, across = not x.is_contiguous(), not weight.is_contiguous()
     table, rows = x.T if columns else x, weight.T if across else weight
-    number, tiles = len(out), -(-out.shape[1] // 64)
+    number, tiles = len(out), -(-out.shape[1] // _cpu().bits.WIDTH)
     # enough pieces for all threads, yet long ones, as each makes its tables anew
     pieces = max(-(-number // 1024), min(number // 128, 4 * torch.get_num_threads() // tiles))
     together = -(-number // pieces)
@@ -134,9 +134,10 @@ def _pays_tables(x: Tensor, weight: Tensor, out: Tensor) -> bool:
     work = n * m * rows
     if work < TABLES_PAY or not (_X86 and _compiled(out) and out.dtype == torch.float32):
         return False
-    tiles = -(-n // 32) * -(-m // 64)
+    depth, width = _cpu().bits.DEPTH, _cpu().bits.WIDTH
+    whole_tiles = -(-n // depth) * depth * -(-m // width) * width
     build = 24 if weight.is_contiguous() else 40  # in rows that go past a tile
-    pays = tiles * 32 * 64 * (rows + build) < 2 * work
+    pays = whole_tiles * (rows + build) < 2 * work
     return pays and _lies_flat(x) and _lies_flat(weight)
 
 

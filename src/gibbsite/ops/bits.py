@@ -48,10 +48,15 @@ def data(context: Any, builder: Any, kind: types.Array, array: Any) -> Any:
     return context.make_array(kind)(context, builder, array).data
 
 
+def vector(builder: Any, base: Any, at: Any) -> Any:
+    """Pointer to the vector that begins at a place."""
+    return builder.bitcast(builder.gep(base, [at]), VECTOR.as_pointer())
+
+
 def vectors(builder: Any, base: Any, at: Any) -> list[Any]:
     """Pointers to the vectors of the row of a tile that begins at a place."""
-    places = (builder.add(at, WORD(lane)) for lane in range(0, WIDTH, LANES))
-    return [builder.bitcast(builder.gep(base, [x]), VECTOR.as_pointer()) for x in places]
+    lanes = range(0, WIDTH, LANES)
+    return [vector(builder, base, builder.add(at, WORD(lane))) for lane in lanes]
 
 
 @intrinsic
@@ -104,13 +109,13 @@ def turn_block(typing, source, at, stride, tile, to):  # type: ignore[no-untyped
             for start in (0, half)
         ]
         starts = (builder.add(at, builder.mul(stride, WORD(j))) for j in order)
-        rows = [builder.load(vectors(builder, source, start)[0], align=4) for start in starts]
+        rows = [builder.load(vector(builder, source, start), align=4) for start in starts]
         for _ in range(LANES.bit_length() - 1):
             pairs = zip(rows[:half], rows[half:], strict=True)
             rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in masks]
         for k, row in enumerate(rows):
             place = builder.add(to, WORD(k * WIDTH))
-            builder.store(row, vectors(builder, tile, place)[0], align=4)
+            builder.store(row, vector(builder, tile, place), align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -156,7 +161,7 @@ set_entries, add_entries = sum_entries(known=False), sum_entries(known=True)
 @inlined
 def others(x):  # type: ignore[no-untyped-def]
     """0 if the vector holds zeros and ones alone, which are their own squares."""
-    found = np.float32(0.0)
+    found = x.dtype.type(0)
     for j in range(len(x)):
         found += abs(x[j] * x[j] - x[j])
     return found

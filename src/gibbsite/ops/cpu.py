@@ -26,7 +26,7 @@ import torch
 from numba import float32, float64, njit, prange, uint32, uint64
 
 from gibbsite.ops import bits
-from gibbsite.ops.bits import bit_product
+from gibbsite.ops.bits import bit_product, others
 
 # NaN must stay NaN, so not every liberty of fastmath
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
@@ -189,12 +189,10 @@ def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
 @inlined
 def draw_group(part, group, key):  # type: ignore[no-untyped-def]
     """A group of rows of probabilities is drawn, unless it is all zeros and ones."""
-    between = 0
+    between = part.dtype.type(0)
     for i in range(len(part)):
-        row = part[i]
-        for j in range(len(row)):
-            between |= (row[j] != 0) & (row[j] != 1)
-    if between:
+        between += others(part[i])
+    if between != 0:
         n = part.shape[1]
         word = words(group, rows_together(n), n, key)
         for i in range(len(part)):
@@ -303,14 +301,7 @@ def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-u
 
 
 def is_binary(x):  # type: ignore[no-untyped-def]
-    rows, n = x.shape
-    for i in range(rows):
-        between = 0
-        for j in range(n):
-            between += (x[i, j] != 0) & (x[i, j] != 1)
-        if between:
-            return False
-    return True
+    return others(x.reshape(-1)) == 0
 
 
 @inlined

@@ -210,7 +210,9 @@ def _updates(
             ascent, run.state = gradient.step(rbm, batch, run.state, generator)
             for penalty in penalties:
                 penalty(rbm, ascent)
-            yield _apply(parameters, optimizer, ascent)
+            norm = _apply(parameters, optimizer, ascent)
+            del ascent, batch  # not to be held while the next are made
+            yield norm
 
 
 def _apply(
