@@ -74,10 +74,13 @@ class Rows:
         return len(self), int(self.source.shape[1])
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        if self.chosen is not None:
-            index = self.chosen[index]
-        source = self._bytes(index)
-        gathered = ops.gather(*source) if source else None
+        return self.into(index, None)
+
+    def into(self, index: slice | Tensor, out: Tensor | None) -> Tensor:
+        """The rows asked for, in `out`, (len(index), columns), where that spares a new tensor."""
+        index = index if self.chosen is None else self.chosen[index]
+        plain = self._plain(index, out)
+        gathered = self._gather(*plain) if plain else None
         if gathered is not None:
             return gathered
         values, (scale, shift) = self._values(index), (self.scale, self.shift)
@@ -85,10 +88,23 @@ class Rows:
             return values
         return values * scale + shift
 
-    def drawn(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Zeros and ones drawn with the rows as probabilities, in one pass; None if not bytes."""
-        source = self._bytes(index if self.chosen is None else self.chosen[index])
-        return ops.gather_and_draw(*source, generator=generator) if source else None
+    def drawn(
+        self, index: Tensor, generator: torch.Generator | None = None, out: Tensor | None = None
+    ) -> Tensor | None:
+        """Zeros and ones drawn with the rows as probabilities, in one pass, if there is a kernel.
+
+        In `out` as for `into`.
+        """
+        plain = self._plain(index if self.chosen is None else self.chosen[index], out)
+        scale, shift = self.scale, self.shift
+        if not (plain and isinstance(scale, float) and isinstance(shift, float)):
+            return None
+        return ops.gather_and_draw(*plain, scale, shift, generator)
+
+    def listed(self, order: Tensor) -> tuple[Rows, Tensor]:
+        """The whole table, and the numbers in it of the rows that order names."""
+        chosen = order if self.chosen is None else self.chosen[order]
+        return replace(self, chosen=None), chosen
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype)
@@ -133,16 +149,26 @@ class Rows:
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
-    def _bytes(self, index: slice | Tensor) -> tuple[np.ndarray, np.ndarray, float, float] | None:
-        """Table, rows, scale and shift where a kernel can take bytes from them in one pass."""
+    def _gather(self, table: np.ndarray, numbers: np.ndarray, out: Tensor | None) -> Tensor | None:
+        """`into` by a kernel, if there is one."""
         scale, shift = self.scale, self.shift
-        listed = isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1
-        if not (listed and self._holds_bytes()):
-            return None
         if not (isinstance(scale, float) and isinstance(shift, float)):
             return None
-        _advise(self.source, scattered=True)
-        return np.asarray(self.source), np.asarray(index), scale, shift
+        return ops.gather(table, numbers, out, scale, shift)
+
+    def _plain(
+        self, index: slice | Tensor, out: Tensor | None
+    ) -> tuple[np.ndarray, np.ndarray, Tensor | None] | None:
+        """Table, row numbers and `out` for a kernel that gathers rows in float32, if they fit."""
+        source = self.source
+        if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
+            return None
+        single = out is not None and out.dtype == torch.float32
+        kinds = (np.uint8, np.float32, np.float64) if single else (np.uint8, np.float32)
+        if not (isinstance(source, np.ndarray) and source.dtype in kinds and _is_plain(source)):
+            return None
+        _advise(source, scattered=True)
+        return np.asarray(source), np.asarray(index), out if single else None
 
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):
@@ -157,6 +183,20 @@ class Rows:
             copied = array.astype(known, order="C", copy=foreign)
             values = torch.from_numpy(copied.view(known))
         return values if values.dtype == torch.float64 else values.float()
+
+
+def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:
+    """data[index], in `out`, (len(index), columns), where that spares a new tensor."""
+    if isinstance(data, Rows):
+        return data.into(index, out)
+    if out is None or (out.dtype, out.device) != (data.dtype, data.device):
+        return data[index]
+    return torch.index_select(data, 0, index, out=out)
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether it lies in memory or a file as numbers of this machine, row by row."""
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 def _is_real(dtype: Any) -> bool:

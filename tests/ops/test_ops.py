@@ -99,6 +99,27 @@ def test_softplus_change_equals_the_reference(dtype, shape, spread, step):
     torch.testing.assert_close(found, expected, atol=1e-6 * size * shape[1] ** 0.5 * 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (3, 64), (2, 65), (300, 400), (2, 3000), (2, 3, 70)])
+@pytest.mark.parametrize("spread", [0.1, 5.0, 100.0])
+def test_softplus_sum_equals_the_reference(dtype, shape, spread):
+    g = generator(shape[-1])
+    x = spread * torch.randn(shape, generator=g, dtype=dtype)
+    bias = spread * torch.randn(shape[-1], generator=g, dtype=dtype)
+    found, expected = ops.softplus_sum(x, bias), reference.softplus_sum(x.double(), bias.double())
+    assert found.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(found.double(), expected, atol=0, rtol=tolerance)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_softplus_sum_of_what_is_not_finite_is_what_torch_makes_of_it(value):
+    x, bias = torch.zeros(2, 70), torch.zeros(70)
+    x[1, 66] = value
+    expected = reference.softplus_sum(x, bias)
+    torch.testing.assert_close(ops.softplus_sum(x, bias), expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_softplus_change_of_what_is_not_finite_is_not(value):
     x, bias = torch.zeros(2, 70), torch.zeros(70)
@@ -244,10 +265,19 @@ def table_functions():
         module.ascend_([x, b], [gradient, 2 * b], 0.2, [velocity, c], 0.7)
         return x, b, velocity, c
 
-    rows = lambda x: (len(x) + 1) // 2  # noqa: E731
+    def add_row_dot(module, x, g):
+        total = torch.randn(len(x), generator=g, dtype=torch.float64)
+        module.add_row_dot_(total, x, weights(x, g)[1], -0.3)
+        return total
+
+    def phase_statistics(module, x, g):
+        results = x.new_empty(3, x.shape[1]), x.new_empty(3, x.shape[1]), torch.empty_like(x)
+        module.phase_statistics_(x, x.exp(), (len(x) + 1) // 2, *results)
+        return results
+
     return {
-        "row_dot": lambda module, x, g: module.row_dot(x, weights(x, g)[1]),
-        "phase_statistics": lambda module, x, g: module.phase_statistics(x, x.exp(), rows(x)),
+        "add_row_dot": add_row_dot,
+        "phase_statistics": phase_statistics,
         "square_sum": lambda module, x, g: torch.tensor(module.square_sum([x, *weights(x, g)])),
         "center": center,
         "ascend": ascend,
@@ -386,11 +416,28 @@ def test_gathered_rows_are_those_of_the_table(shape):
     table = random.integers(0, 256, (40, shape[1]), dtype=np.uint8)
     rows = random.integers(0, 40, shape[0])
     for source in (table, table[::-1], np.asfortranarray(table)):
-        found = ops.gather(source, rows, 1 / 255, 0.5)
+        found = ops.gather(source, rows, None, 1 / 255, 0.5)
         expected = np.float32(0.5) + np.float32(1 / 255) * source[rows].astype(np.float32)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
         for missing in (-1, 40):
-            assert ops.gather(source, np.append(rows, missing), 1.0, 0.0) is None
+            assert ops.gather(source, np.append(rows, missing), None, 1.0, 0.0) is None
+
+
+@pytest.mark.parametrize("kind", ["u1", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(5, 7), (200, 500)])
+def test_gathered_rows_go_where_they_shall(kind, shape):
+    random = np.random.default_rng(0)
+    table = random.integers(0, 256, (40, shape[1])).astype(kind)
+    rows, out = random.integers(0, 40, shape[0]), torch.empty(shape)
+    assert ops.gather(table, rows, out, 0.5, -1.0) is out
+    assert np.array_equal(out.numpy(), 0.5 * table[rows] - 1)
+    shift, scale = random.normal(size=(2, shape[1]))
+    for units in ((shift, scale), (0.1, 0.3)):
+        assert ops.gather_in_units(table, rows, out, *units) is out
+        expected = (table[rows].astype(np.float64) - units[0]) / units[1]
+        np.testing.assert_allclose(out.numpy(), expected, rtol=1e-7)
+    for missing in (-1, 40):
+        assert ops.gather_in_units(table, np.append(rows[1:], missing), out, 0.0, 1.0) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (200, 500), (3, 3000)])
@@ -401,15 +448,15 @@ def test_gathered_rows_are_drawn_as_in_two_steps(shape, levels):
     table = random.integers(0, levels, (40, shape[1]), dtype=np.uint8)
     table[:20] = np.where(table[:20] < levels // 2, 0, levels - 1)
     rows, scale = random.integers(0, 40, shape[0]), 1 / (levels - 1)
-    probabilities = ops.gather(table, rows, scale, 0.0)
+    probabilities = ops.gather(table, rows, None, scale, 0.0)
     expected = ops.draw_probabilities_(probabilities.clone(), generator(1))
-    found = ops.gather_and_draw(table, rows, scale, 0.0, generator(1))
+    found = ops.gather_and_draw(table, rows, None, scale, 0.0, generator(1))
     assert torch.equal(found, expected)
     assert ops.is_binary(found)
     ones = probabilities == 1
     assert found[ones].all()
     assert not found[probabilities == 0].any()
-    assert ops.gather_and_draw(table, np.append(rows, 40), scale, 0.0) is None
+    assert ops.gather_and_draw(table, np.append(rows, 40), None, scale, 0.0) is None
 
 
 @pytest.mark.parametrize(("work", "within"), [(10, 1), (2**30, 2)])
@@ -431,7 +478,7 @@ def test_small_work_is_done_by_one_thread(work, within):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_change", "row_dot"])
+@pytest.mark.parametrize("name", ["draw_bernoulli", "softplus_change", "add_row_dot"])
 def test_parallel_kernels_are_kept_on_disk_beside_the_serial_ones(name):
     """Numba tells code on disk apart by the function's name: two of one name would be mixed up."""
     serial, parallel = (cpu.kernel(name, shared) for shared in (False, True))

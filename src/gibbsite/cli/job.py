@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import gibbsite as gb
-from gibbsite import datasets, exact, plots
+from gibbsite import datasets, exact, ops, plots
 from gibbsite.checks import check_memory
 from gibbsite.cli.progress import EpochBar, Ticking
 from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
@@ -89,7 +89,7 @@ class Job:
                 history = gb.fit(
                     rbm,
                     self.rows,
-                    gradient=Ticking(self.gradient, progress.tick),
+                    gradient=Ticking(ops.reusing(self.gradient), progress.tick),
                     optimizer=self.optimizer,
                     scheduler=linear_decay(self.optimizer, settings.epochs),
                     epochs=settings.epochs,

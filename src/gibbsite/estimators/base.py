@@ -91,7 +91,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Args:
             X: (n_samples, n_features): array, scipy sparse matrix or data frame. Sparse rows are
-                densified a minibatch at a time. The model takes the dtype of X, float32 or float64.
+                densified a minibatch at a time. The model takes the dtype of X, float32 or float64,
+                and is trained in float32.
             y: ignored.
 
         Raises:
@@ -146,9 +147,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         visible, units, held = self._start(X)
         rbm = RBM(visible, Bernoulli(int(self.n_components)))
-        rbm.to(torch.float32 if X.dtype == np.float32 else torch.float64)
         training = Training(rbm, units, np.random.RandomState(seed), held)
         initialize(rbm, as_rows(X, units).spread(), training.generator())
+        rbm.to(torch.float32 if X.dtype == np.float32 else torch.float64)
         return training
 
     def _train(self, X: Any, training: Training, plan: Plan, epochs: int, falling: bool) -> Self:
@@ -195,7 +196,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             generator = torch.Generator().manual_seed(0)
             v = sample(self.rbm_, int(self.chains), generator=generator)
             chains = self.rbm_.sample_hidden(v, generator)
-        return as_numpy(chains)
+        return as_numpy(chains.to(self.rbm_.weight.dtype))
 
     @property
     def history_(self) -> History:

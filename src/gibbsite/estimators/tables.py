@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.rows import Rows
 from gibbsite.training.standardize import column_moments
 
@@ -38,9 +39,17 @@ PLAIN = Units()
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Rows):
-    """Rows of a dense or sparse table in a model's units, (rows, columns) of float64."""
+    """Rows of a dense or sparse table in a model's units, (rows, columns), computed in float64."""
 
     units: Units = PLAIN
+
+    def _gather(
+        self, table: NDArray[Any], numbers: NDArray[Any], out: Tensor | None
+    ) -> Tensor | None:
+        return None if out is None else ops.gather_in_units(table, numbers, out, *self.units)
+
+    def drawn(self, *_: Any) -> None:
+        """There is no kernel for it."""
 
     def _values(self, index: slice | Tensor) -> Tensor:
         shift, scale = (torch.as_tensor(part, dtype=torch.float64) for part in self.units)

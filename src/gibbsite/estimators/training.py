@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.errors import ArgumentError
 from gibbsite.estimators.tables import Units
 from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanField
@@ -36,6 +37,8 @@ class Plan(NamedTuple):
 @dataclass
 class Training:
     """A model in training with all that goes from one call to the next; on the CPU between calls.
+
+    All but the model is in float32.
 
     Attributes:
         rbm: the model, in the units it is trained in.
@@ -69,10 +72,14 @@ class Training:
     def advance(
         self, rows: Rows, plan: Plan, epochs: int, falling: bool, report: Callback | None
     ) -> None:
-        """Train for so many epochs more, going on from the chains and the momentum there are."""
-        rbm = self.rbm.to(plan.device)
+        """Train for so many epochs more, going on from the chains and the momentum there are.
+
+        In float32, as gradients from samples are noisier than its rounding.
+        """
+        dtype = self.rbm.weight.dtype
+        rbm = self.rbm.to(plan.device, torch.float32)
         carried = self.state if plan.gradient == self.gradient else None
-        gradient = Resumed(plan.gradient, moved(carried, plan.device))
+        gradient = Resumed(ops.reusing(plan.gradient), moved(carried, plan.device))
         optimizer = self._optimizer(plan)
         try:
             self.history = fit(
@@ -89,7 +96,7 @@ class Training:
             )
         finally:
             rbm.zero_grad(set_to_none=True)
-            rbm.to("cpu")
+            rbm.to("cpu", dtype)
         self.gradient, self.state = plan.gradient, moved(gradient.state, "cpu")
         self.momentum = {
             name: optimizer.state[parameter]["momentum_buffer"].cpu()
@@ -137,7 +144,7 @@ class Held:
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
         ascent = gradient[self.name]
-        gradient[self.name] = ascent.masked_fill(self.entries.to(ascent.device), 0.0)
+        ascent.masked_fill_(self.entries.to(ascent.device), 0.0)
 
 
 @dataclass

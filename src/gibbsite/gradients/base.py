@@ -46,14 +46,17 @@ class Statistics(NamedTuple):
     shares: Tensor
 
     @classmethod
-    def of(cls, v: Tensor, hidden_mean: Tensor, rows: int) -> Statistics:
+    def of(cls, v: Tensor, hidden_mean: Tensor, rows: int, workspace: ops.Workspace) -> Statistics:
         """From v and E[h | v], the first rows of which are the data's."""
-        v_means, h_means, shares = ops.phase_statistics(v, hidden_mean, rows)
+        v_means = workspace.table("means of v", v, 3, v.shape[1])
+        h_means = workspace.table("means of h", v, 3, hidden_mean.shape[1])
+        shares = workspace.table("shares", hidden_mean, *hidden_mean.shape)
+        ops.phase_statistics_(v, hidden_mean, rows, v_means, h_means, shares)
         visible = Phases(v, rows, v_means, known=True)
         return cls(visible, Phases(hidden_mean, rows, h_means, known=False), shares)
 
 
-class Contrast(Stateless):
+class Contrast(Stateless, ops.Reusing):
     """An estimator whose model phase is of sampled v: `phases` makes both."""
 
     def phases(
@@ -67,19 +70,26 @@ class Contrast(Stateless):
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Any]:
         statistics, state = self.phases(rbm, v, state, generator)
-        return contrast(rbm, statistics), state
+        return contrast(rbm, statistics, self.workspace), state
 
 
-def contrast(rbm: RBM, statistics: Statistics) -> dict[str, Tensor]:
+def contrast(rbm: RBM, statistics: Statistics, workspace: ops.Workspace) -> dict[str, Tensor]:
     """`difference` of the phases, each a mean over its own rows, in one matrix product.
 
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
     visible, hidden, shares = statistics
-    product = ops.product(visible.table.T, shares)
-    weight = rbm.hidden.coupled(rbm.visible.coupled(product).T).T
-    ours = rbm.visible.contrast(visible, lambda: (rbm.weight * weight).sum(1))
-    theirs = rbm.hidden.contrast(hidden, lambda: (rbm.weight * weight).sum(0))
+    table = workspace.table("gradient", rbm.weight, *rbm.weight.shape)
+    product = ops.product(visible.table.T, shares, table)
+    here = rbm.visible.coupled(product, lambda x: x)
+    weight = rbm.hidden.coupled(here.T, lambda x: x).T
+
+    def interactions(ours: Tensor, product: Tensor) -> Tensor:
+        """Sums over the other layer's units, for each of a layer's."""
+        return ops.row_dots(ours, product, workspace.table("interactions", product, len(product)))
+
+    ours = rbm.visible.contrast(visible, lambda: interactions(rbm.weight, weight))
+    theirs = rbm.hidden.contrast(hidden, lambda: interactions(rbm.weight.T, weight.T))
     return {
         "weight": weight,
         **{f"visible.{name}": value for name, value in ours.items()},

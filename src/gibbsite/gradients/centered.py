@@ -25,7 +25,7 @@ class CenteredState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Centered:
+class Centered(ops.Reusing):
     r"""The centred version of another gradient estimator: better conditioned, same fixed points.
 
     With statistics $s$ and offsets $\mu\approx\langle s(v)\rangle$, $\lambda\approx\langle
@@ -58,10 +58,15 @@ class Centered:
         generator: torch.Generator | None = None,
     ) -> tuple[dict[str, Tensor], CenteredState]:
         plain, v_mean, h_mean, inner = self._plain(rbm, v, state.inner, generator)
-        if state.visible is not None and state.hidden is not None:
-            v_mean = torch.lerp(state.visible, v_mean, RATE)
-            h_mean = torch.lerp(state.hidden, h_mean, RATE)
-        return center(rbm, plain, v_mean, h_mean), CenteredState(inner, v_mean, h_mean)
+        v_mean = self._running("running mean of v", state.visible, v_mean)
+        h_mean = self._running("running mean of h", state.hidden, h_mean)
+        center(rbm, plain, v_mean, h_mean, self.workspace)
+        return plain, CenteredState(inner, v_mean, h_mean)
+
+    def _running(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
+        """The old mean, a step nearer the new one."""
+        out = self.workspace.other(name, old, new, len(new))
+        return out.copy_(new) if old is None else torch.lerp(old, new, RATE, out=out)
 
     def _plain(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
@@ -69,19 +74,23 @@ class Centered:
         """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
         if isinstance(self.gradient, Contrast):
             both, state = self.gradient.phases(rbm, v, state, generator)
-            return contrast(rbm, both), both.visible.means[0], both.hidden.means[0], state
+            plain = contrast(rbm, both, self.gradient.workspace)
+            return plain, both.visible.means[0], both.hidden.means[0], state
         plain, state = self.gradient.step(rbm, v, state, generator)
         return plain, v.mean(0), rbm.hidden_mean(v).mean(0), state
 
 
 def center(
-    rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor
-) -> dict[str, Tensor]:
-    """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
-    ops.center_(
-        gradient["weight"],
-        (gradient["visible.bias"], gradient["hidden.bias"]),
-        (rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)),
-        (rbm.visible.bias_per_input(), rbm.hidden.bias_per_input()),
-    )
-    return gradient
+    rbm: RBM,
+    gradient: dict[str, Tensor],
+    v_mean: Tensor,
+    h_mean: Tensor,
+    workspace: ops.Workspace,
+) -> None:
+    """Overwrite a gradient with the centred direction that belongs to it and the offsets."""
+    mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
+    lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
+    b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))
+    c_scale = rbm.hidden.bias_per_input(workspace.like("scale of c")(h_mean))
+    biases = gradient["visible.bias"], gradient["hidden.bias"]
+    ops.center_(gradient["weight"], biases, (mu, lam), (b_scale, c_scale))

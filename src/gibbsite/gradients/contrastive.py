@@ -15,8 +15,40 @@ from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
 
+class Chains(Contrast):
+    """What estimators have in common that run chains from any start."""
+
+    def to_hidden(self, rbm: RBM) -> Tensor:
+        """What carries v to the hidden layer."""
+        return rbm.visible.coupled(rbm.weight, self.workspace.like("to hidden"))
+
+    def joined(self, v: Tensor, end: Tensor) -> Tensor:
+        """The rows of v and of `end` in one table."""
+        out = self.workspace.table("both v", v, len(v) + len(end), v.shape[1])
+        return torch.cat([v, end], out=out)
+
+    def draw_hidden(
+        self,
+        rbm: RBM,
+        state: Any,
+        inputs: Tensor,
+        generator: torch.Generator | None,
+        start: int = 0,
+    ) -> Any:
+        """The state with h, if it has one, drawn given what v sends to the hidden layer.
+
+        These inputs are overwritten with E[h | v]; the chains' are the rows from `start` on.
+        """
+        if not hasattr(state, "h"):
+            rbm.hidden.mean_(inputs)
+            return state
+        shape = len(inputs) - start, rbm.hidden.n
+        out = self.workspace.other("chains of h", state.h, inputs, *shape)
+        return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator, start, out))
+
+
 @dataclass(frozen=True)
-class CD(Contrast):
+class CD(Chains):
     """Contrastive divergence, CD-k: chains start at the minibatch and run `steps` steps.
 
     Biased towards the data for any finite `steps`; the bias vanishes as they grow. h is averaged
@@ -37,18 +69,18 @@ class CD(Contrast):
     def phases(
         self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
     ) -> tuple[Statistics, None]:
-        rows, to_hidden = len(v), rbm.visible.coupled(rbm.weight)
-        hidden = v.new_empty(2 * rows, rbm.hidden.n)
+        rows, to_hidden = len(v), self.to_hidden(rbm)
+        hidden = self.workspace.table("means of h given v", v, 2 * rows, rbm.hidden.n)
         ours, theirs = hidden[:rows], hidden[rows:]
         start = self.sampler.init(rbm, v, generator)
-        start = draw_hidden_(rbm, start, ops.product(v, to_hidden, ours), generator)
+        start = self.draw_hidden(rbm, start, ops.product(v, to_hidden, ours), generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         rbm.hidden.mean_(ops.product(end, to_hidden, theirs))
-        return Statistics.of(torch.cat([v, end]), hidden, rows), None
+        return Statistics.of(self.joined(v, end), hidden, rows, self.workspace), None
 
 
 @dataclass(frozen=True)
-class PCD(Contrast):
+class PCD(Chains):
     """Persistent contrastive divergence: `chains` chains go on from update to update.
 
     They start at `random_start`. Unbiased when the chains are at equilibrium; biased as far as the
@@ -74,20 +106,8 @@ class PCD(Contrast):
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[Statistics, Any]:
         state = advance(self.sampler, rbm, state, self.steps, generator)
-        both, rows = torch.cat([v, state.v]), len(v)
-        hidden = ops.product(both, rbm.visible.coupled(rbm.weight))
-        state = draw_hidden_(rbm, state, hidden, generator, rows)
-        return Statistics.of(both, hidden, rows), state
-
-
-def draw_hidden_(
-    rbm: RBM, state: Any, inputs: Tensor, generator: torch.Generator | None, start: int = 0
-) -> Any:
-    """Overwrite what v sends to the hidden layer with E[h | v]; the state, with h if it has one.
-
-    The rows of the chains are those from `start` on.
-    """
-    if not hasattr(state, "h"):
-        rbm.hidden.mean_(inputs)
-        return state
-    return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator, start))
+        both, rows = self.joined(v, state.v), len(v)
+        hidden = self.workspace.table("means of h given v", v, len(both), rbm.hidden.n)
+        ops.product(both, self.to_hidden(rbm), hidden)
+        state = self.draw_hidden(rbm, state, hidden, generator, rows)
+        return Statistics.of(both, hidden, rows, self.workspace), state

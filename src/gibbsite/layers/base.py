@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.rows import Rows
+from gibbsite.rows import Rows, picked
 
 
 class Marginals(NamedTuple):
@@ -112,33 +112,49 @@ class Layer(nn.Module, ABC):
         generator: torch.Generator | None = None,
         *,
         scale: float = 1.0,
-        shift: Tensor | None = None,
+        base: Tensor | None = None,
     ) -> Tensor:
-        """Overwrite inputs, (rows, n), with a draw given shift + scale * inputs; shift is (n,)."""
+        """Overwrite inputs, (rows, n), with a draw given base + scale (inputs - base).
+
+        base is (n,); none is 0.
+        """
 
     @abstractmethod
     def mean_(self, inputs: Tensor) -> Tensor:
         """Overwrite inputs, (rows, n), with E[x | inputs]."""
 
     def mean_and_sample_(
-        self, inputs: Tensor, generator: torch.Generator | None = None, start: int = 0
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        start: int = 0,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Overwrite inputs, (rows, n), with E[x | inputs]; returns draws of the rows from start."""
-        draws = self.sample(inputs[start:], generator)
+        draws = inputs.new_empty(len(inputs) - start, self.n) if out is None else out
+        self.sample_(draws.copy_(inputs[start:]), generator)
         self.mean_(inputs)
         return draws
 
     @torch.no_grad()
-    def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
         """log_partition(base + t (inputs - base)) at t = new less that at old, in float64, (rows,).
 
         inputs are (rows, n), base (n,).
         """
         after, before = (self.log_partition(torch.lerp(base, inputs, t)) for t in (new, old))
-        return (after - before).double()
+        change = (after - before).double()
+        return change if out is None else out.copy_(change)
 
-    def coupled(self, weight: Tensor) -> Tensor:
-        """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight."""
+    def coupled(
+        self, weight: Tensor, table: Callable[[Tensor], Tensor] = torch.empty_like
+    ) -> Tensor:
+        """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight.
+
+        weight as it is if the layer need not change it, else what `table` gives for it, filled.
+        """
         return weight.detach()
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
@@ -167,7 +183,7 @@ class Layer(nn.Module, ABC):
     def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
         """`parameter_gradient` of the mean over the data's rows less that over the model's.
 
-        `interaction` is already a difference. No gradient.
+        `interaction` is already a difference. May overwrite all means but the data's. No gradient.
         """
         units = Marginals.at if phases.known else self.marginals_with_mean
         parts = phases.table[: phases.rows], phases.table[phases.rows :]
@@ -176,9 +192,9 @@ class Layer(nn.Module, ABC):
         positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
         return {name: positive[name] - negative[name] for name in positive}
 
-    def bias_per_input(self) -> Tensor:
+    def bias_per_input(self, out: Tensor | None = None) -> Tensor:
         """How far the bias must move to do what an input of 1 does, (n,)."""
-        return torch.ones_like(self.bias)
+        return torch.ones_like(self.bias) if out is None else out.fill_(1)
 
     # states
 
@@ -226,10 +242,17 @@ class Layer(nn.Module, ABC):
         return data
 
     def take(
-        self, data: Tensor | Rows, index: Tensor, generator: torch.Generator | None = None
+        self,
+        data: Tensor | Rows,
+        index: Tensor,
+        generator: torch.Generator | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """The rows asked for as states to train on, `observe` of data[index]."""
-        return self.observe(self.coerce(data[index]), generator)
+        """The rows asked for as states to train on: `observe` of data[index], in `out` if it can.
+
+        out is (len(index), n); data and index are on one device.
+        """
+        return self.observe(self.coerce(picked(data, index, out)), generator)
 
     @abstractmethod
     def initialize(self, data: Tensor) -> None:

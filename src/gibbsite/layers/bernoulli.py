@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from gibbsite import ops
 from gibbsite.layers.base import Layer, Marginals, Phases, _refuse
-from gibbsite.rows import Rows
+from gibbsite.rows import Rows, picked
 
 
 class Bernoulli(Layer):
@@ -34,8 +33,9 @@ class Bernoulli(Layer):
         return x
 
     def log_partition(self, inputs: Tensor) -> Tensor:
-        # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit.
-        return softplus(self.bias + inputs, threshold=40.0).sum(-1)
+        if torch.is_grad_enabled():
+            return ops.reference.softplus_sum(inputs, self.bias)
+        return ops.softplus_sum(inputs, self.bias)
 
     def mean(self, inputs: Tensor) -> Tensor:
         return torch.sigmoid(self.bias + inputs)
@@ -50,23 +50,27 @@ class Bernoulli(Layer):
         generator: torch.Generator | None = None,
         *,
         scale: float = 1.0,
-        shift: Tensor | None = None,
+        base: Tensor | None = None,
     ) -> Tensor:
-        bias = self.bias.detach()
-        bias = bias if shift is None else bias + shift
-        return ops.draw_bernoulli_(inputs, bias, generator, scale)
+        return ops.draw_bernoulli_(inputs, self.bias.detach(), generator, scale, base)
 
     def mean_(self, inputs: Tensor) -> Tensor:
         return ops.mean_bernoulli_(inputs, self.bias.detach())
 
     def mean_and_sample_(
-        self, inputs: Tensor, generator: torch.Generator | None = None, start: int = 0
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        start: int = 0,
+        out: Tensor | None = None,
     ) -> Tensor:
-        return ops.mean_and_draw_(inputs, self.bias.detach(), generator, start)
+        return ops.mean_and_draw_(inputs, self.bias.detach(), generator, start, out)
 
     @torch.no_grad()
-    def log_partition_change(self, inputs: Tensor, base: Tensor, old: float, new: float) -> Tensor:
-        return ops.softplus_change(inputs, self.bias, base, old, new)
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        return ops.softplus_change(inputs, self.bias, base, old, new, out)
 
     def marginals_with_mean(self, mean: Tensor) -> Marginals:
         return Marginals(mean, mean * (1 - mean))
@@ -110,12 +114,16 @@ class Bernoulli(Layer):
         return ops.draw_probabilities_(rows, generator).reshape(data.shape)
 
     def take(
-        self, data: Tensor | Rows, index: Tensor, generator: torch.Generator | None = None
+        self,
+        data: Tensor | Rows,
+        index: Tensor,
+        generator: torch.Generator | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        drawn = data.drawn(index, generator) if isinstance(data, Rows) else None
+        drawn = data.drawn(index, generator, out) if isinstance(data, Rows) else None
         if drawn is not None:
             return self.coerce(drawn)
-        return ops.draw_probabilities_(self.coerce(data[index]), generator)
+        return ops.draw_probabilities_(self.coerce(picked(data, index, out)), generator)
 
     def initialize(self, data: Tensor) -> None:
         """Log-odds of each column, with one half count added to either side."""

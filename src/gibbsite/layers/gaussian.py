@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers.base import Layer, Marginals
+from gibbsite.layers.base import Layer, Marginals, Phases
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -49,7 +49,7 @@ class Gaussian(Layer):
             )
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             raise ArgumentError(f"sigma={sigma!r}: expected positive finite numbers")
-        self.learn_sigma = learn_sigma
+        self.learn_sigma, self._space = learn_sigma, ops.Workspace()
         if learn_sigma:
             self.log_sigma = nn.Parameter(scale.log())
         else:
@@ -60,6 +60,13 @@ class Gaussian(Layer):
         """Standard deviation of each unit given its inputs, (n,)."""
         scale = self.log_sigma.exp() if self.learn_sigma else self.get_buffer("fixed_sigma")
         return scale.expand(self.n)
+
+    def _scale(self) -> Tensor:
+        """`sigma` as it is now, without a gradient, in the one place kept for it."""
+        if not self.learn_sigma:
+            return self.sigma
+        log_sigma = self.log_sigma.detach()
+        return torch.exp(log_sigma, out=self._space.like("sigma")(log_sigma)).expand(self.n)
 
     def energy(self, x: Tensor) -> Tensor:
         return 0.5 * (((x - self.bias) / self.sigma) ** 2).sum(-1)
@@ -88,19 +95,31 @@ class Gaussian(Layer):
         generator: torch.Generator | None = None,
         *,
         scale: float = 1.0,
-        shift: Tensor | None = None,
+        base: Tensor | None = None,
     ) -> Tensor:
-        bias, sigma = self.bias.detach(), self.sigma.detach()
-        if shift is not None:
-            bias = bias + sigma * shift
-        return ops.draw_gaussian_(inputs, bias, sigma, generator, scale)
+        bias, sigma = self.bias.detach(), self._scale()
+        return ops.draw_gaussian_(inputs, bias, sigma, generator, scale, base)
 
     @torch.no_grad()
     def mean_(self, inputs: Tensor) -> Tensor:
-        return inputs.mul_(self.sigma).add_(self.bias)
+        return inputs.mul_(self._scale()).add_(self.bias)
 
-    def coupled(self, weight: Tensor) -> Tensor:
-        return weight.detach() / self.sigma.detach()[:, None]
+    def coupled(
+        self, weight: Tensor, table: Callable[[Tensor], Tensor] = torch.empty_like
+    ) -> Tensor:
+        weight = weight.detach()
+        return torch.div(weight, self._scale()[:, None], out=table(weight))
+
+    def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """From the means and squares of the two phases; variances given the inputs cancel."""
+        sigma, (_, spread, bias) = self._scale(), phases.means
+        gradient = {"bias": bias.div_(sigma).div_(sigma)}
+        if self.learn_sigma:
+            ops.phase_spread_(phases.table, phases.rows, self.bias.detach(), spread)
+            by_unit = spread.div_(sigma).div_(sigma).sub_(interaction())
+            shared = self.log_sigma.numel() == 1
+            gradient["log_sigma"] = by_unit.cumsum_(0)[-1:] if shared else by_unit
+        return gradient
 
     def parameter_gradient(
         self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
@@ -115,8 +134,8 @@ class Gaussian(Layer):
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient
 
-    def bias_per_input(self) -> Tensor:
-        return self.sigma
+    def bias_per_input(self, out: Tensor | None = None) -> Tensor:
+        return self._scale()
 
     def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Trapezoid rule, step 0.5 sigma, 9 sigma beyond the most extreme conditional mean.

@@ -14,6 +14,7 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -69,11 +70,26 @@ class Path:
         """n independent v at beta 0."""
         return self.rbm.visible.sample(self.visible_inputs.expand(n, -1), generator)
 
-    def log_ratio(self, v: Tensor, inputs: Tensor, old: float, new: float) -> Tensor:
+    @cached_property
+    def to_hidden(self) -> Tensor:
+        """What carries v to the hidden layer, as it was when first asked for."""
+        return self.rbm.visible.coupled(self.rbm.weight)
+
+    @cached_property
+    def _to_visible(self) -> Tensor:
+        return self.rbm.hidden.coupled(self.rbm.weight.T)
+
+    @cached_property
+    def _visible_base(self) -> Tensor:
+        return self.rbm.visible.coupled(self.visible_inputs[:, None])[:, 0]
+
+    def log_ratio(
+        self, v: Tensor, inputs: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
         """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
-        change = self.rbm.hidden.log_partition_change(inputs, self.hidden_inputs, old, new)
-        visible = ops.row_dot(v, self.rbm.visible.coupled(self.visible_inputs[:, None])[:, 0])
-        return change.add_(visible, alpha=old - new)
+        change = self.rbm.hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
+        ops.add_row_dot_(change, v, self._visible_base, old - new)
+        return change
 
     @torch.no_grad()
     def move(
@@ -83,10 +99,10 @@ class Path:
 
         Overwrites `inputs`, (rows, n_hidden), with h, and `moved`, (rows, n_visible).
         """
-        hidden, visible, left = self.rbm.hidden, self.rbm.visible, 1 - beta
-        h = hidden.sample_(inputs, generator, scale=beta, shift=left * self.hidden_inputs)
-        ops.product(h, hidden.coupled(self.rbm.weight.T), moved)
-        return visible.sample_(moved, generator, scale=beta, shift=left * self.visible_inputs)
+        hidden, visible = self.rbm.hidden, self.rbm.visible
+        h = hidden.sample_(inputs, generator, scale=beta, base=self.hidden_inputs)
+        ops.product(h, self._to_visible, moved)
+        return visible.sample_(moved, generator, scale=beta, base=self.visible_inputs)
 
 
 class AnnealedRun(NamedTuple):
@@ -118,10 +134,10 @@ class Walk:
     def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
         self.path = path
         self.schedule: list[float] = betas.tolist()
-        log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-        self.reached = (0, v, log_weights)
-        self._moments = torch.zeros(len(betas) - 1, 2, 2, dtype=torch.float64)
-        self._to_hidden = path.rbm.visible.coupled(path.rbm.weight)
+        # gains and log weights of the steps of either parity: the next leaves the last complete
+        self._weights = v.new_zeros(2, 2, len(v), dtype=torch.float64)
+        self.reached = (0, v, self._weights[1, 1])
+        self._moments = v.new_zeros(2, 2, len(betas) - 1, dtype=torch.float64)
         self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
         self._moved = torch.empty_like(v), torch.empty_like(v)
 
@@ -149,7 +165,7 @@ class Walk:
                 f"for {v.dtype}; use rbm.double(), or train with a smaller learning rate"
             )
         betas = torch.tensor(self.schedule[1:], dtype=torch.float64)
-        (increments, variances), (_, profile) = self._moments[: self.steps].permute(1, 2, 0)
+        (increments, variances), (_, profile) = self._moments[:, :, : self.steps].cpu()
         return AnnealedRun(log_weights, increments, variances, profile, betas, v)
 
     def hurry(self, steps: int = HURRIED_STEPS) -> None:
@@ -161,14 +177,16 @@ class Walk:
     def _step(self, generator: torch.Generator | None) -> None:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
-        ops.product(v, self._to_hidden, self._inputs)
-        gain = self.path.log_ratio(v, self._inputs, old, new)
-        log_weights = log_weights + gain
-        moments = torch.var_mean(torch.stack([gain, log_weights]), 1, correction=int(len(gain) > 1))
-        self._moments[k] = torch.stack(moments)
+        gain, grown = weights = self._weights[k % 2]
+        ops.product(v, self.path.to_hidden, self._inputs)
+        self.path.log_ratio(v, self._inputs, old, new, gain)
+        torch.add(log_weights, gain, out=grown)
+        variances, means = self._moments[:, :, k]
+        torch.var(weights, 1, correction=int(len(v) > 1), out=variances)
+        torch.mean(weights, 1, out=means)
         if k < len(self.schedule) - 2:  # the last move would change no weight
             v = self.path.move(self._inputs, self._moved[k % 2], new, generator)
-        self.reached = (k + 1, v, log_weights)
+        self.reached = (k + 1, v, grown)
 
 
 def anneal(
@@ -186,7 +204,7 @@ def anneal(
     in reverse with falling ones. Source: Neal (2001), Annealed importance sampling.
 
     Args:
-        progress: called with the log weights so far after each temperature.
+        progress: called with the log weights so far after each temperature; copy them to keep them.
     """
     return Walk(path, betas, v).finish(generator, progress)
 

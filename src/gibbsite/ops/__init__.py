@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.ops import reference
+from gibbsite.ops.workspace import Fresh, Reusing, Workspace, reusing
+
+__all__ = ["Fresh", "Reusing", "Workspace", "reusing"]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -28,25 +31,35 @@ log = logging.getLogger("gibbsite")
 
 
 def draw_bernoulli_(
-    x: Tensor, bias: Tensor, generator: torch.Generator | None = None, scale: float = 1.0
+    x: Tensor,
+    bias: Tensor,
+    generator: torch.Generator | None = None,
+    scale: float = 1.0,
+    base: Tensor | None = None,
 ) -> Tensor:
-    """x <- 1 with probability sigmoid(bias + scale x), else 0.
+    """x <- 1 with probability sigmoid(bias + base + scale (x - base)), else 0.
 
-    x is (rows, n), bias (n,). Probabilities are met to 2^-24 or better.
+    x is (rows, n), bias and base (n,); no base is 0. Probabilities are met to 2^-24 or better.
     """
     if not _compiled(x):
-        return reference.draw_bernoulli_(x, bias, generator, scale)
-    _run("draw_bernoulli", x, _vector(bias), _scalar(scale, x), _key(generator))
+        return reference.draw_bernoulli_(x, _moved(bias, base, scale), generator, scale)
+    start = _moved(_vector(bias), _vector(base), scale)
+    _run("draw_bernoulli", x, start, _scalar(scale, x), _key(generator))
     return x
 
 
 def mean_and_draw_(
-    x: Tensor, bias: Tensor, generator: torch.Generator | None = None, start: int = 0
+    x: Tensor,
+    bias: Tensor,
+    generator: torch.Generator | None = None,
+    start: int = 0,
+    draws: Tensor | None = None,
 ) -> Tensor:
     """x <- sigmoid(bias + x); returns draws of the rows from `start` on, (rows - start, n)."""
+    draws = x.new_empty(x.shape[0] - start, x.shape[1]) if draws is None else draws
     if not _compiled(x) or x.dtype != torch.float32:
-        return draw_probabilities_(reference.mean_bernoulli_(x, bias)[start:].clone(), generator)
-    draws = x.new_empty(x.shape[0] - start, x.shape[1])
+        draws.copy_(reference.mean_bernoulli_(x, bias)[start:])
+        return draw_probabilities_(draws, generator)
     _run("mean_and_draw", x, _vector(bias), start, _key(generator), draws.numpy())
     return draws
 
@@ -65,11 +78,18 @@ def draw_gaussian_(
     sigma: Tensor,
     generator: torch.Generator | None = None,
     scale: float = 1.0,
+    base: Tensor | None = None,
 ) -> Tensor:
-    """x <- Normal(bias + sigma scale x, sigma^2); x is (rows, n), bias and sigma (n,)."""
+    """x <- Normal(bias + sigma (base + scale (x - base)), sigma^2).
+
+    x is (rows, n), bias, sigma and base (n,); no base is 0.
+    """
     if not _compiled(x):
-        return reference.draw_gaussian_(x, bias, sigma, generator, scale)
-    _run("draw_gaussian", x, _vector(bias), _vector(sigma), _scalar(scale, x), _key(generator))
+        start = _moved(bias, None if base is None else sigma * base, scale)
+        return reference.draw_gaussian_(x, start, sigma, generator, scale)
+    spread = _vector(sigma)
+    start = _moved(_vector(bias), None if base is None else spread * _vector(base), scale)
+    _run("draw_gaussian", x, start, spread, _scalar(scale, x), _key(generator))
     return x
 
 
@@ -81,25 +101,35 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return x
 
 
-def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: float) -> Tensor:
+def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
+    """sum_j log(1 + exp(bias_j + x_j)) of each row of x; x is (..., n), bias (n,). No gradient."""
+    if not (_compiled_flat(x) and x.ndim and x.dtype == torch.float32):
+        return reference.softplus_sum(x, bias)
+    out = x.new_empty(x.shape[:-1])
+    _run("softplus_sum", x.reshape(-1, x.shape[-1]), _vector(bias), out.reshape(-1).numpy())
+    return out
+
+
+def softplus_change(
+    x: Tensor, bias: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+) -> Tensor:
     """By how much S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))) grows from old to
     new, in float64, (rows,).
     """
+    out = x.new_empty(x.shape[:-1], dtype=torch.float64) if out is None else out
     if not _compiled(x) or x.dtype != torch.float32:
-        return reference.softplus_change(x, bias, base, old, new)
-    out = torch.empty(len(x), dtype=torch.float64)
+        return out.copy_(reference.softplus_change(x, bias, base, old, new))
     scalars = _scalar(old, x), _scalar(new, x)
     _run("softplus_change", x, _vector(bias), _vector(base), *scalars, out.numpy())
     return out
 
 
-def row_dot(x: Tensor, weights: Tensor) -> Tensor:
-    """sum_j weights_j x_j of each row of x, in float64, (rows,)."""
+def add_row_dot_(total: Tensor, x: Tensor, weights: Tensor, scale: float) -> None:
+    """total <- total + scale sum_j weights_j x_j of each row of x; total, (rows,), is float64."""
     if not _compiled(x):
-        return reference.row_dot(x, weights)
-    out = torch.empty(len(x), dtype=torch.float64)
-    _run("row_dot", x, _vector(weights), out.numpy())
-    return out
+        reference.add_row_dot_(total, x, weights, scale)
+        return
+    _run("add_row_dot", x, _vector(weights), scale, total.numpy())
 
 
 def product(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
@@ -147,18 +177,34 @@ TABLES_PAY = 2**20
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
-def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of v and of h, (3, n) each, and h as it counts in a difference of means, (rows, n).
+def phase_statistics_(
+    v: Tensor, h: Tensor, rows: int, v_means: Tensor, h_means: Tensor, shares: Tensor
+) -> None:
+    """Fills in means of v and of h, (3, n) each, and h as it counts in a difference of means.
 
-    Means over the first rows, over the others, and the difference; the others count negative.
+    Means over the first rows, over the others, and the difference; in shares, like h, the others
+    count negative.
     """
     if not (_compiled(v) and _compiled(h)):
-        return reference.phase_statistics(v, h, rows)
-    v_means, h_means = v.new_empty(3, v.shape[1]), h.new_empty(3, h.shape[1])
-    shares = torch.empty_like(h)
-    results = v_means.numpy(), h_means.numpy(), shares.numpy()
-    _run("phase_statistics", h, v.numpy(), rows, *results)
-    return v_means, h_means, shares
+        reference.phase_statistics_(v, h, rows, v_means, h_means, shares)
+        return
+    _run("phase_statistics", h, v.numpy(), rows, *map(_array, (v_means, h_means, shares)))
+
+
+def phase_spread_(x: Tensor, rows: int, center: Tensor, out: Tensor) -> None:
+    """out <- mean of (x - center)^2 over the first rows less that over the others, (n,)."""
+    if not _compiled(x):
+        reference.phase_spread_(x, rows, center, out)
+        return
+    _run("phase_spread", x, rows, _vector(center), out.numpy())
+
+
+def row_dots(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    """out <- sum_j x_ij y_ij for each row i, (rows,)."""
+    if not (_compiled(x) and _compiled(y)):
+        return reference.row_dots(x, y, out)
+    _run("row_dots", x, _array(y), out.numpy())
+    return out
 
 
 class Ascent(NamedTuple):
@@ -212,24 +258,38 @@ def is_binary(x: Tensor) -> bool:
 def gather_and_draw(
     table: np.ndarray,
     rows: np.ndarray,
+    out: Tensor | None,
     scale: float,
     shift: float,
     generator: torch.Generator | None = None,
 ) -> Tensor | None:
     """`draw_probabilities_` of what `gather` gives, in one pass."""
-    out = torch.empty(len(rows), table.shape[1])
+    out = torch.empty(len(rows), table.shape[1]) if out is None else out
     numbers = np.float32(scale), np.float32(shift), _key(generator)
     return out if _run("gather_and_draw", out, table, rows, *numbers) else None
 
 
-def gather(table: np.ndarray, rows: np.ndarray, scale: float, shift: float) -> Tensor | None:
-    """shift + scale * table[rows] in float32, (len(rows), n), of a table of bytes.
+def gather(
+    table: np.ndarray, rows: np.ndarray, out: Tensor | None, scale: float, shift: float
+) -> Tensor | None:
+    """shift + scale * table[rows] in float32, (len(rows), n).
 
     None if the table lacks one of the rows, whole numbers from 0.
     """
-    out = torch.empty(len(rows), table.shape[1])
+    out = torch.empty(len(rows), table.shape[1]) if out is None else out
     there = _run("gather", out, table, rows, np.float32(scale), np.float32(shift))
     return out if there else None
+
+
+def gather_in_units(
+    table: np.ndarray, rows: np.ndarray, out: Tensor, shift: Any, scale: Any
+) -> Tensor | None:
+    """(table[rows] - shift) / scale, computed in float64; shift, scale are numbers or (n,).
+
+    None as for `gather`.
+    """
+    shift, scale = (np.broadcast_to(x, table.shape[1:]).astype(np.float64) for x in (shift, scale))
+    return out if _run("gather_in_units", out, table, rows, shift, scale) else None
 
 
 def center_(
@@ -312,8 +372,13 @@ def _lies_flat(x: Tensor) -> bool:
     return x.dtype == torch.float32 and (x.is_contiguous() or x.T.is_contiguous())
 
 
-def _vector(x: Tensor) -> Any:
-    return _array(x.contiguous())
+def _vector(x: Tensor | None) -> Any:
+    return None if x is None else np.ascontiguousarray(_array(x))
+
+
+def _moved(bias: Any, base: Any, scale: float) -> Any:
+    """bias + (1 - scale) base, of tensors or arrays, as far as there is a base."""
+    return bias if base is None else bias + (1 - scale) * base
 
 
 def _scalar(value: float, x: Tensor) -> Any:

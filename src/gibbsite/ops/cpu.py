@@ -231,8 +231,31 @@ def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
             row[j] = mean32(float32(bias[j] + scale * row[j]))
 
 
+# the sum of log(1 + e^-|a|) is the log of a product, which 15 pieces at most keep in range
+
+
+def softplus_sum(x, bias, out):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    for i in prange(rows):
+        row = x[i]
+        total, product = float64(0.0), float64(1.0)
+        for k in range((n + PIECE - 1) // PIECE):
+            piece = slice(k * PIECE, (k + 1) * PIECE)
+            inputs, b = row[piece], bias[piece]
+            above, factor = float32(0.0), float32(1.0)
+            for j in range(len(inputs)):
+                a = float32(b[j] + inputs[j])
+                above += max(a, float32(0.0))
+                factor *= float32(1.0) + exp32(-abs(a))
+            total += above
+            product *= float64(factor)
+            if k % 15 == 14:
+                total += np.log(product)
+                product = float64(1.0)
+        out[i] = total + np.log(product)
+
+
 def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-def]
-    # the sum of log(1 + e^-|a|) is the log of a product, which 15 pieces at most keep in range
     rows, n = x.shape
     for i in prange(rows):
         row = x[i]
@@ -255,13 +278,13 @@ def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-de
         out[i] = total + np.log(product)
 
 
-def row_dot(x, weights, out):  # type: ignore[no-untyped-def]
+def add_row_dot(x, weights, scale, total):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     for i in prange(rows):
-        total = float64(0.0)
+        dot = float64(0.0)
         for j in range(n):
-            total += float64(x[i, j]) * float64(weights[j])
-        out[i] = total
+            dot += float64(x[i, j]) * float64(weights[j])
+        total[i] += scale * dot
 
 
 # loops where numpy has an expression, as those take seconds to compile
@@ -300,6 +323,24 @@ def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-u
             to[j] = share * row[j]
 
 
+def phase_spread(x, rows, center, out):  # type: ignore[no-untyped-def]
+    for j in range(len(out)):
+        out[j] = 0
+    for i in range(len(x)):
+        row = x[i]
+        share = x.dtype.type(1 / rows if i < rows else -1 / (len(x) - rows))
+        for j in range(len(out)):
+            out[j] += share * (row[j] - center[j]) ** 2
+
+
+def row_dots(x, y, out):  # type: ignore[no-untyped-def]
+    for i in prange(len(x)):
+        a, b, total = x[i], y[i], x.dtype.type(0)
+        for j in range(len(a)):
+            total += a[j] * b[j]
+        out[i] = total
+
+
 def is_binary(x):  # type: ignore[no-untyped-def]
     return others(x.reshape(-1)) == 0
 
@@ -322,6 +363,18 @@ def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
     missing = 0
     for i in prange(len(out)):
         missing += gather_rows(out[i : i + 1], table, index[i : i + 1], scale, shift)
+    return missing == 0
+
+
+def gather_in_units(out, table, index, shift, scale):  # type: ignore[no-untyped-def]
+    missing = 0
+    for i in prange(len(out)):
+        if 0 <= index[i] < len(table):
+            row, to = table[index[i]], out[i]
+            for j in range(len(to)):
+                to[j] = (float64(row[j]) - shift[j]) / scale[j]
+        else:
+            missing += 1
     return missing == 0
 
 

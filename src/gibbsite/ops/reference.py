@@ -39,22 +39,43 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
     return x.mul_(scale).add_(bias).sigmoid_()
 
 
+def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
+    """sum_j log(1 + exp(bias_j + x_j)); x is (..., n), bias (n,)."""
+    # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit
+    return softplus(bias + x, threshold=40.0).sum(-1)
+
+
 def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: float) -> Tensor:
     """Growth from old to new of sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j)))."""
-    # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit
     after, before = (softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old))
     return (after - before).sum(-1, dtype=torch.float64)
 
 
-def row_dot(x: Tensor, weights: Tensor) -> Tensor:
-    return x.double() @ weights.double()
+def add_row_dot_(total: Tensor, x: Tensor, weights: Tensor, scale: float) -> None:
+    """total <- total + scale sum_j weights_j x_j, in float64."""
+    total.add_(x.double() @ weights.double(), alpha=scale)
 
 
-def phase_statistics(v: Tensor, h: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def phase_statistics_(
+    v: Tensor, h: Tensor, rows: int, v_means: Tensor, h_means: Tensor, shares: Tensor
+) -> None:
     """Means of v and of h over the first rows, over the others, and the difference; shares of h."""
-    means = ((x[:rows].mean(0), x[rows:].mean(0)) for x in (v, h))
-    v_means, h_means = (torch.stack([ours, theirs, ours - theirs]) for ours, theirs in means)
-    return v_means, h_means, torch.cat([h[:rows] / rows, h[rows:] / (rows - len(h))])
+    for x, means in ((v, v_means), (h, h_means)):
+        torch.mean(x[:rows], 0, out=means[0])
+        torch.mean(x[rows:], 0, out=means[1])
+        torch.sub(means[0], means[1], out=means[2])
+    torch.div(h[:rows], rows, out=shares[:rows])
+    torch.div(h[rows:], rows - len(h), out=shares[rows:])
+
+
+def phase_spread_(x: Tensor, rows: int, center: Tensor, out: Tensor) -> None:
+    """Mean of (x - center)^2 over the first rows less that over the others."""
+    squares = (x - center) ** 2
+    torch.sub(squares[:rows].mean(0), squares[rows:].mean(0), out=out)
+
+
+def row_dots(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    return torch.sum(x.detach() * y, 1, out=out)
 
 
 def is_binary(x: Tensor) -> bool:

@@ -31,7 +31,7 @@ class GibbsInfo(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gibbs:
+class Gibbs(ops.Reusing):
     """Block Gibbs sampler; one step draws h ~ p(h | v), then v ~ p(v | h).
 
     Leaves p(v) invariant. Source: Cheng's tutorial sections 2.6 and 3.6.
@@ -64,15 +64,15 @@ class Gibbs:
     def _sweeps(
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        to_hidden = rbm.visible.coupled(rbm.weight)
-        to_visible = rbm.hidden.coupled(rbm.weight.T)
-        v = torch.empty_like(state.v)
-        h = state.h
-        if h is None:
-            h = rbm.hidden.sample_(ops.product(state.v, to_hidden), generator)
-        workspace = torch.empty_like(h) if steps > 1 else h
+        space, start = self.workspace, state.v
+        to_hidden = rbm.visible.coupled(rbm.weight, space.like("to hidden"))
+        to_visible = rbm.hidden.coupled(rbm.weight.T, space.like("to visible"))
+        v = space.other("v", start, start, *start.shape)
+        drawn = space.other("h", state.h, start, len(start), rbm.hidden.n)
+        h = drawn if state.h is None else state.h
         for step in range(steps):
-            if step > 0:
-                h = rbm.hidden.sample_(ops.product(v, to_hidden, workspace), generator)
+            if step > 0 or state.h is None:
+                sent = ops.product(v if step > 0 else start, to_hidden, drawn)
+                h = rbm.hidden.sample_(sent, generator)
             rbm.visible.sample_(ops.product(h, to_visible, v), generator)
         return v, h

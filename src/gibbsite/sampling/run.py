@@ -79,16 +79,16 @@ def sample(
     check_counts(n=n, thin=thin)
     check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     check_counts(minimum=0, steps=steps)
-    sampler = sampler or Gibbs()
+    sampler = ops.reusing(sampler or Gibbs())
     first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    kept = first.new_empty(n, rbm.visible.n)
     with ops.fitting_threads(rbm.weight.numel() * len(first)):
         state = sampler.init(rbm, first, generator)
-        state = advance(sampler, rbm, state, steps, generator)
-        kept = [state.v]
-        while sum(map(len, kept)) < n:
-            state = advance(sampler, rbm, state, thin, generator)
-            kept.append(state.v)
-    return torch.cat(kept)[:n]
+        for done in range(0, n, len(first)):
+            state = advance(sampler, rbm, state, thin if done else steps, generator)
+            room = kept[done : done + len(first)]
+            room.copy_(state.v[: len(room)])
+    return kept
 
 
 @torch.no_grad()

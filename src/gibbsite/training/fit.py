@@ -106,6 +106,7 @@ def fit(
     if kept is None and not bool(rbm.weight.any()):
         initialize(rbm, rows.spread() if isinstance(rows, Rows) else rows, generator)
 
+    gradient, penalties = ops.reusing(gradient), list(map(ops.reusing, penalties))
     start = gradient.init(rbm, generator)
     run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History())
     if kept is not None:
@@ -196,7 +197,9 @@ def _updates(
     source = rbm.weight.device if generator is None else generator.device
     order = torch.randperm(len(rows), generator=generator, device=source)
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
-    parameters = dict(rbm.named_parameters())
+    if isinstance(rows, Rows):
+        rows, order = rows.listed(order)
+    parameters, workspace = dict(rbm.named_parameters()), ops.Workspace()
     together = whole(rbm, gradient, optimizer, penalties) if work < SMALL else None
     while len(order):
         if together is not None and together.takes(run.state):
@@ -206,12 +209,13 @@ def _updates(
             yield from norms
         else:
             chosen, order = order.tensor_split([batch_size])
-            batch = rbm.visible.take(rows, chosen, generator)
+            room = workspace.table("batch", rbm.weight, len(chosen), rbm.visible.n)
+            batch = rbm.visible.take(rows, chosen, generator, room)
             ascent, run.state = gradient.step(rbm, batch, run.state, generator)
             for penalty in penalties:
                 penalty(rbm, ascent)
             norm = _apply(parameters, optimizer, ascent)
-            del ascent, batch  # not to be held while the next are made
+            del ascent  # which holds a table of its own if the estimator is not ours
             yield norm
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from gibbsite import ops
 from gibbsite.checks import check_strength
 from gibbsite.model import RBM
 
@@ -25,11 +27,11 @@ class L2:
         check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.detach()
+        gradient["weight"].sub_(rbm.weight.detach(), alpha=self.strength)
 
 
 @dataclass(frozen=True)
-class L1:
+class L1(ops.Reusing):
     """Sparsity: maximise mean log p(v) - strength |W|_1; strength in nats.
 
     >>> import gibbsite as gb
@@ -43,4 +45,6 @@ class L1:
         check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        gradient["weight"] = gradient["weight"] - self.strength * rbm.weight.detach().sign()
+        weight = rbm.weight.detach()
+        sign = torch.sign(weight, out=self.workspace.like("sign")(weight))
+        gradient["weight"].sub_(sign, alpha=self.strength)
