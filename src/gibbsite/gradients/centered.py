@@ -60,8 +60,8 @@ class Centered(ops.Reusing):
         plain, v_mean, h_mean, inner = self._plain(rbm, v, state.inner, generator)
         v_mean = self._running("running mean of v", state.visible, v_mean)
         h_mean = self._running("running mean of h", state.hidden, h_mean)
-        center(rbm, plain, v_mean, h_mean, self.workspace)
-        return plain, CenteredState(inner, v_mean, h_mean)
+        moved = center(rbm, plain, v_mean, h_mean, self.workspace)
+        return moved, CenteredState(inner, v_mean, h_mean)
 
     def _running(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
         """The old mean, a step nearer the new one."""
@@ -85,12 +85,14 @@ def center(
     gradient: dict[str, Tensor],
     v_mean: Tensor,
     h_mean: Tensor,
-    workspace: ops.Workspace,
-) -> None:
-    """Overwrite a gradient with the centred direction that belongs to it and the offsets."""
+    workspace: ops.Workspace | None = None,
+) -> dict[str, Tensor]:
+    """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
+    workspace = workspace or ops.Fresh()
     mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
     lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
     b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))
     c_scale = rbm.hidden.bias_per_input(workspace.like("scale of c")(h_mean))
     biases = gradient["visible.bias"], gradient["hidden.bias"]
     ops.center_(gradient["weight"], biases, (mu, lam), (b_scale, c_scale))
+    return gradient

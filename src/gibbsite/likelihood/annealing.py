@@ -157,7 +157,7 @@ class Walk:
             while self.steps < len(self.schedule) - 1:
                 self._step(generator)
                 if progress is not None:
-                    progress(self.reached[2])
+                    progress(self.reached[2].clone())  # which the caller may keep
         _, v, log_weights = self.reached
         if not bool(torch.isfinite(log_weights).all()):
             raise NonFiniteWeightError(
@@ -204,7 +204,7 @@ def anneal(
     in reverse with falling ones. Source: Neal (2001), Annealed importance sampling.
 
     Args:
-        progress: called with the log weights so far after each temperature; copy them to keep them.
+        progress: called with the log weights so far after each temperature.
     """
     return Walk(path, betas, v).finish(generator, progress)
 

@@ -133,7 +133,7 @@ def log_partition(
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
-        progress: called with the log weights so far after each temperature; copy them to keep them.
+        progress: called with the log weights so far after each temperature.
 
     An interruption (Ctrl-C) after the pilot runs gives the estimate so far: the forward run takes
     a short cut to the end, a reverse run is left out, and the verdict says so.
