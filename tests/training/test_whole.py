@@ -52,13 +52,13 @@ class Followed:
 
 def calls(monkeypatch) -> list[int]:
     """Rows of the data of every call of the compiled updates, from here on."""
-    found, inner = [], module.ops.persistent_updates_
+    found, inner = [], module.ops.updates_
 
     def watched(ascent, data, *arguments):
         found.append(len(data))
         return inner(ascent, data, *arguments)
 
-    monkeypatch.setattr(module.ops, "persistent_updates_", watched)
+    monkeypatch.setattr(module.ops, "updates_", watched)
     return found
 
 
@@ -98,8 +98,8 @@ def assert_equal_runs(ours, theirs) -> None:
             torch.testing.assert_close(*buffers, atol=1e-5, rtol=1e-4)
     assert type(state) is type(expected_state)
     inner, expected_inner = (getattr(s, "inner", s) for s in (state, expected_state))
-    assert torch.equal(inner.v, expected_inner.v)
-    assert torch.equal(inner.h, expected_inner.h)
+    for part, expected_part in zip(inner or (), expected_inner or (), strict=True):
+        assert torch.equal(part, expected_part)
     if inner is not state:
         torch.testing.assert_close(state.visible, expected_state.visible)
         torch.testing.assert_close(state.hidden, expected_state.hidden)
@@ -113,24 +113,29 @@ def separately(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize(
     "shape", [(1, 1, 25, 1, 10), (64, 70, 57, 10, 10), (9, 5, 23, 30, 7), (40, 33, 50, 3, 64)]
 )
-def test_one_call_does_what_separate_updates_do(monkeypatch, shape, steps, centered, momentum):
+def test_one_call_does_what_separate_updates_do(
+    monkeypatch, shape, steps, persistent, centered, momentum
+):
     n_visible, n_hidden, rows, chains, size = shape
-    gradient = gb.PCD(chains, steps)
+    gradient = gb.PCD(chains, steps) if persistent else gb.CD(steps)
     gradient = gb.Centered(gradient) if centered else gradient
     data, found = coins(rows, n_visible), calls(monkeypatch)
     run = lambda: trained(  # noqa: E731
         model(n_visible, n_hidden), data, gradient, momentum, batch_size=size
     )
     ours = run()
-    assert sum(found) == 3 * rows - min(rows, size)  # all but the very first update
+    # all but the very first update, which starts the persistent chains and the means
+    first = min(rows, size) if persistent or centered else 0
+    assert sum(found) == 3 * rows - first
     separately(monkeypatch)
     assert_equal_runs(ours, run())
-    assert sum(found) == 3 * rows - min(rows, size)
+    assert sum(found) == 3 * rows - first
 
 
 @pytest.mark.parametrize(
@@ -189,8 +194,9 @@ def model_of(visible, hidden) -> gb.RBM:
         (gb.RBM(gb.Bernoulli(6), gb.Gaussian(4)), PCD(5), {}),
         (gb.RBM(Other(6), gb.Bernoulli(4)), PCD(5), {}),
         (model(6, 4), PCD(5, sampler=Slow()), {}),
-        (model(6, 4), gb.CD(), {}),
-        (model(6, 4), Centered(gb.CD()), {}),
+        (model(6, 4), gb.CD(sampler=Slow()), {}),
+        (model(6, 4), gb.MeanField(), {}),
+        (model(6, 4), Centered(gb.ExactGradient()), {}),
         (model(6, 4).double(), PCD(5), {}),
         (model(600, 800), PCD(10), {}),
         (model(6, 4), PCD(5), {"penalties": [gb.L2(0.1)]}),
@@ -217,6 +223,19 @@ def test_other_optimisers_step_separately(monkeypatch, make):
     found, rbm = calls(monkeypatch), model(6, 4)
     gb.fit(rbm, coins(30, 6), gradient=gb.PCD(5), optimizer=make(rbm), epochs=2)
     assert not found
+
+
+@pytest.mark.parametrize("gradient", [gb.CD(), gb.PCD(5)])
+def test_gradients_left_on_the_parameters_are_not_followed(gradient):
+    """A user's own backward pass may have left some."""
+    weights = []
+    for left in (None, torch.full((6, 4), 1e3)):
+        rbm = model(6, 4)
+        rbm.weight.grad = left
+        gb.fit(rbm, coins(30, 6), gradient=gradient, epochs=1, generator=generator())
+        weights.append(rbm.weight.detach())
+        assert rbm.weight.grad is None or left is None
+    assert torch.equal(*weights)
 
 
 def test_options_set_later_are_seen(monkeypatch):

@@ -85,10 +85,9 @@ def center(
     gradient: dict[str, Tensor],
     v_mean: Tensor,
     h_mean: Tensor,
-    workspace: ops.Workspace | None = None,
+    workspace: ops.Workspace = ops.FRESH,
 ) -> dict[str, Tensor]:
     """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
-    workspace = workspace or ops.Fresh()
     mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
     lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
     b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.ops import reference
-from gibbsite.ops.workspace import Fresh, Reusing, Workspace, reusing
+from gibbsite.ops.workspace import FRESH, Fresh, Reusing, Workspace, reusing
 
-__all__ = ["Fresh", "Reusing", "Workspace", "reusing"]
+__all__ = ["FRESH", "Fresh", "Reusing", "Workspace", "reusing"]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -208,12 +208,12 @@ def row_dots(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
 
 
 class Ascent(NamedTuple):
-    """All that updates of a binary model by persistent chains change in place; float32, plain.
+    """All that updates of a binary model change in place; float32, plain.
 
     Attributes:
         parameters: weight, b and c.
         velocities: of the three.
-        chains: v and h, zeros and ones.
+        chains: v and h of persistent chains, zeros and ones; none if they start at the data.
         offsets: means of v and h, for centring.
     """
 
@@ -223,7 +223,7 @@ class Ascent(NamedTuple):
     offsets: Sequence[Tensor]
 
 
-def persistent_updates_(
+def updates_(
     ascent: Ascent,
     data: Tensor,
     batch_size: int,
@@ -233,6 +233,7 @@ def persistent_updates_(
 ) -> list[float]:
     """Updates by the minibatches of data in turn, in one call, for models bound by calls.
 
+    By persistent contrastive divergence if there are chains, else by contrastive divergence.
     rates are the share of a minibatch in the offsets, 0 for a gradient that is not centred, the
     learning rate and the momentum. The numbers drawn are those that single calls would draw.
     Returns the norms of the gradients; at the first that is not finite it ends, without a step.
@@ -245,7 +246,8 @@ def persistent_updates_(
     )
     moving = parameters, _flat(ascent.velocities), chains, offsets
     numbers, norms = tuple(map(np.float32, rates)), np.empty(updates)
-    update = _kernel("persistent_updates", ascent.parameters[0])
+    name = "persistent_updates" if chains else "contrastive_updates"
+    update = _kernel(name, ascent.parameters[0])
     done = update(*moving, data.contiguous().numpy(), batch_size, keys.numpy(), numbers, norms)
     return [float(norm) for norm in norms[:done]]
 

@@ -276,5 +276,7 @@ def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-u
                     add_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
         if not whole:
             for r in range(number):
-                out[top + r][left:] = sums[r * WIDTH : r * WIDTH + m - left]
+                row, found = out[top + r][left:], sums[r * WIDTH : (r + 1) * WIDTH]
+                for j in range(len(row)):  # numpy's assignment takes seconds to compile
+                    row[j] = found[j]
     return True

@@ -46,10 +46,13 @@ class Fresh(Workspace):
         return like.new_empty(shape)
 
 
+FRESH = Fresh()
+
+
 class Reusing:
     """What works in a `workspace`: fresh tables, unless it is the twin that `reusing` gives."""
 
-    workspace = Fresh()
+    workspace: Workspace = FRESH
 
     def reusing(self) -> Self:
         """Its twin with a workspace of its own, as the parts it is made of have.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gibbsite import ops
-from gibbsite.gradients import PCD, Centered, Gradient
+from gibbsite.gradients import CD, PCD, Centered, Gradient
 from gibbsite.gradients.centered import RATE, CenteredState
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, GibbsState
@@ -26,14 +26,14 @@ NUMBERS = 2**20
 
 @dataclass(frozen=True)
 class Whole:
-    """Updates of binary layers by PCD, centred or not, and SGD.
+    """Updates of binary layers by CD or PCD, centred or not, and SGD.
 
     Of a separate update of 64 x 128 units most is calls of Python. The random numbers are those of
     separate updates, the results too, up to rounding.
     """
 
     rbm: RBM
-    pcd: PCD
+    contrast: CD | PCD
     centered: bool
     optimizer: SGD
     follow: Callable[[Any, int], object] | None
@@ -47,26 +47,33 @@ class Whole:
         """Whether chains, and means, are under way, as they are after one update."""
         if self.centered and state.visible is None:
             return False
-        chains = state.inner if self.centered else state
-        return chains.h is not None and all(map(ops.is_binary, chains))
+        chains = self._chains(state)
+        return all(part is not None and ops.is_binary(part) for part in chains)
 
     def __call__(
         self, data: Tensor, batch_size: int, state: Any, generator: torch.Generator | None = None
     ) -> tuple[list[float], Any]:
         """Norms of the gradients and the new state; the state given stays as it was."""
         parameters, group = _parameters(self.rbm), self.optimizer.param_groups[0]
-        chains = [x.clone() for x in (state.inner if self.centered else state)]
+        chains = [part.clone() for part in self._chains(state)]
         means = (state.visible, state.hidden) if self.centered else parameters[1:]
         offsets = means[0].detach().clone(), means[1].detach().clone()
         velocities = self.optimizer.velocities(parameters)
         rates = (RATE if self.centered else 0.0), group["lr"], group["momentum"]
         ascent = ops.Ascent(parameters, velocities, chains, offsets)
-        norms = ops.persistent_updates_(ascent, data, batch_size, self.pcd.steps, rates, generator)
-        moved = GibbsState(*chains)
+        self.optimizer.zero_grad()
+        self.optimizer.step()  # moves nothing; schedules take note
+        norms = ops.updates_(ascent, data, batch_size, self.contrast.steps, rates, generator)
+        moved = GibbsState(*chains) if chains else None
         state = CenteredState(moved, *offsets) if self.centered else moved
         if self.follow is not None:
             self.follow(state, len(norms))
         return norms, state
+
+    def _chains(self, state: Any) -> tuple[Any, ...]:
+        """v and h of the persistent chains, if there are any."""
+        chains: tuple[Any, ...] | None = state.inner if self.centered else state
+        return chains or ()
 
 
 def whole(
@@ -79,15 +86,17 @@ def whole(
     follow = getattr(gradient, "follow", None)
     gradient = gradient if follow is None else getattr(gradient, "gradient")  # noqa: B009
     centered = isinstance(gradient, Centered)
-    pcd = gradient.gradient if isinstance(gradient, Centered) else gradient
-    if not (type(pcd) is PCD and pcd.sampler == Gibbs() and type(optimizer) is SGD):
+    contrast = gradient.gradient if isinstance(gradient, Centered) else gradient
+    if not (isinstance(contrast, CD | PCD) and type(contrast) in (CD, PCD)):
+        return None
+    if not (contrast.sampler == Gibbs() and type(optimizer) is SGD):
         return None
     binary = rbm.visible.is_binary and rbm.hidden.is_binary
     parameters = _parameters(rbm)
     plain = all(x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() for x in parameters)
     if penalties or not (binary and plain and optimizer.moves_just(parameters)):
         return None
-    return Whole(rbm, pcd, centered, optimizer, follow)
+    return Whole(rbm, contrast, centered, optimizer, follow)
 
 
 def _parameters(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
