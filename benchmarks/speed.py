@@ -1,6 +1,7 @@
 """How close to the cost of their matrix products do sampling and training come, and the peers?
 
-Run: python benchmarks/speed.py [gibbs update epoch ais imports tables scaling]; without names, all.
+Run: python benchmarks/speed.py [gibbs update epoch ais imports tables together scaling]; without
+names, all.
 Every figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets
 the quartiles. `update` compares with the peers that are installed; to have them all, in an
 environment of their own:
@@ -13,7 +14,9 @@ environment of their own:
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -31,6 +34,7 @@ from gibbsite.likelihood import anneal, uniform_schedule
 from gibbsite.training import SGD
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
+FIT = importlib.import_module("gibbsite.training.fit")
 ROUNDS = 31
 Work = Callable[[], object]
 
@@ -326,6 +330,29 @@ def tables() -> None:
                     report(title, in_turn(works, seconds=0.005, rounds=9))
 
 
+def together() -> None:
+    """Many updates in one compiled call beside updates one by one, over sizes around `SMALL`."""
+    for batch in (10, 64, 256):
+        for units in (64, 128, 181, 256, 362, 512, 724, 1024):
+            work = units * units * batch
+            if 2**18 <= work <= 2**26:
+                rows = coins(batch * max(4, min(200, 2**27 // work)), units)
+                ours = our_epoch(gb.PCD(batch), units, rows, batch)
+                works = {"floor": limited(0, ours), "together": limited(2**30, ours)}
+                title = f"updates one by one (the floor here), {units} x {units}, batch {batch}"
+                report(f"{title}, 2^{math.log2(work):.1f} a product", in_turn(works, rounds=9))
+
+
+def limited(small: int, work: Work) -> Work:
+    """The work with one call for models below so many multiply-adds a product."""
+
+    def run() -> None:
+        FIT.SMALL = small
+        work()
+
+    return run
+
+
 SIZES = {
     "n_visible": [64, 256, 784, 2048, 4096],
     "n_hidden": [64, 128, 512, 2048, 4096],
@@ -382,7 +409,7 @@ def imports() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    parts = (gibbs, update, epoch, ais, imports, tables, scaling)
+    parts = (gibbs, update, epoch, ais, imports, tables, together, scaling)
     for part in parts:
         if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
             part()

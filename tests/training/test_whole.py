@@ -198,7 +198,7 @@ def model_of(visible, hidden) -> gb.RBM:
         (model(6, 4), gb.MeanField(), {}),
         (model(6, 4), Centered(gb.ExactGradient()), {}),
         (model(6, 4).double(), PCD(5), {}),
-        (model(600, 800), PCD(10), {}),
+        (model(1200, 800), PCD(10), {}),
         (model(6, 4), PCD(5), {"penalties": [gb.L2(0.1)]}),
     ],
 )
