@@ -1,6 +1,7 @@
 """No inner loop makes a tensor: more rounds of it need no more of them."""
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def arguments():
 def test_an_estimator_that_makes_tensors_is_noticed(one_by_one):
     """The check itself."""
 
-    class Wasteful(gb.CD):
+    class Wasteful(gb.CD, twins=True):
         def step(self, rbm, v, state, generator=None):
             return super().step(rbm, v.clone(), state, generator)
 
@@ -170,6 +171,26 @@ def test_a_twin_shares_no_workspace_with_what_it_was_made_from():
     assert len({id(space) for space in spaces}) == 3
     assert isinstance(gradient.gradient.sampler.workspace, ops.Fresh)
     assert ops.reusing(len) is len
+
+
+@dataclass(frozen=True)
+class Averaged(gb.CD):
+    """A user's estimator, which needs two gradients at once."""
+
+    def step(self, rbm, v, state, generator=None):
+        pair = [super(Averaged, self).step(rbm, v, state, generator)[0] for _ in range(2)]
+        return {name: (pair[0][name] + pair[1][name]) / 2 for name in pair[0]}, state
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, gb.Centered])
+def test_a_users_subclass_may_keep_what_it_is_given(wrap, monkeypatch):
+    assert ops.reusing(Averaged()).workspace is ops.FRESH
+    found = epoch(MODELS["binary"], wrap(Averaged()), DATA["bits"])
+    other = epoch(MODELS["binary"], wrap(gb.CD()), DATA["bits"])
+    assert not torch.equal(found.weight, other.weight)  # its own step is taken
+    monkeypatch.setattr(ops, "reusing", lambda x: x)
+    expected = epoch(MODELS["binary"], wrap(Averaged()), DATA["bits"])
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
 
 
 def test_gradients_taken_by_hand_keep():

@@ -25,7 +25,7 @@ class CenteredState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Centered(ops.Reusing):
+class Centered(ops.Reusing, twins=True):
     r"""The centred version of another gradient estimator: better conditioned, same fixed points.
 
     With statistics $s$ and offsets $\mu\approx\langle s(v)\rangle$, $\lambda\approx\langle
@@ -72,7 +72,8 @@ class Centered(ops.Reusing):
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
         """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
-        if isinstance(self.gradient, Contrast):
+        ours = type(self.gradient).step is Contrast.step  # not a subclass's own
+        if isinstance(self.gradient, Contrast) and ours:
             both, state = self.gradient.phases(rbm, v, state, generator)
             plain = contrast(rbm, both, self.gradient.workspace)
             return plain, both.visible.means[0], both.hidden.means[0], state

@@ -48,7 +48,7 @@ class Chains(Contrast):
 
 
 @dataclass(frozen=True)
-class CD(Chains):
+class CD(Chains, twins=True):
     """Contrastive divergence, CD-k: chains start at the minibatch and run `steps` steps.
 
     Biased towards the data for any finite `steps`; the bias vanishes as they grow. h is averaged
@@ -80,7 +80,7 @@ class CD(Chains):
 
 
 @dataclass(frozen=True)
-class PCD(Chains):
+class PCD(Chains, twins=True):
     """Persistent contrastive divergence: `chains` chains go on from update to update.
 
     They start at `random_start`. Unbiased when the chains are at equilibrium; biased as far as the

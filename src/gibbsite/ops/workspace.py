@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
@@ -50,9 +50,17 @@ FRESH = Fresh()
 
 
 class Reusing:
-    """What works in a `workspace`: fresh tables, unless it is the twin that `reusing` gives."""
+    """What works in a `workspace`: fresh tables, unless it is the twin that `reusing` gives.
+
+    Each class says for itself that it has such twins, as a subclass may keep what it is given.
+    """
 
     workspace: Workspace = FRESH
+    _has_twins = False
+
+    def __init_subclass__(cls, twins: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._has_twins = twins
 
     def reusing(self) -> Self:
         """Its twin with a workspace of its own, as the parts it is made of have.
@@ -68,7 +76,7 @@ class Reusing:
 
 def reusing(x: T) -> T:
     """The twin of x that works in workspaces made once; x itself if it has none."""
-    return x.reusing() if isinstance(x, Reusing) else x
+    return x.reusing() if isinstance(x, Reusing) and x._has_twins else x
 
 
 def _holds(kept: Tensor, like: Tensor, shape: tuple[int, ...]) -> bool:

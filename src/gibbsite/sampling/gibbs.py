@@ -31,7 +31,7 @@ class GibbsInfo(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gibbs(ops.Reusing):
+class Gibbs(ops.Reusing, twins=True):
     """Block Gibbs sampler; one step draws h ~ p(h | v), then v ~ p(v | h).
 
     Leaves p(v) invariant. Source: Cheng's tutorial sections 2.6 and 3.6.

@@ -31,7 +31,7 @@ class L2:
 
 
 @dataclass(frozen=True)
-class L1(ops.Reusing):
+class L1(ops.Reusing, twins=True):
     """Sparsity: maximise mean log p(v) - strength |W|_1; strength in nats.
 
     >>> import gibbsite as gb
