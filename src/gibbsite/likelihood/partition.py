@@ -271,7 +271,7 @@ def equilibrium_draws(
         data = rbm.visible.check_data(data)
         rows = torch.randint(len(data), (n // 2,), generator=generator)
         v[: n // 2] = rbm.visible.observe(data[rows], generator)
-    sampler = Gibbs()
+    sampler = ops.reusing(Gibbs())
     state = sampler.init(rbm, v, generator)
     series = []
     stride = max(1, steps // (2 * RECORDS))
