@@ -300,3 +300,27 @@ def test_reversed_arrays_are_read_all_the_same(shape):
     table = np.arange(math.prod(shape), dtype=float).reshape(shape)
     for turned in (table[::-1], table[:, ::-1]):
         assert np.array_equal(gb.Rows(turned)[:].numpy(), turned)
+
+
+@pytest.mark.parametrize("kind", ["u1", "f4", "f8"])
+def test_rows_for_another_device_are_gathered_here(kind):
+    """No kernel writes to a device; "meta" stands for one."""
+    table = np.arange(54).reshape(9, 6).astype(kind)
+    found = gb.Rows(table).into(torch.arange(3), torch.empty(3, 6, device="meta"))
+    assert np.array_equal(found.numpy(), table[:3])
+
+
+def test_rows_in_double_precision_are_shifted_in_it():
+    table = np.random.default_rng(0).normal(1e6, 1, (20, 6))
+    for rows in (gb.Rows(table, shift=-1e6), gb.Rows(table - 1e6)):
+        found = gb.RBM(gb.Gaussian(6), gb.Bernoulli(2)).visible.take(
+            rows, torch.arange(20), None, torch.empty(20, 6)
+        )
+        np.testing.assert_allclose(found.numpy(), table - 1e6, rtol=1e-6)
+
+
+def test_data_that_want_a_gradient_are_trained_on():
+    data = torch.rand(20, 6, requires_grad=True)
+    for visible in (gb.Gaussian(6), gb.Bernoulli(6)):
+        history = gb.fit(gb.RBM(visible, gb.Bernoulli(2)), data, epochs=1, batch_size=5)
+        assert len(history) == 1

@@ -1,7 +1,9 @@
 """No inner loop makes a tensor: more rounds of it need no more of them."""
 
+import subprocess
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -191,6 +193,95 @@ def test_a_users_subclass_may_keep_what_it_is_given(wrap, monkeypatch):
     monkeypatch.setattr(ops, "reusing", lambda x: x)
     expected = epoch(MODELS["binary"], wrap(Averaged()), DATA["bits"])
     assert all(map(torch.equal, found.parameters(), expected.parameters()))
+
+
+@dataclass(frozen=True)
+class Remembering:
+    """A user's estimator whose state is the minibatch before."""
+
+    def init(self, rbm, generator=None):
+        return None
+
+    def step(self, rbm, v, state, generator=None):
+        new = rbm.data_phase(v)
+        old = rbm.data_phase(v if state is None else state)
+        return {name: new[name] - old[name] for name in new}, v
+
+
+def test_an_estimator_may_keep_its_minibatch(one_by_one):
+    history = gb.fit(
+        MODELS["binary"](), DATA["grey"], gradient=Remembering(), epochs=1, generator=generator()
+    )
+    other = gb.fit(
+        MODELS["binary"](),
+        DATA["grey"],
+        gradient=Remembering(),
+        epochs=1,
+        batch_size=20,
+        generator=generator(),
+    )
+    assert history.records[-1]["gradient_norm"] == 0  # one batch, the same as itself
+    assert other.records[-1]["gradient_norm"] > 0.1
+
+
+class Keeping(gb.Gibbs):
+    """A user's sampler that keeps the h it comes by."""
+
+    seen: ClassVar[list] = []
+
+    def step(self, rbm, state, generator=None):
+        self.seen.append((state.h, state.h if state.h is None else state.h.clone()))
+        return super().step(rbm, state, generator)
+
+    def advance(self, rbm, state, steps, generator=None):
+        return self.step(rbm, state, generator)[0]
+
+
+@pytest.mark.parametrize("kind", [gb.CD, gb.PCD])
+def test_a_sampler_may_keep_the_h_it_comes_by(kind, one_by_one):
+    Keeping.seen.clear()
+    epoch(MODELS["binary"], kind(sampler=Keeping()), DATA["bits"])
+    kept = [pair for pair in Keeping.seen if pair[0] is not None]
+    assert len(kept) >= 4
+    assert all(torch.equal(h, then) for h, then in kept)
+
+
+@each_gradient
+def test_an_update_leaves_the_state_it_was_given(gradient):
+    """So that one that is interrupted can be made again."""
+    rbm, g = MODELS["binary"](), generator()
+    twin = ops.reusing(gradient)
+    state = twin.init(rbm, g)
+    for rows in DATA["bits"].split(30):
+        before = [x.clone() for x in tensors(state)]
+        _, new = twin.step(rbm, rows, state, g)
+        assert all(map(torch.equal, tensors(state), before))
+        state = new
+
+
+def tensors(state) -> list[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        return [state]
+    return [x for part in state or () for x in tensors(part)]
+
+
+@each_model
+def test_inference_mode_leaves_nothing_that_cannot_be_used_outside(make):
+    rbm = make()
+    with torch.inference_mode():
+        gb.sample(rbm, 3, steps=2, generator=generator())
+    gb.sample(rbm, 3, steps=2, generator=generator())
+
+
+def test_a_first_draw_in_inference_mode_stops_no_later_one():
+    code = """
+import torch
+from gibbsite import ops
+with torch.inference_mode():
+    ops.draw_bernoulli_(torch.zeros(2, 2), torch.zeros(2))
+ops.draw_bernoulli_(torch.zeros(2, 2), torch.zeros(2))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_gradients_taken_by_hand_keep():

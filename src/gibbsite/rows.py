@@ -156,6 +156,10 @@ class Rows:
             return None
         return ops.gather(table, numbers, out, scale, shift)
 
+    def _gathers_doubles(self) -> bool:
+        """Whether rounding to float32 as the kernel gathers them loses nothing."""
+        return isinstance(self.scale, float) and (self.scale, self.shift) == (1.0, 0.0)
+
     def _plain(
         self, index: slice | Tensor, out: Tensor | None
     ) -> tuple[np.ndarray, np.ndarray, Tensor | None] | None:
@@ -163,9 +167,11 @@ class Rows:
         source = self.source
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
-        single = out is not None and out.dtype == torch.float32
+        single = out is not None and out.is_cpu and out.dtype == torch.float32
         kinds = (np.uint8, np.float32, np.float64) if single else (np.uint8, np.float32)
         if not (isinstance(source, np.ndarray) and source.dtype in kinds and _is_plain(source)):
+            return None
+        if source.dtype == np.float64 and not self._gathers_doubles():
             return None
         _advise(source, scattered=True)
         return np.asarray(source), np.asarray(index), out if single else None

@@ -104,8 +104,8 @@ def test_training_sees_standardised_columns():
     model = fitted()
     agree(model.mean_, X.mean(0))
     agree(model.scale_, X.std(0))
-    alone = fitted((X - X.mean(0)) / X.std(0), standardize=False)
-    agree(alone.components_, model.components_, 1e-9)
+    alone = fitted(((X - X.mean(0)) / X.std(0)).astype(np.float32), standardize=False)
+    agree(alone.components_, model.components_, 1e-6)
     agree(fitted(standardize=False, learning_rate=1e-9).scale_, [1, 1])
 
 
@@ -151,3 +151,11 @@ def test_sigma_is_learned_only_if_asked():
     agree(fitted(learn_sigma=False, sigma=0.5).sigma_, 0.5 * scale, 1e-6)
     assert (fitted(n_iter=60).sigma_ < 0.9 * scale).all()
     assert isinstance(fitted().rbm_.visible.log_sigma, torch.nn.Parameter)
+
+
+def test_columns_as_they_are_keep_their_digits_in_training():
+    """A mean of 10^8 beside a standard deviation of 2 is beyond float32."""
+    X = np.random.default_rng(0).normal(0, 2, (300, 3))
+    options = {"standardize": False, "sigma": 2.0, "n_iter": 5, "random_state": 0}
+    far, near = (gb.GaussianRBM(4, **options).fit(X + mean) for mean in (1e8, 0.0))
+    assert far.score(X + 1e8) == pytest.approx(near.score(X), abs=0.05)

@@ -137,3 +137,27 @@ def test_initial_bias_is_the_log_odds_with_half_counts():
 
 def test_nan_probabilities_give_zeros_rather_than_a_crash():
     assert gb.Bernoulli(2).sample(torch.tensor([[float("nan"), 1e4]])).tolist() == [[0.0, 1.0]]
+
+
+def test_log_partition_is_the_same_with_and_without_a_gradient():
+    """Without one it is a kernel's, which knows less about shapes and types than torch."""
+    layer = gb.Bernoulli(5)
+    double = gb.Bernoulli(5).double()
+    for case in (torch.randn(3, 5), torch.randn(2, 3, 5), torch.randn(5), torch.randn(3, 1)):
+        expected, wide = layer.log_partition(case).detach(), double.log_partition(case).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(layer.log_partition(case), expected)
+            torch.testing.assert_close(double.log_partition(case), wide)
+            if case.shape == (3, 5):
+                mapped = torch.vmap(layer.log_partition)(case)
+                torch.testing.assert_close(mapped, expected)
+    for width in (4, 10):
+        with torch.no_grad(), pytest.raises(RuntimeError):
+            layer.log_partition(torch.zeros(3, width))
+
+
+def test_many_small_terms_are_not_lost():
+    layer = gb.Bernoulli(5000)
+    with torch.no_grad():
+        total = layer.log_partition(torch.full((2, 5000), -16.8))
+    assert total[0].item() == pytest.approx(5000 * math.log1p(math.exp(-16.8)), rel=1e-5)

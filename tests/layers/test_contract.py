@@ -4,6 +4,8 @@ Nothing here knows a formula of a unit type: the energy, the statistic and the g
 over one unit define a layer, and everything else must follow from them.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -485,3 +487,60 @@ def test_any_array_is_taken_or_refused_by_name(make, data):
     assert shape[0] > 0
     assert shape[1:] == (3,)
     assert torch.isfinite(layer.energy(checked)).all()
+
+
+class Heated(gb.Bernoulli):
+    """A user's layer at another temperature; its parents' shortcuts do not hold for it."""
+
+    def log_partition(self, inputs):
+        return super().log_partition(2 * inputs)
+
+    def mean(self, inputs):
+        return super().mean(2 * inputs)
+
+    def sample_(self, inputs, generator=None, *, scale=1.0, base=None):
+        return super().sample_(inputs.mul_(2), generator, scale=scale, base=base)
+
+    def mean_(self, inputs):
+        return super().mean_(inputs.mul_(2))
+
+    def observe(self, data, generator=None):
+        return 1 - data
+
+
+class Frozen(gb.Gaussian):
+    """A user's layer whose scale is bounded and does not learn."""
+
+    @property
+    def sigma(self):
+        return super().sigma.clamp(min=0.5)
+
+    def parameter_gradient(self, units, weights, interaction):
+        gradient = super().parameter_gradient(units, weights, interaction)
+        return gradient | {"log_sigma": torch.zeros_like(self.log_sigma)}
+
+
+def test_a_subclass_with_its_own_formulas_is_taken_at_its_word():
+    layer, g = Heated(3), torch.Generator().manual_seed(0)
+    inputs = torch.tensor([0.5, -1.0, 2.0]).expand(50_000, 3).contiguous()
+    expected = torch.sigmoid(2 * inputs[0])
+    means = inputs.clone()
+    draws = layer.mean_and_sample_(means, g)
+    torch.testing.assert_close(means[0], expected)
+    assert_mean(draws.double().numpy(), expected.double().numpy())
+    change = layer.log_partition_change(inputs[:1], torch.zeros(3), 0.0, 1.0)
+    softplus = torch.nn.functional.softplus
+    expected = (softplus(2 * inputs[:1]) - softplus(torch.zeros(3))).sum(-1)
+    torch.testing.assert_close(change, expected.detach().double())
+    taken = layer.take(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0]))
+    assert taken.tolist() == [[1.0, 0.0, 1.0]]
+    assert not layer.is_binary
+    assert gb.Bernoulli.is_binary
+
+
+def test_a_subclass_with_its_own_scale_and_gradient_is_taken_at_its_word():
+    layer, g = Frozen(4, sigma=0.1, learn_sigma=True), torch.Generator().manual_seed(0)
+    assert layer.sample(torch.zeros(20_000, 4), g).std().item() == pytest.approx(0.5, rel=0.02)
+    rbm = gb.RBM(layer, gb.Bernoulli(3))
+    gb.fit(rbm, torch.randn(50, 4, generator=g), epochs=2, generator=g)
+    assert rbm.visible.log_sigma.item() == pytest.approx(math.log(0.1))

@@ -169,3 +169,21 @@ def test_any_counts_work_or_are_refused_by_name(n, steps, thin):
         return
     assert {type(value) for value in (n, steps, thin)} == {int}
     assert v.shape == (n, 4)
+
+
+class Fleet(gb.Gibbs):
+    """A sampler that has another number of chains than it was given starts."""
+
+    def __init__(self, chains):
+        object.__setattr__(self, "chains", chains)
+
+    def init(self, rbm, v, generator=None):
+        return super().init(rbm, gb.random_start(rbm, self.chains, generator), generator)
+
+
+@pytest.mark.parametrize("chains", [1, 4, 6, 12])
+def test_every_chain_a_sampler_has_gives_its_states(chains):
+    rbm, g = gb.RBM(gb.Bernoulli(20), gb.Bernoulli(3)), torch.Generator().manual_seed(0)
+    v = gb.sample(rbm, 6, sampler=Fleet(chains), steps=3, generator=g)
+    assert v.shape == (6, 20)
+    assert len(v.unique(dim=0)) == 6

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 import gibbsite as gb
+from gibbsite import ops
 from gibbsite.cli.report import err
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood.weights import log_mean_exp
@@ -23,6 +24,11 @@ class Ticking:
 
     gradient: Gradient
     tick: Callable[[int], None]
+
+    @property
+    def workspace(self) -> ops.Workspace:
+        """Where the estimator works."""
+        return ops.workspace_of(self.gradient)
 
     def init(self, rbm: gb.RBM, generator: torch.Generator | None = None) -> Any:
         return self.gradient.init(rbm, generator)

@@ -74,6 +74,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """How the data are measured in `rbm_`."""
         return self._training.units
 
+    def _precision(self, X: Any) -> torch.dtype:
+        """What to train in."""
+        return torch.float32
+
     def _in_data_units(self, training: Training) -> RBM:
         """The model of `_units`."""
         return training.rbm
@@ -92,7 +96,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Args:
             X: (n_samples, n_features): array, scipy sparse matrix or data frame. Sparse rows are
                 densified a minibatch at a time. The model takes the dtype of X, float32 or float64,
-                and is trained in float32.
+                and is trained in float32 (`GaussianRBM` without `standardize` in that of X).
             y: ignored.
 
         Raises:
@@ -147,9 +151,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         visible, units, held = self._start(X)
         rbm = RBM(visible, Bernoulli(int(self.n_components)))
-        training = Training(rbm, units, np.random.RandomState(seed), held)
+        training = Training(rbm, units, np.random.RandomState(seed), held, dtype=self._precision(X))
+        rbm.to(training.dtype)
         initialize(rbm, as_rows(X, units).spread(), training.generator())
-        rbm.to(torch.float32 if X.dtype == np.float32 else torch.float64)
+        rbm.to(precision_of(X))
         return training
 
     def _train(self, X: Any, training: Training, plan: Plan, epochs: int, falling: bool) -> Self:
@@ -315,6 +320,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def precision_of(X: Any) -> torch.dtype:
+    """The torch type of a table of `FLOATS`."""
+    return torch.float32 if X.dtype == np.float32 else torch.float64
 
 
 def as_numpy(x: Tensor) -> Array:

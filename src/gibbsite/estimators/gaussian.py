@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError
-from gibbsite.estimators.base import BaseRBM, as_numpy
+from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
 from gibbsite.estimators.tables import Units, column_scales
 from gibbsite.estimators.training import Held, Training
 from gibbsite.layers import Gaussian, Layer
@@ -139,6 +139,10 @@ class GaussianRBM(BaseRBM):
         if sigma.numel() not in (1, n):
             raise ArgumentError(f"sigma has {sigma.numel()} entries for {n} columns of data")
         return sigma.expand(n)
+
+    def _precision(self, X: Any) -> torch.dtype:
+        """Columns as they are may need all their digits."""
+        return torch.float32 if self.standardize else precision_of(X)
 
     def _units(self) -> Units:
         return Units()

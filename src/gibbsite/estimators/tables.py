@@ -48,6 +48,9 @@ class Scaled(Rows):
     ) -> Tensor | None:
         return None if out is None else ops.gather_in_units(table, numbers, out, *self.units)
 
+    def _gathers_doubles(self) -> bool:
+        return True
+
     def drawn(self, *_: Any) -> None:
         """There is no kernel for it."""
 

@@ -38,7 +38,6 @@ class Plan(NamedTuple):
 class Training:
     """A model in training with all that goes from one call to the next; on the CPU between calls.
 
-    All but the model is in float32.
 
     Attributes:
         rbm: the model, in the units it is trained in.
@@ -47,6 +46,8 @@ class Training:
         held: penalties that belong to the data, not to the hyperparameters.
         gradient, state: the estimator last used and what it carries, persistent chains above all.
         momentum: the optimiser's buffers by parameter name.
+        dtype: what training is in; the model has that of the data between calls. Gradients from
+            samples are noisier than the rounding of float32.
         history: of the last call.
     """
 
@@ -57,6 +58,7 @@ class Training:
     gradient: Gradient | None = None
     state: Any = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
     history: History = field(default_factory=History)
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
@@ -72,12 +74,9 @@ class Training:
     def advance(
         self, rows: Rows, plan: Plan, epochs: int, falling: bool, report: Callback | None
     ) -> None:
-        """Train for so many epochs more, going on from the chains and the momentum there are.
-
-        In float32, as gradients from samples are noisier than its rounding.
-        """
+        """Train for so many epochs more, going on from the chains and the momentum there are."""
         dtype = self.rbm.weight.dtype
-        rbm = self.rbm.to(plan.device, torch.float32)
+        rbm = self.rbm.to(plan.device, self.dtype)
         carried = self.state if plan.gradient == self.gradient else None
         gradient = Resumed(ops.reusing(plan.gradient), moved(carried, plan.device))
         optimizer = self._optimizer(plan)
@@ -118,6 +117,11 @@ class Resumed:
 
     gradient: Gradient
     state: Any = None
+
+    @property
+    def workspace(self) -> ops.Workspace:
+        """Where the estimator works."""
+        return ops.workspace_of(self.gradient)
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
         if self.state is None:

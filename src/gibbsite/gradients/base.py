@@ -17,6 +17,7 @@ class Gradient(Protocol):
 
     The gradient is of the mean log-likelihood of the rows of v, keyed by ``named_parameters()``.
     Each phase is a mean over its own rows, so minibatches and chains of any number fit together.
+    The tensors of a gradient are the caller's to overwrite, as `fit` does.
     """
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any: ...

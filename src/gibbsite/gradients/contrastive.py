@@ -18,6 +18,8 @@ from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 class Chains(Contrast):
     """What estimators have in common that run chains from any start."""
 
+    sampler: Sampler
+
     def to_hidden(self, rbm: RBM) -> Tensor:
         """What carries v to the hidden layer."""
         return rbm.visible.coupled(rbm.weight, self.workspace.like("to hidden"))
@@ -34,16 +36,19 @@ class Chains(Contrast):
         inputs: Tensor,
         generator: torch.Generator | None,
         start: int = 0,
+        taken: Tensor | None = None,
     ) -> Any:
         """The state with h, if it has one, drawn given what v sends to the hidden layer.
 
-        These inputs are overwritten with E[h | v]; the chains' are the rows from `start` on.
+        These inputs are overwritten with E[h | v]; the chains' are the rows from `start` on. The
+        new h does not go where `taken`, the old one, lies.
         """
         if not hasattr(state, "h"):
             rbm.hidden.mean_(inputs)
             return state
         shape = len(inputs) - start, rbm.hidden.n
-        out = self.workspace.other("chains of h", state.h, inputs, *shape)
+        space = ops.workspace_of(self.sampler)  # whose state it is
+        out = space.other("h drawn along", taken, inputs, *shape)
         return state._replace(h=rbm.hidden.mean_and_sample_(inputs, generator, start, out))
 
 
@@ -105,9 +110,10 @@ class PCD(Chains, twins=True):
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
     ) -> tuple[Statistics, Any]:
+        before = getattr(state, "h", None)
         state = advance(self.sampler, rbm, state, self.steps, generator)
         both, rows = self.joined(v, state.v), len(v)
         hidden = self.workspace.table("means of h given v", v, len(both), rbm.hidden.n)
         ops.product(both, self.to_hidden(rbm), hidden)
-        state = self.draw_hidden(rbm, state, hidden, generator, rows)
+        state = self.draw_hidden(rbm, state, hidden, generator, rows, before)
         return Statistics.of(both, hidden, rows, self.workspace), state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,15 @@ class Layer(nn.Module, ABC):
 
     Kernels for binary models then stand in for the layer's methods.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A subclass that has its own formula does without its parents' shortcuts past it."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        cls.is_binary = own.get("is_binary", False)
+        for shortcut, formulas in SHORTCUTS.items():
+            if shortcut not in own and any(formula in own for formula in formulas):
+                setattr(cls, shortcut, getattr(Layer, shortcut))
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -193,7 +202,7 @@ class Layer(nn.Module, ABC):
         return {name: positive[name] - negative[name] for name in positive}
 
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
-        """How far the bias must move to do what an input of 1 does, (n,)."""
+        """How far the bias must move to do what an input of 1 does, (n,); in `out`, if given."""
         return torch.ones_like(self.bias) if out is None else out.fill_(1)
 
     # states
@@ -279,6 +288,15 @@ class Layer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return str(self.n)
+
+
+SHORTCUTS = {
+    "mean_and_sample_": ("sample_", "mean_"),
+    "log_partition_change": ("log_partition",),
+    "contrast": ("parameter_gradient", "marginals_with_mean"),
+    "take": ("observe",),
+}
+"""Methods that have a general form here, which follows from those formulas."""
 
 
 def check_layer(name: str, value: object) -> Layer:

@@ -63,8 +63,8 @@ class Gaussian(Layer):
 
     def _scale(self) -> Tensor:
         """`sigma` as it is now, without a gradient, in the one place kept for it."""
-        if not self.learn_sigma:
-            return self.sigma
+        if not self.learn_sigma or type(self).sigma is not Gaussian.sigma:
+            return self.sigma.detach()
         log_sigma = self.log_sigma.detach()
         return torch.exp(log_sigma, out=self._space.like("sigma")(log_sigma)).expand(self.n)
 
@@ -135,7 +135,7 @@ class Gaussian(Layer):
         return gradient
 
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
-        return self._scale()
+        return self.sigma if out is None else out.copy_(self._scale())
 
     def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Trapezoid rule, step 0.5 sigma, 9 sigma beyond the most extreme conditional mean.

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.ops import reference
-from gibbsite.ops.workspace import FRESH, Fresh, Reusing, Workspace, reusing
+from gibbsite.ops.workspace import FRESH, Fresh, Reusing, Workspace, reusing, workspace_of
 
-__all__ = ["FRESH", "Fresh", "Reusing", "Workspace", "reusing"]
+__all__ = ["FRESH", "Fresh", "Reusing", "Workspace", "reusing", "workspace_of"]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -102,8 +102,12 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
 
 
 def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
-    """sum_j log(1 + exp(bias_j + x_j)) of each row of x; x is (..., n), bias (n,). No gradient."""
-    if not (_compiled_flat(x) and x.ndim and x.dtype == torch.float32):
+    """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,). No gradient.
+
+    A single vector is left to torch, as `torch.vmap` takes tables for such.
+    """
+    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype == torch.float32
+    if not (fits and _compiled_flat(x)):
         return reference.softplus_sum(x, bias)
     out = x.new_empty(x.shape[:-1])
     _run("softplus_sum", x.reshape(-1, x.shape[-1]), _vector(bias), out.reshape(-1).numpy())
@@ -274,7 +278,7 @@ def gather_and_draw(
 def gather(
     table: np.ndarray, rows: np.ndarray, out: Tensor | None, scale: float, shift: float
 ) -> Tensor | None:
-    """shift + scale * table[rows] in float32, (len(rows), n).
+    """shift + scale * table[rows] in float32, (len(rows), n); table is rounded to that first.
 
     None if the table lacks one of the rows, whole numbers from 0.
     """
@@ -394,7 +398,8 @@ _LOCAL = threading.local()
 def _key(generator: torch.Generator | None) -> Any:
     """64 fresh bits of the generator: the key of a counter-based stream, for one call."""
     if not hasattr(_LOCAL, "key"):
-        _LOCAL.key = torch.zeros(1, dtype=torch.int64)
+        with torch.inference_mode(False):  # else it could not be filled outside of that mode
+            _LOCAL.key = torch.zeros(1, dtype=torch.int64)
         _LOCAL.key_array = _LOCAL.key.numpy()
     if generator is not None and generator.device.type != "cpu":
         _LOCAL.key.copy_(torch.randint(2**63 - 1, (1,), generator=generator, device="cuda"))

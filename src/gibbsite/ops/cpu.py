@@ -242,13 +242,13 @@ def softplus_sum(x, bias, out):  # type: ignore[no-untyped-def]
         for k in range((n + PIECE - 1) // PIECE):
             piece = slice(k * PIECE, (k + 1) * PIECE)
             inputs, b = row[piece], bias[piece]
-            above, factor = float32(0.0), float32(1.0)
+            above, factor = float32(0.0), float64(1.0)
             for j in range(len(inputs)):
                 a = float32(b[j] + inputs[j])
                 above += max(a, float32(0.0))
-                factor *= float32(1.0) + exp32(-abs(a))
+                factor *= float64(1.0) + float64(exp32(-abs(a)))
             total += above
-            product *= float64(factor)
+            product *= factor
             if k % 15 == 14:
                 total += np.log(product)
                 product = float64(1.0)

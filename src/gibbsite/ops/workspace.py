@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -24,7 +25,8 @@ class Workspace:
         """
         kept = self._tables.get(name)
         if kept is None or not _holds(kept, like, shape):
-            kept = self._tables[name] = like.new_empty(shape)
+            with torch.inference_mode(False):  # else it could not be filled outside of that mode
+                kept = self._tables[name] = like.new_empty(shape)
         return kept if len(kept) == shape[0] else kept[: shape[0]]
 
     def like(self, name: str) -> Callable[[Tensor], Tensor]:
@@ -65,7 +67,7 @@ class Reusing:
     def reusing(self) -> Self:
         """Its twin with a workspace of its own, as the parts it is made of have.
 
-        What a round of the twin gives is overwritten in the next, what it carries on a round later.
+        What a round gives is overwritten in the next, the state that it gives in the one after.
         """
         twin = copy.copy(self)
         for name, part in vars(self).items():
@@ -77,6 +79,12 @@ class Reusing:
 def reusing(x: T) -> T:
     """The twin of x that works in workspaces made once; x itself if it has none."""
     return x.reusing() if isinstance(x, Reusing) and x._has_twins else x
+
+
+def workspace_of(x: object) -> Workspace:
+    """Where x works; `FRESH` if it knows nothing of workspaces."""
+    space: Workspace = getattr(x, "workspace", FRESH)
+    return space
 
 
 def _holds(kept: Tensor, like: Tensor, shape: tuple[int, ...]) -> bool:

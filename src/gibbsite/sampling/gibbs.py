@@ -68,7 +68,7 @@ class Gibbs(ops.Reusing, twins=True):
         to_hidden = rbm.visible.coupled(rbm.weight, space.like("to hidden"))
         to_visible = rbm.hidden.coupled(rbm.weight.T, space.like("to visible"))
         v = space.other("v", start, start, *start.shape)
-        drawn = space.other("h", state.h, start, len(start), rbm.hidden.n)
+        drawn = space.table("h", start, len(start), rbm.hidden.n)
         h = drawn if state.h is None else state.h
         for step in range(steps):
             if step > 0 or state.h is None:

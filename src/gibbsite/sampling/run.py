@@ -84,10 +84,12 @@ def sample(
     kept = first.new_empty(n, rbm.visible.n)
     with ops.fitting_threads(rbm.weight.numel() * len(first)):
         state = sampler.init(rbm, first, generator)
-        for done in range(0, n, len(first)):
+        done = 0
+        while done < n:
             state = advance(sampler, rbm, state, thin if done else steps, generator)
-            room = kept[done : done + len(first)]
-            room.copy_(state.v[: len(room)])
+            part = state.v[: n - done]
+            kept[done : done + len(part)] = part
+            done += len(part)
     return kept
 
 

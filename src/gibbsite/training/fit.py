@@ -67,6 +67,7 @@ def fit(
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
+            The tensors in it are overwritten by the next update: clone what is to be kept.
         callbacks: called as ``callback(rbm, record)`` after each epoch; what they return joins the
             record. They observe; they do not change the model.
         checkpoints: where to keep the run's state; it goes on from what is there.
@@ -173,7 +174,7 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
 def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
     """The data, every row of them fit for the visible units, else `DataError`."""
     if not isinstance(data, Rows):
-        return rbm.visible.check_data(data)
+        return rbm.visible.check_data(data).detach()
     try:
         for block in data.bounds():
             rbm.visible.check_data(block)
@@ -199,7 +200,7 @@ def _updates(
     order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
     if isinstance(rows, Rows):
         rows, order = rows.listed(order)
-    parameters, workspace = dict(rbm.named_parameters()), ops.Workspace()
+    parameters, workspace = dict(rbm.named_parameters()), ops.workspace_of(gradient)
     together = whole(rbm, gradient, optimizer, penalties) if work < SMALL else None
     while len(order):
         if together is not None and together.takes(run.state):
