@@ -379,7 +379,9 @@ def _lies_flat(x: Tensor) -> bool:
 
 
 def _vector(x: Tensor | None) -> Any:
-    return None if x is None else np.ascontiguousarray(_array(x))
+    if x is None:
+        return None
+    return _array(x) if x.is_contiguous() else np.ascontiguousarray(_array(x))
 
 
 def _moved(bias: Any, base: Any, scale: float) -> Any:
