@@ -243,7 +243,7 @@ class Layer(nn.Module, ABC):
             raise DataError(
                 f"data of shape {tuple(data.shape)}: expected (rows, {self.n}), at least one row"
             )
-        _refuse(data, ~torch.isfinite(data), "NaN and infinity are not data; remove or impute them")
+        require(data, torch.isfinite, "NaN and infinity are not data; remove or impute them")
         return data
 
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -306,9 +306,12 @@ def check_layer(name: str, value: object) -> Layer:
     return value
 
 
-def _refuse(data: Tensor, bad: Tensor, remedy: str) -> None:
-    """Raise a `DataError` that names the first bad value, its row and its column."""
-    if bad.any():
-        row, column = (int(i) for i in bad.nonzero()[0])
+def require(data: Tensor, good: Callable[[Tensor], Tensor], remedy: str) -> None:
+    """Raise a `DataError` that names the first value that is not good, its row and its column.
+
+    Good is a range, so that it is enough to look at the least and the greatest; NaN is both.
+    """
+    if not bool(good(torch.stack(torch.aminmax(data))).all()):
+        row, column = (int(i) for i in (~good(data)).nonzero()[0])
         value = data[row, column].item()
         raise DataError(f"data hold {value:g} at row {row}, column {column}; {remedy}")

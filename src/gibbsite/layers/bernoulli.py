@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Marginals, Phases, _refuse
+from gibbsite.layers.base import Layer, Marginals, Phases, require
 from gibbsite.rows import Rows, picked
 
 
@@ -100,7 +100,7 @@ class Bernoulli(Layer):
     def check_data(self, data: Tensor) -> Tensor:
         data = super().check_data(data)
         remedy = "Bernoulli units take values in [0, 1]; rescale the data or use Gaussian units"
-        _refuse(data, (data < 0) | (data > 1), remedy)
+        require(data, lambda x: (x >= 0) & (x <= 1), remedy)
         return data
 
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
