@@ -347,8 +347,11 @@ def limited(small: int, work: Work) -> Work:
     """The work with one call for models below so many multiply-adds a product."""
 
     def run() -> None:
-        FIT.SMALL = small
-        work()
+        usual, FIT.SMALL = FIT.SMALL, small
+        try:
+            work()
+        finally:
+            FIT.SMALL = usual
 
     return run
 

@@ -83,10 +83,8 @@ class Rows:
         gathered = self._gather(*plain) if plain else None
         if gathered is not None:
             return gathered
-        values, (scale, shift) = self._values(index), (self.scale, self.shift)
-        if isinstance(scale, float) and isinstance(shift, float) and (scale, shift) == (1.0, 0.0):
-            return values
-        return values * scale + shift
+        values = self._values(index)
+        return values if self._numbers() == (1.0, 0.0) else values * self.scale + self.shift
 
     def drawn(
         self, index: Tensor, generator: torch.Generator | None = None, out: Tensor | None = None
@@ -96,10 +94,8 @@ class Rows:
         In `out` as for `into`.
         """
         plain = self._plain(index if self.chosen is None else self.chosen[index], out)
-        scale, shift = self.scale, self.shift
-        if not (plain and isinstance(scale, float) and isinstance(shift, float)):
-            return None
-        return ops.gather_and_draw(*plain, scale, shift, generator)
+        numbers = self._numbers()
+        return ops.gather_and_draw(*plain, *numbers, generator) if plain and numbers else None
 
     def listed(self, order: Tensor) -> tuple[Rows, Tensor]:
         """The whole table, and the numbers in it of the rows that order names."""
@@ -151,14 +147,18 @@ class Rows:
 
     def _gather(self, table: np.ndarray, numbers: np.ndarray, out: Tensor | None) -> Tensor | None:
         """`into` by a kernel, if there is one."""
-        scale, shift = self.scale, self.shift
-        if not (isinstance(scale, float) and isinstance(shift, float)):
-            return None
-        return ops.gather(table, numbers, out, scale, shift)
+        scale_and_shift = self._numbers()
+        return ops.gather(table, numbers, out, *scale_and_shift) if scale_and_shift else None
 
     def _gathers_doubles(self) -> bool:
         """Whether rounding to float32 as the kernel gathers them loses nothing."""
-        return isinstance(self.scale, float) and (self.scale, self.shift) == (1.0, 0.0)
+        return self._numbers() == (1.0, 0.0)
+
+    def _numbers(self) -> tuple[float, float] | None:
+        """Scale and shift, unless they differ from column to column."""
+        scale, shift = self.scale, self.shift
+        both = isinstance(scale, float) and isinstance(shift, float)
+        return (float(scale), float(shift)) if both else None
 
     def _plain(
         self, index: slice | Tensor, out: Tensor | None
@@ -168,10 +168,9 @@ class Rows:
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
         single = out is not None and out.is_cpu and out.dtype == torch.float32
-        kinds = (np.uint8, np.float32, np.float64) if single else (np.uint8, np.float32)
+        doubles = single and self._gathers_doubles()
+        kinds = (np.uint8, np.float32, np.float64) if doubles else (np.uint8, np.float32)
         if not (isinstance(source, np.ndarray) and source.dtype in kinds and _is_plain(source)):
-            return None
-        if source.dtype == np.float64 and not self._gathers_doubles():
             return None
         _advise(source, scattered=True)
         return np.asarray(source), np.asarray(index), out if single else None

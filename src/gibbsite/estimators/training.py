@@ -38,7 +38,6 @@ class Plan(NamedTuple):
 class Training:
     """A model in training with all that goes from one call to the next; on the CPU between calls.
 
-
     Attributes:
         rbm: the model, in the units it is trained in.
         units: those units.

@@ -538,16 +538,22 @@ def rooms(weight, most):  # type: ignore[no-untyped-def]
     return both, hidden, (gradient, shares, v_means, h_means, v_scale, h_scale)
 
 
+@inlined
+def draw_minibatch(data, update, batch, key, both):  # type: ignore[no-untyped-def]
+    """The minibatch of an update goes to the first rows of both, drawn; returns how many."""
+    minibatch = data[update * batch : (update + 1) * batch]
+    copy_rows(minibatch, both)
+    draw_all(both[: len(minibatch)], key)
+    return len(minibatch)
+
+
 def persistent_updates(parameters, velocities, chains, offsets, data, batch, keys, rates, norms):  # type: ignore[no-untyped-def]
     (weight, b, c), (v, h) = parameters, chains
     all_v, all_h, room = rooms(weight, batch + len(h))
     for update in range(len(norms)):
-        minibatch, key = data[update * batch : (update + 1) * batch], keys[update]
-        rows = len(minibatch)
+        rows = draw_minibatch(data, update, batch, keys[update], all_v)
         both, hidden = all_v[: rows + len(h)], all_h[: rows + len(h)]
-        copy_rows(minibatch, both)
-        draw_all(both[:rows], key)
-        persistent_phases(weight, b, c, both, rows, h, key[1:], hidden)
+        persistent_phases(weight, b, c, both, rows, h, keys[update, 1:], hidden)
         copy_rows(both[rows:], v)
         norms[update] = improve((parameters, velocities, offsets, rates), room, both, hidden, rows)
         if not norms[update] < np.inf:
@@ -560,12 +566,9 @@ def contrastive_updates(parameters, velocities, chains, offsets, data, batch, ke
     all_v, all_h, room = rooms(weight, 2 * batch)
     h = np.empty((batch, len(c)), np.float32)
     for update in range(len(norms)):
-        minibatch, key = data[update * batch : (update + 1) * batch], keys[update]
-        rows = len(minibatch)
+        rows = draw_minibatch(data, update, batch, keys[update], all_v)
         both, hidden = all_v[: 2 * rows], all_h[: 2 * rows]
-        copy_rows(minibatch, both)
-        draw_all(both[:rows], key)
-        contrastive_phases(weight, b, c, both, rows, h[:rows], key[1:], hidden)
+        contrastive_phases(weight, b, c, both, rows, h[:rows], keys[update, 1:], hidden)
         norms[update] = improve((parameters, velocities, offsets, rates), room, both, hidden, rows)
         if not norms[update] < np.inf:
             return update + 1

@@ -216,7 +216,7 @@ def _updates(
             for penalty in penalties:
                 penalty(rbm, ascent)
             norm = _apply(parameters, optimizer, ascent)
-            del ascent  # which holds a table of its own if the estimator is not ours
+            del ascent, batch  # not to be held, if not in a workspace, while the next are made
             yield norm
 
 
