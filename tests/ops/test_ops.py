@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -484,3 +485,40 @@ def test_parallel_kernels_are_kept_on_disk_beside_the_serial_ones(name):
     serial, parallel = (cpu.kernel(name, shared) for shared in (False, True))
     assert serial.py_func.__qualname__ != parallel.py_func.__qualname__
     assert serial._cache._cache_file._index_name != parallel._cache._cache_file._index_name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [0.0, 0.3, 1.0])
+def test_a_base_moves_the_inputs_towards_it(dtype, scale):
+    """The draw of base + scale (x - base), by the same numbers as where those are the inputs."""
+    g = generator()
+    x = 2 * torch.randn(300, 40, generator=g, dtype=dtype)
+    bias, base, spread = (torch.randn(40, generator=g, dtype=dtype) for _ in range(3))
+    inputs, sigma = base + scale * (x - base), spread.exp()
+    found = ops.draw_bernoulli_(x.clone(), bias, generator(1), scale, base)
+    expected = ops.draw_bernoulli_(inputs.clone(), bias, generator(1))
+    assert (found != expected).float().mean() < 1e-3  # but where rounding decides
+    found = ops.draw_gaussian_(x.clone(), bias, sigma, generator(1), scale, base)
+    expected = ops.draw_gaussian_(inputs.clone(), bias, sigma, generator(1))
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_a_second_process_compiles_nothing():
+    code = """
+import torch
+from gibbsite import ops
+ops.square_sum([torch.ones(3)])
+(kernel,) = ops._KERNELS.values()
+print(sum(kernel.stats.cache_misses.values()))
+"""
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2)]
+    assert runs[1].stdout.strip() == "0"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, 0), (1.2, 1)])
+def test_a_compilation_that_takes_over_a_second_says_so(caplog, seconds, told):
+    with ops._patience():
+        time.sleep(seconds)
+    assert [record.name for record in caplog.records] == ["gibbsite"] * told
