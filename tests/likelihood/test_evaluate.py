@@ -14,7 +14,7 @@ from outcomes import outcome
 from scipy.special import logsumexp
 
 import gibbsite as gb
-from gibbsite.likelihood import monitors, partition, uniform_schedule
+from gibbsite.likelihood import equilibrium, monitors, partition, uniform_schedule
 
 CASES = {
     "bernoulli": bernoulli_case(0),
@@ -168,7 +168,8 @@ def test_one_row_says_nothing_about_the_spread_of_rows():
 
 @each_method
 def test_the_generator_decides(method, monkeypatch):
-    monkeypatch.setattr(partition, "EXACT_STATES", 0)
+    for module in (partition, equilibrium):
+        monkeypatch.setattr(module, "EXACT_STATES", 0)
     before = torch.get_rng_state()
     results = [
         gb.evaluate(CASE.rbm, CASE.data, method, **FEW, generator=generator(s)) for s in (1, 1, 2)

@@ -223,6 +223,14 @@ class Layer(nn.Module, ABC):
         `spread`, (n,), bounds |inputs|, so that a continuous unit knows how far to look.
         """
 
+    @torch.no_grad()
+    def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n states spread over all that the units could be, (n, units), to start chains from.
+
+        Units without such states, as real ones, are drawn without inputs.
+        """
+        return self.sample(self.bias.new_zeros(n, self.n), generator)
+
     # data
 
     def coerce(self, x: Tensor) -> Tensor:

@@ -93,6 +93,13 @@ class Bernoulli(Layer):
         digits = numbers[:, None] >> torch.arange(self.n, device=self.bias.device)
         return (digits & 1).to(self.bias.dtype)
 
+    @torch.no_grad()
+    def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Coins, each row with a rate of ones of its own, from 0 to 1."""
+        rates = torch.rand(n, 1, generator=generator, device=self.bias.device)
+        rows = rates.to(self.bias.dtype).expand(n, self.n).contiguous()
+        return ops.draw_probabilities_(rows, generator)
+
     def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
         points = torch.stack([torch.zeros_like(self.bias), torch.ones_like(self.bias)])
         return points, torch.zeros_like(points)

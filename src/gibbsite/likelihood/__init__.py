@@ -8,6 +8,7 @@ from gibbsite.likelihood.annealing import (
     salakhutdinov_murray_schedule,
     uniform_schedule,
 )
+from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.monitors import (
     free_energy_gap,
@@ -17,7 +18,6 @@ from gibbsite.likelihood.monitors import (
 from gibbsite.likelihood.partition import (
     Direction,
     LogPartition,
-    equilibrium_draws,
     log_partition,
     temperatures_within,
 )
@@ -25,6 +25,7 @@ from gibbsite.likelihood.trajectory import TrajectoryAIS
 
 __all__ = [
     "Direction",
+    "Equilibrium",
     "Evaluation",
     "LogPartition",
     "Path",

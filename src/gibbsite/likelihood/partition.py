@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite import exact, ops
+from gibbsite import exact
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
@@ -26,33 +26,26 @@ from gibbsite.likelihood.annealing import (
     pilot_steps,
     uniform_schedule,
 )
+from gibbsite.likelihood.equilibrium import EXACT_STATES, Equilibrium, equilibrium_draws
 from gibbsite.likelihood.weights import (
     Estimate,
     bennett_estimate,
     bootstrap_stderr,
     importance_estimate,
     student_95,
+    unseen_95,
 )
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, advance, autocorrelation_time, random_start, split_r_hat
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
-
-EXACT_STATES = 2**20
-"""Up to this many states `auto` enumerates, and `reverse-ais` and `bridge` draw starts exactly."""
 
 EQUILIBRIUM_STEPS = 2
 """Gibbs steps for each temperature, where reverse AIS has to start from long chains."""
 
-RECORDS = 250
-"""About how often the free energy of such chains is looked at."""
-
 MIN_ESS = 10.0
-MAX_R_HAT = 1.05
-MIN_TIMES = 20.0
 
 ONE_SIDED = (
-    "one-sided: forward AIS cannot notice a mode that no chain visits; confirm it with "
+    "one-sided: annealing in one direction cannot notice what it misses; confirm it with "
     "method='bridge'"
 )
 
@@ -82,7 +75,8 @@ class LogPartition(NamedTuple):
     Attributes:
         value: the point estimate.
         stderr: its standard error; 0 if exact.
-        lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom.
+        lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom; `upper` also
+            allows for as much mass as may have stayed unseen by so many draws.
         ess: effective number of independent paths; infinite if exact.
         method: how it was made.
         forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
@@ -123,13 +117,14 @@ def log_partition(
     - ``exact`` sums over the smaller side; ``auto`` does so up to 2^20 states, else ``bridge``.
     - ``ais`` anneals from independent units to the model; log Z is too low on average (Jensen).
     - ``reverse-ais`` anneals from the model back; too high on average, if it starts at equilibrium:
-      from exact draws up to 2^20 states, else from long chains, half started at data and half at
-      noise, whose equilibrium is tested.
-    - ``bridge`` runs both and combines them by Bennett's acceptance ratio.
+      from exact draws up to 2^20 states, else from long chains whose equilibrium is tested
+      (`gb.likelihood.equilibrium_draws`).
+    - ``bridge`` runs both and combines them by Bennett's acceptance ratio. Only it is ever called
+      trustworthy: what one direction misses, the other has to confirm.
 
     Args:
         data: (rows, n_visible); the base distribution gets their means and half of the reverse
-            chains start there. Without data, the model's own samples give the means.
+            chains start there. Without data, short runs of the model give the means.
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
@@ -170,7 +165,7 @@ def log_partition(
     else:
         betas = adapted_schedule(path, temperatures, generator)
     log_z0 = path.log_partition_at_zero()
-    forward = reverse = None
+    forward = reverse = start = None
     problems: list[str] = []
     if method != "reverse-ais":
         walk = Walk(path, betas, path.start(chains, generator))
@@ -179,14 +174,14 @@ def log_partition(
     if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
-            v, problems = equilibrium_draws(rbm, chains, steps, data, generator)
-            run = anneal(path, betas.flip(0), v, generator, progress)
+            start = equilibrium_draws(rbm, chains, steps, data, generator)
+            run = anneal(path, betas.flip(0), start.v, generator, progress)
             reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:
             if forward is None:
                 raise
             problems = ["interrupted before the reverse run was done; let it finish"]
-    return _combine(method, log_z0, forward, reverse, problems)
+    return _combine(method, log_z0, forward, reverse, start, problems)
 
 
 def _finish(
@@ -249,64 +244,22 @@ def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     return max(10, temperatures - -(-pilot_steps(temperatures) // each))
 
 
-@torch.no_grad()
-def equilibrium_draws(
-    rbm: RBM,
-    n: int,
-    steps: int,
-    data: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, list[str]]:
-    """n draws of v from the model, and what speaks against their being at equilibrium.
-
-    Exact draws if the model has at most 2^20 states; else the ends of n Gibbs chains of `steps`
-    steps, half of them started at rows of data (if there are any) and half at noise. Their free
-    energies, looked at about 250 times over the second half, must agree between chains, halves and
-    starts (split R-hat), and the run must be long against their autocorrelation time.
-    """
-    if exact.is_enumerable(rbm, EXACT_STATES):
-        return exact.sample(rbm, n, generator), []
-    v = random_start(rbm, n, generator)
-    if data is not None:
-        data = rbm.visible.check_data(data)
-        rows = torch.randint(len(data), (n // 2,), generator=generator)
-        v[: n // 2] = rbm.visible.observe(data[rows], generator)
-    sampler = ops.reusing(Gibbs())
-    state = sampler.init(rbm, v, generator)
-    series = []
-    stride = max(1, steps // (2 * RECORDS))
-    with ops.fitting_threads(rbm.weight.numel() * n):
-        state = advance(sampler, rbm, state, steps // 2, generator)
-        for _ in range((steps - steps // 2) // stride):
-            state = advance(sampler, rbm, state, stride, generator)
-            series.append(rbm.free_energy(state.v))
-    if len(series) < 4:
-        return state.v, ["the chains ran for too few steps to test; use more temperatures"]
-    energies = torch.stack(series)
-    problems = []
-    r_hat, tau = split_r_hat(energies), autocorrelation_time(energies)
-    if r_hat > MAX_R_HAT:
-        problems.append(
-            f"reverse AIS did not start at equilibrium, so it is no bound: split R-hat of the free "
-            f"energy {r_hat:.3f} > {MAX_R_HAT}; use more temperatures (longer chains)"
-        )
-    if len(energies) < MIN_TIMES * tau:
-        problems.append(
-            f"the chains ran for only {len(energies) / tau:.1f} autocorrelation times of the free "
-            f"energy ({stride * tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more temperatures"
-        )
-    return state.v, problems
-
-
 def _combine(
     method: str,
     log_z0: float,
     forward: Direction | None,
     reverse: Direction | None,
+    start: Equilibrium | None,
     problems: list[str],
 ) -> LogPartition:
     """The result that belongs to the directions there are."""
-    problems = list(problems)
+    one = forward or reverse
+    assert one is not None
+    estimate = Estimate(one.value, one.stderr, one.ess)
+    independent, floor = float(len(one.run.log_weights)), -math.inf
+    if start is not None:
+        independent, floor = start.independent, start.floor
+        problems = [*problems, *start.problems]
     for name, direction in (("forward", forward), ("reverse", reverse)):
         if direction is not None:
             problems += _weight_problems(name, direction)
@@ -315,23 +268,30 @@ def _combine(
         estimate = bridge._replace(value=log_z0 + bridge.value)
         problems += _disagreement(forward, reverse)
     else:
-        one = forward or reverse
-        assert one is not None
-        estimate = Estimate(one.value, one.stderr, one.ess)
-    if reverse is None:
         problems.append(ONE_SIDED)
+    problems += _missed(estimate, floor)
     reach = student_95(estimate.ess - 1) * estimate.stderr
     return LogPartition(
         estimate.value,
         estimate.stderr,
         estimate.value - reach,
-        estimate.value + reach,
+        max(estimate.value + reach + unseen_95(independent), floor),
         estimate.ess,
         method,
         forward,
         reverse,
         tuple(problems),
     )
+
+
+def _missed(estimate: Estimate, floor: float) -> list[str]:
+    """log Z is at least the floor; an estimate clearly below misses something."""
+    if floor <= estimate.value + 3 * estimate.stderr:
+        return []
+    return [
+        f"the states that chains visited add up to log Z >= {floor:.3f}, more than three standard "
+        "errors above the estimate, which misses part of the distribution; use more temperatures"
+    ]
 
 
 def _weight_problems(name: str, direction: Direction) -> list[str]:

@@ -30,6 +30,15 @@ def student_95(freedom: float) -> float:
     return z + first * inverse + second * inverse**2 + third * inverse**3
 
 
+def unseen_95(draws: float) -> float:
+    r"""How far log Z may lie above what so many independent draws saw: $-\log(0.025)/\text{draws}$.
+
+    A part of the distribution with a share q of the mass stays unseen by n draws with probability
+    $(1-q)^n$; at 2.5% for one, as the upper end of a 95% interval, $-\log(1-q)$ is that much.
+    """
+    return -math.log(0.025) / draws
+
+
 def log_mean_exp(log_weights: Tensor) -> float:
     """log of the mean weight."""
     return float(torch.logsumexp(log_weights, 0)) - math.log(len(log_weights))

@@ -2,7 +2,14 @@
 
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
-from gibbsite.sampling.run import Sampler, advance, random_start, reconstruct, sample
+from gibbsite.sampling.run import (
+    Sampler,
+    advance,
+    overdispersed_start,
+    random_start,
+    reconstruct,
+    sample,
+)
 
 __all__ = [
     "Gibbs",
@@ -11,6 +18,7 @@ __all__ = [
     "Sampler",
     "advance",
     "autocorrelation_time",
+    "overdispersed_start",
     "random_start",
     "reconstruct",
     "sample",

@@ -51,11 +51,15 @@ def split_r_hat(series: Tensor) -> float:
     series = _check(series)
     half = len(series) // 2
     halves = torch.cat([series[:half], series[-half:]], 1)
-    within = halves.var(0).mean()
-    between = halves.mean(0).var()
-    if within <= 0:
-        return 1.0 if between <= 0 else math.inf
-    return math.sqrt((half - 1) / half + float(between / within))
+    return float(r_hat(halves.mean(0), halves.var(0), half))
+
+
+def r_hat(means: Tensor, variances: Tensor, steps: int) -> Tensor:
+    """R-hat, (...), from means and variances of chains of so many steps, (chains, ...)."""
+    within, between = variances.mean(0), means.var(0)
+    ratio = ((steps - 1) / steps + between / within).sqrt()
+    still = torch.where(between > 0, math.inf, 1.0)
+    return torch.where(within > 0, ratio, still)
 
 
 def _check(series: Tensor) -> Tensor:

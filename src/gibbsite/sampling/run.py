@@ -36,6 +36,21 @@ def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> 
     return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
 
 
+@torch.no_grad()
+def overdispersed_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n visible states spread wider than the model, so that chains start on all sides of it.
+
+    A third each: as `random_start`; from `Layer.overdispersed` of the visible layer; drawn given
+    such states of the hidden layer.
+    """
+    v = random_start(rbm, n, generator)
+    first, second = n // 3, 2 * n // 3
+    v[first:second] = rbm.visible.overdispersed(second - first, generator)
+    h = rbm.hidden.overdispersed(n - second, generator)
+    v[second:] = rbm.visible.sample(rbm.visible_inputs(h), generator)
+    return v
+
+
 def advance(
     sampler: Sampler, rbm: RBM, state: Any, steps: int, generator: torch.Generator | None = None
 ) -> Any:
@@ -60,9 +75,9 @@ def sample(
 ) -> Tensor:
     """n visible states from Markov chains, (n, n_visible).
 
-    Without `start`, n chains start at `random_start`, run `steps` steps and give one state each:
-    independent draws, as close to p(v) as `steps` allows. With `start`, (chains, n_visible), that
-    many chains burn in for `steps` steps and then give their states every `thin` steps until
+    Without `start`, n chains start at `overdispersed_start`, run `steps` steps and give one state
+    each: independent draws, as close to p(v) as `steps` allows. With `start`, (chains, n_visible),
+    that many chains burn in for `steps` steps and then give their states every `thin` steps until
     there are n; these are correlated within a chain, and row r comes from chain r mod chains.
     Biased towards the start as long as `steps` is short of the mixing time.
 
@@ -80,7 +95,9 @@ def sample(
     check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     check_counts(minimum=0, steps=steps)
     sampler = ops.reusing(sampler or Gibbs())
-    first = random_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    first = (
+        overdispersed_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    )
     kept = first.new_empty(n, rbm.visible.n)
     with ops.fitting_threads(rbm.weight.numel() * len(first)):
         state = sampler.init(rbm, first, generator)

@@ -1,0 +1,187 @@
+"""Draws from the model for reverse annealing to start at, and what speaks against them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite import exact, ops
+from gibbsite.model import RBM
+from gibbsite.sampling import (
+    Gibbs,
+    Sampler,
+    advance,
+    autocorrelation_time,
+    overdispersed_start,
+    split_r_hat,
+)
+from gibbsite.sampling.diagnostics import r_hat
+
+EXACT_STATES = 2**20
+"""Up to this many states draws are exact."""
+
+RECORDS = 250
+"""About how often chains are looked at."""
+
+MAX_R_HAT = 1.05
+MAX_UNIT_R_HAT = 1.4
+MIN_TIMES = 20.0
+
+
+class Equilibrium(NamedTuple):
+    """Draws of v from the model, and how far they may be believed.
+
+    Attributes:
+        v: the draws, (n, n_visible).
+        independent: how many independent draws the evidence amounts to.
+        floor: log of the mass of the states that were visited, in nats: log Z is no less.
+        problems: the checks that failed, each with its remedy; empty if none did.
+    """
+
+    v: Tensor
+    independent: float
+    floor: float = -math.inf
+    problems: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def equilibrium_draws(
+    rbm: RBM,
+    n: int,
+    steps: int,
+    data: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    sampler: Sampler | None = None,
+) -> Equilibrium:
+    r"""n draws of v from the model, and what speaks against their being at equilibrium.
+
+    Exact draws if the model has at most 2^20 states; else the ends of n chains of `steps` steps,
+    half of them started at rows of data (if there are any), the others at `overdispersed_start`.
+    They are looked at about 250 times over the second half. Between its halves and between chains,
+    and so between starts, the free energy must agree (split R-hat at most 1.05) and so must the
+    mean of every hidden unit (1.4: at that, chains have run for over ten relaxation times). The
+    run must be 20 autocorrelation times of the free energy long.
+
+    The states visited bound log Z from below, however badly the chains mix:
+    $\log Z \ge \log\sum_x e^{-F(x)}$ over the distinct x seen, on the side with fewer states.
+
+    Args:
+        sampler: default `Gibbs()`.
+    """
+    if exact.is_enumerable(rbm, EXACT_STATES):
+        return Equilibrium(exact.sample(rbm, n, generator), n)
+    v = overdispersed_start(rbm, n, generator)
+    if data is not None:
+        data = rbm.visible.check_data(data)
+        rows = torch.randint(len(data), (n // 2,), generator=generator)
+        v[: n // 2] = rbm.visible.observe(data[rows], generator)
+    sampler = ops.reusing(sampler or Gibbs())
+    stride = max(1, steps // (2 * RECORDS))
+    records = (steps - steps // 2) // stride
+    watch = _Watch(rbm, records)
+    with ops.fitting_threads(rbm.weight.numel() * n):
+        state: Any = advance(sampler, rbm, sampler.init(rbm, v, generator), steps // 2, generator)
+        for _ in range(records):
+            state = advance(sampler, rbm, state, stride, generator)
+            watch.look(state.v, generator)
+    tau = autocorrelation_time(torch.stack(watch.energies)) if records >= 4 else math.inf
+    independent = n * max(1.0, records / tau)
+    return Equilibrium(state.v, independent, watch.visited.log_mass, watch.problems(stride, tau))
+
+
+class _Watch:
+    """The record of chains: free energies, means of hidden units, states visited."""
+
+    def __init__(self, rbm: RBM, records: int) -> None:
+        self.rbm, self.records = rbm, records
+        self.energies: list[Tensor] = []
+        self.units = [_Moments(), _Moments()]
+        self.visited = _Visited(rbm)
+
+    def look(self, v: Tensor, generator: torch.Generator | None) -> None:
+        """Take down where the chains are."""
+        rbm, half = self.rbm, self.records // 2
+        inputs = rbm.hidden_inputs(v)
+        self.energies.append(rbm.visible.energy(v) - rbm.hidden.log_partition(inputs))
+        time = len(self.energies)
+        if time <= half or time > self.records - half:
+            self.units[time > half].add(rbm.hidden.mean(inputs))
+        self.visited.add(v, inputs, generator)
+
+    def problems(self, stride: int, tau: float) -> tuple[str, ...]:
+        """The checks that failed."""
+        if self.records < 4:
+            return ("the chains ran for too few steps to test; use more temperatures",)
+        problems = []
+        energy = split_r_hat(torch.stack(self.energies))
+        if energy > MAX_R_HAT:
+            problems.append(_apart(f"the free energy is {energy:.3f} > {MAX_R_HAT}"))
+        units = self._unit_r_hats()
+        worst = int(units.argmax())
+        if units[worst] > MAX_UNIT_R_HAT:
+            value = f"{units[worst]:.3f} > {MAX_UNIT_R_HAT}"
+            problems.append(_apart(f"the mean of hidden unit {worst + 1} is {value}"))
+        if self.records < MIN_TIMES * tau:
+            problems.append(
+                f"the chains ran for only {self.records / tau:.1f} autocorrelation times of the "
+                f"free energy ({stride * tau:.0f} steps), fewer than {MIN_TIMES:.0f}; use more "
+                "temperatures"
+            )
+        return tuple(problems)
+
+    def _unit_r_hats(self) -> Tensor:
+        means = torch.cat([half.mean for half in self.units])
+        variances = torch.cat([half.variance for half in self.units])
+        # a unit that hardly moves, within rounding, tells nothing
+        least = 1e-8 * (means**2).amax(0)
+        return r_hat(means, variances.clamp(min=least), self.records // 2)
+
+
+def _apart(what: str) -> str:
+    return (
+        "reverse AIS did not start at equilibrium, so it is no bound: chains or halves of their "
+        f"run disagree, as split R-hat of {what}; use more temperatures (longer chains)"
+    )
+
+
+class _Moments:
+    """Running mean and variance over time of a table, (chains, units), in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, x: Tensor) -> None:
+        x = x.double()
+        self.count += 1
+        change = x - self.mean  # Welford
+        self.mean = self.mean + change / self.count
+        self._squares = self._squares + change * (x - self.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return self._squares / (self.count - 1)
+
+
+class _Visited:
+    """The mass of the distinct states seen, on the side with fewer states, if they are finite."""
+
+    def __init__(self, rbm: RBM) -> None:
+        self.rbm, self.log_mass = rbm, -math.inf
+        self.side = rbm if rbm.visible.n_states < rbm.hidden.n_states else rbm.mirror()
+        self._keys: set[int] = set()
+
+    def add(self, v: Tensor, inputs: Tensor, generator: torch.Generator | None) -> None:
+        """Count v, or an h drawn given v; inputs are those of the hidden layer."""
+        if math.isinf(self.side.visible.n_states):
+            return
+        states = v if self.side is self.rbm else self.rbm.hidden.sample(inputs, generator)
+        rows = {hash(row.tobytes()): i for i, row in enumerate(states.cpu().numpy())}
+        new = [i for key, i in rows.items() if key not in self._keys]
+        self._keys |= rows.keys()
+        if new:
+            masses = -self.side.free_energy(states[new]).double()
+            masses = torch.cat([masses, masses.new_tensor([self.log_mass])])
+            self.log_mass = float(torch.logsumexp(masses, 0))
