@@ -27,6 +27,7 @@ from gibbsite.ops.dispatch import (
     fitting_threads,
     is_binary,
     key,
+    misfit,
     run,
     scalar,
     vector,
@@ -147,10 +148,13 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
 def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
     """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,). No gradient.
 
-    A single vector is left to torch, as `torch.vmap` takes tables for such.
+    One column stands for all. A single vector is left to torch: `torch.vmap` takes tables for such.
     """
-    if not (x.ndim > 1 and x.dtype == torch.float32 and compiled_flat(x)):
-        fit_columns(x, bias)
+    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype == torch.float32
+    if not (fits and compiled_flat(x)):
+        real = bias.dtype.is_floating_point and not x.is_complex()
+        if not real or x.ndim == 0 or bias.ndim != 1 or x.shape[-1] not in (1, len(bias)):
+            raise misfit(x, ("...", *bias.shape), bias)
         return reference.softplus_sum(x, bias)
     n, out = x.shape[-1], x.new_empty(x.shape[:-1])
     run("softplus_sum", x.reshape(-1, n), vector(bias, x, n), out.reshape(-1).numpy())

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite.checks import check_counts
-from gibbsite.errors import DataError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.ops import reference
 from gibbsite.ops.dispatch import (
     SINGLE,
     array,
     compiled_flat,
+    compiles,
     fit,
     flat,
     is_binary,
@@ -58,7 +58,10 @@ def updates_(
     learning rate and the momentum. The numbers drawn are those that single calls would draw.
     Returns the norms of the gradients; at the first that is not finite it ends, without a step.
     """
-    check_counts(batch_size=batch_size, steps=steps)
+    if type(batch_size) is not int or type(steps) is not int or min(batch_size, steps) < 1:
+        raise ArgumentError(f"{batch_size=}, {steps=}: expected whole numbers of at least 1")
+    if not compiles():
+        raise ArgumentError("many updates in one call need Numba's compiler, which is off")
     moving, chains = _moving(ascent, data), bool(ascent.chains)
     updates = -(-len(data) // batch_size)
     keys = torch.empty(updates, 1 + 2 * steps, dtype=torch.int64).random_(generator=generator)

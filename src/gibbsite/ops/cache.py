@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """Machine code kept on disk for the next process, in a folder that nobody else can write.
 
 Numba keeps it as pickles, which may do anything when loaded, and takes any folder it can write,
@@ -91,7 +92,7 @@ def _keeps(state: os.stat_result) -> bool:
     return state.st_uid in (os.geteuid(), 0) and (sticky or not _by_others(state))
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
+class _Files(IndexDataCacheFile):
     """Files that end with the digest of what is before it, which is looked at before all else."""
 
     @contextlib.contextmanager
@@ -117,7 +118,7 @@ def _check(path: Path) -> None:
         raise ValueError(f"{path} is damaged")
 
 
-class _Kept(CompileResultCacheImpl):  # type: ignore[misc]
+class _Kept(CompileResultCacheImpl):
     """Names of the files of a function; it stands in for what finds the folder, too."""
 
     def __init__(self, function: Any, path: Path) -> None:
@@ -132,7 +133,7 @@ class _Kept(CompileResultCacheImpl):  # type: ignore[misc]
         self._path.mkdir(exist_ok=True)
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """Machine code of a function, kept in a folder; the function's name tells its version."""
 
     def __init__(self, function: Any, path: Path) -> None:

@@ -49,7 +49,7 @@ def shares(process: int) -> bool:
     threads = torch.get_num_threads()
     try:
         numba.get_num_threads()  # starts the pool
-        return numba.threading_layer() in ("omp", "tbb")
+        return numba.threading_layer() in ("omp", "tbb")  # type: ignore[attr-defined]
     except ValueError:  # the one asked for is not there
         return False
     finally:
