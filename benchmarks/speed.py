@@ -27,11 +27,10 @@ from pathlib import Path
 import torch
 
 import gibbsite as gb
-from gibbsite import ops
-from gibbsite.ops import products
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
+from gibbsite.ops import products
 from gibbsite.training import SGD
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
