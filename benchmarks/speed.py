@@ -27,10 +27,10 @@ from pathlib import Path
 import torch
 
 import gibbsite as gb
-from gibbsite import ops
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
+from gibbsite.ops.products import pays_tables, tabled
 from gibbsite.training import SGD
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
@@ -319,10 +319,10 @@ def tables() -> None:
                 "x.T h": (column, h, step),
             }
             for name, (left, right, to) in cases.items():
-                pays = "" if ops._pays_tables(left, right, to) else ", no"
+                pays = "" if pays_tables(left, right, to) else ", no"
                 works: dict[str, Work] = {
                     "floor": lambda a=left, b=right, c=to: torch.mm(a, b, out=c),
-                    f"tables{pays}": lambda a=left, b=right, c=to: ops._tabled(a, b, c),
+                    f"tables{pays}": lambda a=left, b=right, c=to: tabled(a, b, c),
                 }
                 for threads in (1, 2):
                     torch.set_num_threads(threads)

@@ -32,11 +32,14 @@ class Centered(ops.Reusing, twins=True):
     s(h)\rangle$ of the data, the model is that of $(s(v)-\mu)^T W (s(h)-\lambda)$ with other
     biases. A gradient step there is, in our parameters,
 
-    $$\Delta W = \nabla W - \nabla b\,\lambda^T - \mu\,\nabla c^T,\quad
-      \Delta b = \nabla b - \Delta W\lambda,\quad \Delta c = \nabla c - \Delta W^T\mu$$
+    $$\Delta W = \nabla W - (\sigma\nabla b)\,\lambda^T - \mu\,(\tau\nabla c)^T,\quad
+      \Delta b = \nabla b - \sigma\,\Delta W\lambda,\quad
+      \Delta c = \nabla c - \tau\,\Delta W^T\mu$$
 
-    (biases in units of the inputs). It is the gradient times a positive definite matrix: it
-    vanishes where the gradient does and always points uphill, whatever the offsets.
+    unit by unit, where $\sigma$ and $\tau$ tell how far a bias must move to do what an input of 1
+    does: the standard deviation of a Gaussian unit, 1 for a binary one. It is the gradient times a
+    positive definite matrix: it vanishes where the gradient does and always points uphill, whatever
+    the offsets.
     Source: Melchior, Fischer, Wiskott (2016), How to center deep Boltzmann machines, section 3.
 
     >>> import gibbsite as gb

@@ -13,13 +13,19 @@ def draw_bernoulli_(
     x: Tensor, bias: Tensor, generator: torch.Generator | None = None, scale: float = 1.0
 ) -> Tensor:
     """x <- 1 with probability sigmoid(bias + scale x), else 0."""
-    return draw_probabilities_(mean_bernoulli_(x, bias, scale), generator)
+    share = x.mul_(scale).add_(bias).double().sigmoid_()  # float32 would round it to 1 too soon
+    return x.copy_(uniform(x, generator) < share)
 
 
 def draw_probabilities_(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """x <- 1 with probability x, else 0. NaN gives 0, where torch.bernoulli would abort."""
-    uniform = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-    return x.copy_(uniform < x)
+    return x.copy_(uniform(x, generator) < x)
+
+
+def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Numbers strictly between 0 and 1, in float64: in float32 torch's come in steps of 2^-24."""
+    numbers = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
+    return numbers.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
 
 
 def draw_gaussian_(
@@ -29,9 +35,9 @@ def draw_gaussian_(
     generator: torch.Generator | None = None,
     scale: float = 1.0,
 ) -> Tensor:
-    """x <- Normal(bias + sigma scale x, sigma^2)."""
-    noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-    return x.mul_(scale).add_(noise).mul_(sigma).add_(bias)
+    """x <- Normal(bias + sigma scale x, sigma^2). In float32 torch's noise ends before 6 sigma."""
+    noise = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+    return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(bias)
 
 
 def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:

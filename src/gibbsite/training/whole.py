@@ -92,7 +92,7 @@ def whole(
     contrast = gradient.gradient if isinstance(gradient, Centered) else gradient
     if not (isinstance(contrast, CD | PCD) and type(contrast) in (CD, PCD)):
         return None
-    if not (contrast.sampler == Gibbs() and type(optimizer) is SGD):
+    if not (contrast.sampler == Gibbs() and type(optimizer) is SGD and ops.compiles()):
         return None
     binary = rbm.visible.is_binary and rbm.hidden.is_binary
     parameters = _parameters(rbm)

@@ -1,0 +1,172 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Machine code kept on disk for the next process, in a folder that nobody else can write.
+
+Numba keeps it as pickles, which may do anything when loaded, and takes any folder it can write,
+even one named ``~`` where the machine knows no home. Here a folder must belong to the user, every
+file ends with the digest of the rest, and what cannot be read or written costs a compilation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+
+log = logging.getLogger("gibbsite")
+
+DIGEST = hashlib.sha256().digest_size
+
+
+def candidates() -> Iterator[Path]:
+    """Where to keep it: what NUMBA_CACHE_DIR says, beside the source, the user's cache."""
+    if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+        yield Path(numba.config.CACHE_DIR) / "gibbsite"  # type: ignore[attr-defined]
+    yield Path(__file__).parent / "__pycache__"
+    home = os.path.expanduser("~")  # noqa: PTH111, as Path.home() fails where there is none
+    yield Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "gibbsite/kernels"
+
+
+@functools.cache
+def folder() -> Path | None:
+    """The first of the `candidates` that serves; None, and a word about it, if there is none."""
+    for path in candidates():
+        with contextlib.suppress(OSError):  # no right, or no room
+            if path.is_absolute() and _serves(path):
+                return path
+    _say("no folder of yours can be written")
+    return None
+
+
+@functools.cache
+def _say(why: str) -> None:
+    log.warning(
+        "%s, so compiled kernels are not kept: every start compiles them anew; to keep them, set "
+        "NUMBA_CACHE_DIR to a folder with room that you alone can write",
+        why,
+    )
+
+
+def _serves(path: Path) -> bool:
+    """Make the folder, unless it is there, and try it."""
+    ours = path.name != "__pycache__"  # Python's own is for all users
+    path.mkdir(mode=0o700 if ours else 0o777, parents=ours, exist_ok=True)
+    if not is_private(path):
+        return False
+    tempfile.TemporaryFile(dir=path).close()
+    return True
+
+
+def is_private(path: Path) -> bool:
+    """Whether nobody but the user, and root, can put a file there, or another folder in its place.
+
+    A group counts as the user's own if it is that of the process.
+    """
+    if not hasattr(os, "geteuid"):  # other systems keep a user's folders apart
+        return True
+    path = path.resolve()
+    state = path.stat()
+    ours = state.st_uid == os.geteuid() and not _by_others(state)
+    return ours and all(_keeps(parent.stat()) for parent in path.parents)
+
+
+def _by_others(state: os.stat_result) -> bool:
+    """Whether others can write a folder."""
+    by_group = bool(state.st_mode & stat.S_IWGRP) and state.st_gid not in (os.getegid(), 0)
+    return by_group or bool(state.st_mode & stat.S_IWOTH)
+
+
+def _keeps(state: os.stat_result) -> bool:
+    """Whether others cannot rename what is in a folder."""
+    sticky = bool(state.st_mode & stat.S_ISVTX)
+    return state.st_uid in (os.geteuid(), 0) and (sticky or not _by_others(state))
+
+
+class _Files(IndexDataCacheFile):
+    """Files that end with the digest of what is before it, which is looked at before all else."""
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        with super()._open_for_write(filepath) as file:
+            yield content
+            file.write(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+    def _load_index(self) -> Any:
+        _check(Path(self._index_path))
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        _check(Path(self._data_path(name)))
+        return super()._load_data(name)
+
+
+def _check(path: Path) -> None:
+    """Raise ValueError if a file is there, but not as it was written."""
+    content = path.read_bytes() if path.exists() else None
+    if content is not None and hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+        raise ValueError(f"{path} is damaged")
+
+
+class _Kept(CompileResultCacheImpl):
+    """Names of the files of a function; it stands in for what finds the folder, too."""
+
+    def __init__(self, function: Any, path: Path) -> None:
+        self._lineno, self._locator = function.__code__.co_firstlineno, self
+        self._py_file, self._path = function.__code__.co_filename, path
+        self._filename_base = self.get_filename_base(function.__qualname__, "")
+
+    def get_disambiguator(self) -> str:
+        return str(self._lineno)
+
+    def ensure_cache_path(self) -> None:
+        self._path.mkdir(exist_ok=True)
+
+
+class KernelCache(FunctionCache):
+    """Machine code of a function, kept in a folder; the function's name tells its version."""
+
+    def __init__(self, function: Any, path: Path) -> None:
+        self._name, self._py_func = repr(function), function
+        self._impl, self._cache_path = _Kept(function, path), str(path)
+        self._cache_file = _Files(str(path), self._impl.filename_base, function.__qualname__)
+        self.enable()
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code for these types; None if there is none, or if it is damaged."""
+        try:
+            result = super().load_overload(sig, target_context)
+            if result is not None and tuple(result.signature.args) != tuple(sig):
+                raise ValueError("code for other types")
+        except Exception as error:  # a damaged file may raise anything
+            log.info("machine code that cannot be used is compiled anew: %s", error)
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+        return result
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # the code is there, whatever becomes of its copy
+            _say(f"{self._cache_path} cannot be written ({error})")
+            self.disable()
+
+
+def keep(dispatcher: Any) -> bool:
+    """Let a function, not compiled yet, keep its machine code on disk, if there is a place."""
+    path = folder()
+    if path is None:
+        return False
+    dispatcher._cache = KernelCache(dispatcher.py_func, path)
+    return True

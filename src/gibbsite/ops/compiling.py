@@ -1,0 +1,65 @@
+"""From the kernels' source to machine code: compiled where needed, kept on disk, shared out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numba
+import torch
+from numba import njit
+
+from gibbsite.ops import bits, cache, cpu, draws, random, updates
+
+SOURCES = bits, cpu, draws, random, updates
+
+
+def kernel(name: str, parallel: bool) -> Callable[..., Any]:
+    """A compiled kernel; its machine code is kept on disk for the next process."""
+    source = next(vars(module)[name] for module in SOURCES if name in vars(module))
+    parallel = parallel and "prange" in source.__code__.co_names
+    # on disk code is told apart by name
+    source = FunctionType(source.__code__, source.__globals__)
+    source.__qualname__ = f"{name}_{'parallel' if parallel else 'serial'}_{_version():x}"
+    compiled: Any = njit(
+        nogil=True, fastmath=random.LIBERTIES, error_model="numpy", parallel=parallel
+    )(source)
+    cache.keep(compiled)
+    return compiled  # type: ignore[no-any-return]
+
+
+def set_threads(number: int) -> None:
+    """Let the parallel kernels called next use so many threads, if there are as many cores."""
+    cores: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(number, cores))
+    torch.set_num_threads(threads)  # which the start of Numba's pool, if torch's own, has changed
+
+
+@functools.cache
+def shares(process: int) -> bool:
+    """Whether Numba has, in this process, a pool of threads that bears calls from several."""
+    if process != _PID:  # GNU OpenMP does not survive a fork
+        return False
+    threads = torch.get_num_threads()
+    try:
+        numba.get_num_threads()  # starts the pool
+        return numba.threading_layer() in ("omp", "tbb")  # type: ignore[attr-defined]
+    except ValueError:  # the one asked for is not there
+        return False
+    finally:
+        torch.set_num_threads(threads)
+
+
+@functools.cache
+def _version() -> int:
+    """A number that changes with the text of the kernels, which call each other across files."""
+    return zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in SOURCES))
+
+
+_PID = os.getpid()

@@ -1,0 +1,304 @@
+r"""Random words, and how they become zeros and ones or normal numbers; parts of the kernels.
+
+Random bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
+a function of a key, drawn afresh for each call, and of the place in the table. Results therefore
+depend neither on the threads nor on the order of work. One counter makes four words, which go
+to four places a quarter of a group of rows apart, so that neighbouring lanes work alike.
+
+A place draws a one where a number u in (0, 1) is below p. The first word gives 24 bits of u, which
+nearly always decide, by the sign of $u\,(1 + e^{-x}) - 1$, which needs no division, in float32 and
+with a short polynomial for $e^x$. Where u comes nearer to p than these can tell, once in a million
+draws, 32 bits more decide in float64. So p is met to 2^-56, and so is 1 - p.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, float64, njit, uint32, uint64
+
+# NaN must stay NaN, so not every liberty of fastmath
+LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
+
+BLOCK = 2048
+"""Places of a group of short rows, and of a piece of a long vector."""
+
+DOUBT = 2.0**-21
+"""Distance of the first 24 bits of u from p up to which they may not decide.
+
+One unit of 2^-24 for the bits to come, and up to five for rounding and the polynomial.
+"""
+
+RARE = 2**16
+"""Words below which a normal number takes a second one, lest its tail be a staircase."""
+
+inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
+
+
+@inlined
+def philox(c0, c1, c2, k0, k1):  # type: ignore[no-untyped-def]
+    """Four random words of 32 bits for the counter (c0, c1, c2, 0) and the key (k0, k1)."""
+    c3 = uint32(0)
+    for _ in range(10):
+        p0 = uint64(0xD2511F53) * uint64(c0)
+        p1 = uint64(0xCD9E8D57) * uint64(c2)
+        c0 = uint32(p1 >> uint64(32)) ^ c1 ^ k0
+        c2 = uint32(p0 >> uint64(32)) ^ c3 ^ k1
+        c1 = uint32(p1)
+        c3 = uint32(p0)
+        k0 = uint32(k0 + uint32(0x9E3779B9))
+        k1 = uint32(k1 + uint32(0xBB67AE85))
+    return c0, c1, c2, c3
+
+
+@inlined
+def split(key):  # type: ignore[no-untyped-def]
+    """The two halves of a 64-bit key."""
+    word = uint64(key[0])
+    return uint32(word), uint32(word >> uint64(32))
+
+
+@inlined
+def rows_together(n):  # type: ignore[no-untyped-def]
+    """How many rows are worked on at a time: enough to keep the vector units busy."""
+    return max(1, BLOCK // n)
+
+
+@inlined
+def words(group, rows, n, key):  # type: ignore[no-untyped-def]
+    """Random words for the places of a group of rows, (rows, n)."""
+    k0, k1 = split(key)
+    quarter = (rows * n + 3) // 4
+    out = np.empty(4 * quarter, np.uint32)
+    for j in range(quarter):
+        a, b, c, d = philox(uint32(j), uint32(group), uint32(0), k0, k1)
+        out[j] = a
+        out[j + quarter] = b
+        out[j + 2 * quarter] = c
+        out[j + 3 * quarter] = d
+    return out[: rows * n].reshape(rows, n)
+
+
+@inlined
+def second_word(place, group, key):  # type: ignore[no-untyped-def]
+    """The word for a place of a group whose first one decides nothing."""
+    k0, k1 = split(key)
+    return philox(uint32(place), uint32(group), uint32(1), k0, k1)[0]
+
+
+@inlined
+def uniform(word):  # type: ignore[no-untyped-def]
+    """The upper 24 bits of a word as a number strictly between 0 and 1.
+
+    In the middle of its 2^-24 but for a hundredth, as a half would round up to 1 at the end.
+    """
+    return (float32(np.int32(word >> uint32(8))) + float32(0.49)) * float32(2.0**-24)
+
+
+@inlined
+def exp32(x):  # type: ignore[no-untyped-def]
+    """e^x in float32, x held within [-87, 87]: 2^n times a polynomial on |r| < log(2)/2."""
+    x = x if x < float32(87.0) else float32(87.0)  # and so NaN, for which a draw gives 0
+    x = x if x > float32(-87.0) else float32(-87.0)
+    n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
+    r = x - n * float32(0.693359375) + n * float32(2.12194440e-4)
+    p = float32(1 / 5040) * r + float32(1 / 720)
+    p = p * r + float32(1 / 120)
+    p = p * r + float32(1 / 24)
+    p = p * r + float32(1 / 6)
+    p = p * r + float32(0.5)
+    p = p * r * r + r + float32(1.0)
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@inlined
+def exp_roughly(x):  # type: ignore[no-untyped-def]
+    """The same to 1.4e-7 of it, by the best polynomial of its degree and fewer operations."""
+    x = x if x < float32(87.0) else float32(87.0)
+    x = x if x > float32(-87.0) else float32(-87.0)
+    n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
+    r = x - n * float32(0.6931471805599453)
+    p = float32(0.008297645) * r + float32(0.041915432)
+    p = p * r + float32(0.16667575)
+    p = p * r + float32(0.49998894)
+    p = p * r + float32(0.9999997)
+    p = p * r + float32(1.0000001)
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@inlined
+def beyond(x, word):  # type: ignore[no-untyped-def]
+    """u / p - 1 for p = sigmoid(x), below 0 for a one, and the size up to which it may be wrong."""
+    inverse = float32(1.0) + exp_roughly(-float32(x))
+    return uniform(word) * inverse - float32(1.0), float32(DOUBT) * inverse
+
+
+@inlined
+def negative_if_doubtful(doubts, size, limit):  # type: ignore[no-untyped-def]
+    """Doubts so far, a whole number below 0 if there are any, and one more if size < limit.
+
+    By sign bits alone: the loops of draws have hardly a tick to spare.
+    """
+    return np.int32(doubts | np.float32(size - limit).view(np.int32))
+
+
+@inlined
+def below(p, q, word, second):  # type: ignore[no-untyped-def]
+    """Whether u < p = 1 - q, with 24 bits of u from the first word and 32 from the second.
+
+    Counted from the nearer end, where all of them tell.
+    """
+    k, more = float64(word >> uint32(8)), float64(second)
+    if k < 2.0**23:
+        return (k * 2.0**32 + more + 0.5) * 2.0**-56 < p
+    return ((2.0**24 - 1.0 - k) * 2.0**32 + (2.0**32 - 1.0 - more) + 0.5) * 2.0**-56 > q
+
+
+@inlined
+def doubtful(p, word):  # type: ignore[no-untyped-def]
+    """Whether the first word may not decide; with room for p in float32 in the first pass."""
+    return not abs(float64(uniform(word)) - p) > 2 * DOUBT
+
+
+part = njit(fastmath=LIBERTIES, error_model="numpy", nogil=True)
+
+
+@part
+def settle(draws, x, word, place, group, key):  # type: ignore[no-untyped-def]
+    """Draw once more where the log-odds x leave a doubt; the row begins at a place of a group."""
+    for j in range(len(draws)):
+        p, q = 1.0 / (1.0 + np.exp(-float64(x[j]))), 1.0 / (1.0 + np.exp(float64(x[j])))
+        if doubtful(p, word[j]):
+            draws[j] = below(p, q, word[j], second_word(place + j, group, key))
+
+
+@part
+def settle_shares(draws, p, word, place, group, key):  # type: ignore[no-untyped-def]
+    """The same where the probabilities are given."""
+    for j in range(len(draws)):
+        if doubtful(float64(p[j]), word[j]):
+            second = second_word(place + j, group, key)
+            draws[j] = below(float64(p[j]), 1.0 - float64(p[j]), word[j], second)
+
+
+@inlined
+def log32(u):  # type: ignore[no-untyped-def]
+    """log u of a float32 in (0, 1]: its exponent, and 2 artanh of what is near 1."""
+    bits = np.int32(np.float32(u).view(np.int32) - np.int32(0x3F3504F3))  # split at sqrt(1/2)
+    n = bits >> np.int32(23)
+    m = np.int32((bits & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)).view(np.float32)
+    s = (m - float32(1.0)) / (m + float32(1.0))
+    q = s * s
+    p = float32(1 / 9) * q + float32(1 / 7)
+    p = p * q + float32(1 / 5)
+    p = p * q + float32(1 / 3)
+    return float32(n) * float32(0.6931471805599453) + float32(2.0) * (s + s * q * p)
+
+
+@inlined
+def log64(u):  # type: ignore[no-untyped-def]
+    """The same of a float64, by the series of artanh up to s^21."""
+    bits = np.int64(np.float64(u).view(np.int64) - np.int64(0x3FE6A09E667F3BCD))
+    n = bits >> np.int64(52)
+    low = bits & np.int64(0x000FFFFFFFFFFFFF)
+    m = np.int64(low + np.int64(0x3FE6A09E667F3BCD)).view(np.float64)
+    s = (m - 1.0) / (m + 1.0)
+    q = s * s
+    p = 1 / 21 * q + 1 / 19
+    p = p * q + 1 / 17
+    p = p * q + 1 / 15
+    p = p * q + 1 / 13
+    p = p * q + 1 / 11
+    p = p * q + 1 / 9
+    p = p * q + 1 / 7
+    p = p * q + 1 / 5
+    p = p * q + 1 / 3
+    return float64(n) * 0.6931471805599453 + 2.0 * (s + s * q * p)
+
+
+@inlined
+def turned(radius, sine, cosine, quadrant):  # type: ignore[no-untyped-def]
+    """A point at an angle of so many quadrants and the rest, whose sine and cosine are given."""
+    k = np.int32(quadrant)
+    x = sine if k & np.int32(1) else cosine
+    y = cosine if k & np.int32(1) else sine
+    x = -x if (k + np.int32(1)) & np.int32(2) else x
+    y = -y if k & np.int32(2) else y
+    return radius * x, radius * y
+
+
+@inlined
+def normal_pair(u, b):  # type: ignore[no-untyped-def]
+    """Two independent standard normals from u in (0, 1] and a word, by Box and Muller."""
+    radius = np.sqrt(float32(-2.0) * log32(u))
+    # the angle is pi/2 (quadrant + f): sine and cosine of a quarter turn, f in [-1/2, 1/2]
+    turn = float32(np.int32(b >> uint32(8))) * float32(2.0**-22)
+    quadrant = np.floor(turn + float32(0.5))
+    f = (turn - quadrant) * float32(1.5707963267948966)
+    q = f * f
+    sine = f * (float32(1.0) + q * (float32(-1 / 6) + q * (float32(1 / 120) - q / float32(5040))))
+    cosine = float32(1.0) + q * (
+        float32(-0.5) + q * (float32(1 / 24) + q * (float32(-1 / 720) + q / float32(40320)))
+    )
+    return turned(radius, sine, cosine, quadrant)
+
+
+@inlined
+def fine(word):  # type: ignore[no-untyped-def]
+    """Nearly all of a word as a float32 in (0, 1]: u of a normal pair, unless it is rare."""
+    return (float32(np.int32(word >> uint32(1))) + float32(0.5)) * float32(2.0**-31)
+
+
+@inlined
+def finer(word, second):  # type: ignore[no-untyped-def]
+    """Two words as a number in (0, 1], in steps of 2^-64 where it is small."""
+    return (float64(word) * 2.0**32 + float64(second) + 0.5) * 2.0**-64
+
+
+@inlined
+def normal_pair_double(a, b, c, d):  # type: ignore[no-untyped-def]
+    """Two independent standard normals in full double precision from four words."""
+    radius = np.sqrt(-2.0 * log64(finer(a, b)))
+    turn = 4.0 * finer(c, d)
+    quadrant = np.floor(turn + 0.5)
+    f = (turn - quadrant) * 1.5707963267948966
+    q = f * f
+    sine, cosine = 1.0 - q * (1 / 272), 1.0 - q * (1 / 240)
+    sine, cosine = 1.0 - sine * q * (1 / 210), 1.0 - cosine * q * (1 / 182)
+    sine, cosine = 1.0 - sine * q * (1 / 156), 1.0 - cosine * q * (1 / 132)
+    sine, cosine = 1.0 - sine * q * (1 / 110), 1.0 - cosine * q * (1 / 90)
+    sine, cosine = 1.0 - sine * q * (1 / 72), 1.0 - cosine * q * (1 / 56)
+    sine, cosine = 1.0 - sine * q * (1 / 42), 1.0 - cosine * q * (1 / 30)
+    sine, cosine = 1.0 - sine * q * (1 / 20), 1.0 - cosine * q * (1 / 12)
+    sine, cosine = 1.0 - sine * q * (1 / 6), 1.0 - cosine * q * (1 / 2)
+    return turned(radius, f * sine, cosine, quadrant)
+
+
+@inlined
+def noise32(group, rows, n, key):  # type: ignore[no-untyped-def]
+    """Standard normals for a group of rows, (rows, n), in float32."""
+    even = rows + rows % 2
+    word = words(group, even, n, key).reshape(2, -1)
+    noise = np.empty(word.shape, np.float32)
+    first, angle, x, y = word[0], word[1], noise[0], noise[1]
+    rare = float32(0.0)
+    for j in range(len(first)):
+        x[j], y[j] = normal_pair(fine(first[j]), angle[j])
+        rare += float32(first[j] < uint32(RARE))
+    if rare > 0:
+        for j in range(len(first)):
+            if first[j] < uint32(RARE):
+                u = float32(finer(first[j], second_word(j, group, key)))
+                x[j], y[j] = normal_pair(u, angle[j])
+    return noise.reshape(even, n)
+
+
+@inlined
+def noise64(group, rows, n, key):  # type: ignore[no-untyped-def]
+    """Standard normals for a group of rows, (rows, n), in float64."""
+    even = rows + rows % 2
+    word = words(group, 2 * even, n, key).reshape(4, -1)
+    noise = np.empty((2, word.shape[1]), np.float64)
+    a, b, c, d, x, y = word[0], word[1], word[2], word[3], noise[0], noise[1]
+    for j in range(len(a)):
+        x[j], y[j] = normal_pair_double(a[j], b[j], c[j], d[j])
+    return noise.reshape(even, n)

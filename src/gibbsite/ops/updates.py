@@ -1,0 +1,135 @@
+"""Many updates of a small binary model as one kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32
+
+from gibbsite.ops.bits import bit_product
+from gibbsite.ops.cpu import ascend_with_momentum, center, phase_statistics, square_sum
+from gibbsite.ops.draws import draw_bernoulli, draw_probabilities, mean_and_draw, mean_bernoulli
+from gibbsite.ops.random import inlined, part
+
+# the kernels as parts of a larger one, on one thread
+multiply, draw_all, draw_units = part(bit_product), part(draw_probabilities), part(draw_bernoulli)
+average, average_and_draw = part(mean_bernoulli), part(mean_and_draw)
+statistics = part(phase_statistics)
+move_to_center, sum_squares, climb = part(center), part(square_sum), part(ascend_with_momentum)
+
+
+@inlined
+def copy_rows(x, to):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        row, copy = x[i], to[i]
+        for j in range(len(row)):
+            copy[j] = row[j]
+
+
+@inlined
+def approach(x, target, share):  # type: ignore[no-untyped-def]
+    for j in range(len(x)):
+        x[j] += share * (target[j] - x[j])
+
+
+@part
+def sweep(weight, b, c, v, inputs, keys):  # type: ignore[no-untyped-def]
+    """Gibbs steps of v, two keys each, as many as there are keys for; inputs is for h."""
+    no, yes = len(v) < 0, len(v) >= 0  # for each literal the product would be compiled
+    for step in range(len(keys) // 2):
+        multiply(inputs, v, no, weight, no, len(v))
+        draw_units(inputs, c, float32(1.0), keys[2 * step :])
+        multiply(v, inputs, no, weight, yes, len(v))
+        draw_units(v, b, float32(1.0), keys[2 * step + 1 :])
+
+
+@part
+def persistent_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignore[no-untyped-def]
+    """Move the chains, whose v are the last rows of both, and give E[h | v] of all and a new h."""
+    chains, inputs, everything = both[rows:], hidden[rows:], len(both)
+    no, yes = everything < 0, everything >= 0  # for each literal the product would be compiled
+    multiply(chains, h, no, weight, yes, everything)
+    draw_units(chains, b, float32(1.0), keys)
+    sweep(weight, b, c, chains, inputs, keys[1:])
+    multiply(hidden, both, no, weight, no, everything)
+    average_and_draw(hidden, c, rows, keys[len(keys) - 1 :], h)
+
+
+@part
+def contrastive_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignore[no-untyped-def]
+    """Chains from the first rows of both, the data, to the others, and E[h | v] of all."""
+    ours, theirs, chains, everything = hidden[:rows], hidden[rows:], both[rows:], len(both)
+    no, yes = everything < 0, everything >= 0
+    multiply(ours, both[:rows], no, weight, no, everything)
+    average_and_draw(ours, c, rows - rows, keys, h)
+    multiply(chains, h, no, weight, yes, everything)
+    draw_units(chains, b, float32(1.0), keys[1:])
+    sweep(weight, b, c, chains, theirs, keys[2:])
+    multiply(theirs, chains, no, weight, no, everything)
+    average(theirs, c, float32(1.0))
+
+
+@part
+def improve(model, room, both, hidden, rows):  # type: ignore[no-untyped-def]
+    """A step up the gradient that both phases give, unless it is not finite; its norm."""
+    (weight, b, c), velocities, (mu, lam), (share, rate, momentum) = model
+    gradient, all_shares, v_means, h_means, v_scale, h_scale = room
+    shares, n = all_shares[: len(both)], len(weight)
+    ascent = gradient.reshape(-1), v_means[2], h_means[2]
+    statistics(hidden, both, rows, v_means, h_means, shares)
+    multiply(gradient, both, n > 0, shares, n < 0, n)
+    if share > 0:
+        approach(mu, v_means[0], share)
+        approach(lam, h_means[0], share)
+        move_to_center(gradient, v_means[2], h_means[2], mu, lam, v_scale, h_scale)
+    norm = np.sqrt(sum_squares(ascent))
+    if norm < np.inf:
+        climb((weight.reshape(-1), b, c), ascent, rate, velocities, momentum)
+    return norm
+
+
+@inlined
+def rooms(weight, most):  # type: ignore[no-untyped-def]
+    """Workspaces for up to so many rows: v, E[h | v], and those of `improve`."""
+    n, m = weight.shape
+    both, hidden = np.empty((most, n), np.float32), np.empty((most, m), np.float32)
+    gradient, shares = np.empty((n, m), np.float32), np.empty((most, m), np.float32)
+    v_means, h_means = np.empty((3, n), np.float32), np.empty((3, m), np.float32)
+    v_scale, h_scale = np.ones(n, np.float32), np.ones(m, np.float32)
+    return both, hidden, (gradient, shares, v_means, h_means, v_scale, h_scale)
+
+
+@inlined
+def draw_minibatch(data, update, batch, key, both):  # type: ignore[no-untyped-def]
+    """The minibatch of an update goes to the first rows of both, drawn; returns how many."""
+    minibatch = data[update * batch : (update + 1) * batch]
+    copy_rows(minibatch, both)
+    draw_all(both[: len(minibatch)], key)
+    return len(minibatch)
+
+
+def persistent_updates(parameters, velocities, chains, offsets, data, batch, keys, rates, norms):  # type: ignore[no-untyped-def]
+    (weight, b, c), (v, h) = parameters, chains
+    all_v, all_h, room = rooms(weight, batch + len(h))
+    for update in range(len(norms)):
+        rows = draw_minibatch(data, update, batch, keys[update], all_v)
+        both, hidden = all_v[: rows + len(h)], all_h[: rows + len(h)]
+        persistent_phases(weight, b, c, both, rows, h, keys[update, 1:], hidden)
+        copy_rows(both[rows:], v)
+        norms[update] = improve((parameters, velocities, offsets, rates), room, both, hidden, rows)
+        if not norms[update] < np.inf:
+            return update + 1
+    return len(norms)
+
+
+def contrastive_updates(parameters, velocities, chains, offsets, data, batch, keys, rates, norms):  # type: ignore[no-untyped-def]
+    weight, b, c = parameters
+    all_v, all_h, room = rooms(weight, 2 * batch)
+    h = np.empty((batch, len(c)), np.float32)
+    for update in range(len(norms)):
+        rows = draw_minibatch(data, update, batch, keys[update], all_v)
+        both, hidden = all_v[: 2 * rows], all_h[: 2 * rows]
+        contrastive_phases(weight, b, c, both, rows, h[:rows], keys[update, 1:], hidden)
+        norms[update] = improve((parameters, velocities, offsets, rates), room, both, hidden, rows)
+        if not norms[update] < np.inf:
+            return update + 1
+    return len(norms)
