@@ -76,8 +76,8 @@ class Gaussian(Layer):
 
     def log_partition(self, inputs: Tensor) -> Tensor:
         # the integral over x in Cheng's (3.18), without the factor of the hidden biases
-        exponent = (self.bias / self.sigma + 0.5 * inputs) * inputs
-        return (exponent + self.sigma.log() + _HALF_LOG_2PI).sum(-1)
+        exponent = torch.linalg.vecdot(self.bias / self.sigma + 0.5 * inputs, inputs)
+        return exponent + (self.sigma.log() + _HALF_LOG_2PI).sum()
 
     def mean(self, inputs: Tensor) -> Tensor:
         return self.bias + self.sigma * inputs

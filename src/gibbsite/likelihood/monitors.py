@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.sampling import reconstruct
 
 BLOCK_BYTES = 2**25
@@ -16,9 +17,10 @@ BLOCK_BYTES = 2**25
 
 @torch.no_grad()
 def negative_free_energies(rbm: RBM, v: Tensor) -> Tensor:
-    """-F(v) = log p(v) + log Z of each row, float64, (rows,), in blocks of bounded memory."""
-    rows = max(1, BLOCK_BYTES // (rbm.hidden.n * v.element_size()))
-    return torch.cat([-rbm.free_energy(block).double() for block in torch.split(v, rows)])
+    """-F(v) = log p(v) + log Z of each row, in float64, (rows,), in blocks of bounded memory."""
+    wide = in_double(rbm)
+    rows = max(1, BLOCK_BYTES // (8 * (rbm.visible.n + rbm.hidden.n)))
+    return torch.cat([-wide.free_energy(block) for block in torch.split(v, rows)])
 
 
 @torch.no_grad()

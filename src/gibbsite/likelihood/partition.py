@@ -34,6 +34,7 @@ from gibbsite.likelihood.weights import (
     student_95,
 )
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.sampling import Gibbs, advance, autocorrelation_time, random_start, split_r_hat
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
@@ -159,7 +160,7 @@ def log_partition(
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
     if method == "exact":
-        log_z = exact.log_partition(rbm)
+        log_z = exact.log_partition(in_double(rbm))
         _check_finite(**{"log Z": log_z})
         value = log_z.item()
         return LogPartition(value, 0.0, value, value, math.inf, method)

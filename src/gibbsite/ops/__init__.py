@@ -106,11 +106,12 @@ def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
 
     A single vector is left to torch, as `torch.vmap` takes tables for such.
     """
-    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype == torch.float32
+    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype
     if not (fits and _compiled_flat(x)):
         return reference.softplus_sum(x, bias)
     out = x.new_empty(x.shape[:-1])
-    _run("softplus_sum", x.reshape(-1, x.shape[-1]), _vector(bias), out.reshape(-1).numpy())
+    name = "softplus_sum" if x.dtype == torch.float32 else "softplus_sum_double"
+    _run(name, x.reshape(-1, x.shape[-1]), _vector(bias), out.reshape(-1).numpy())
     return out
 
 
