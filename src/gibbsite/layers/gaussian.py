@@ -76,7 +76,7 @@ class Gaussian(Layer):
 
     def log_partition(self, inputs: Tensor) -> Tensor:
         # the integral over x in Cheng's (3.18), without the factor of the hidden biases
-        exponent = torch.linalg.vecdot(self.bias / self.sigma + 0.5 * inputs, inputs)
+        exponent: Tensor = torch.linalg.vecdot(self.bias / self.sigma + 0.5 * inputs, inputs)
         return exponent + (self.sigma.log() + _HALF_LOG_2PI).sum()
 
     def mean(self, inputs: Tensor) -> Tensor:

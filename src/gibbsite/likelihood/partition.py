@@ -26,6 +26,8 @@ from gibbsite.likelihood.annealing import (
     pilot_steps,
     uniform_schedule,
 )
+from gibbsite.likelihood.monitors import as_states
+from gibbsite.likelihood.rounding import precise_enough, rounding_problems
 from gibbsite.likelihood.weights import (
     Estimate,
     bennett_estimate,
@@ -155,15 +157,17 @@ def log_partition(
     else:
         check_counts(2, temperatures=temperatures)
     if data is not None:
-        data = rbm.visible.check_data(data)
+        data = as_states(rbm, data)
     _check_finite(**dict(rbm.named_parameters()))
+    rbm = precise_enough(rbm)
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
     if method == "exact":
         log_z = exact.log_partition(in_double(rbm))
         _check_finite(**{"log Z": log_z})
         value = log_z.item()
-        return LogPartition(value, 0.0, value, value, math.inf, method)
+        doubts = tuple(rounding_problems(rbm))
+        return LogPartition(value, 0.0, value, value, math.inf, method, problems=doubts)
 
     path = Path.fit(rbm, data, generator)
     if isinstance(temperatures, Tensor):
@@ -187,7 +191,7 @@ def log_partition(
             if forward is None:
                 raise
             problems = ["interrupted before the reverse run was done; let it finish"]
-    return _combine(method, log_z0, forward, reverse, problems)
+    return _combine(method, log_z0, forward, reverse, [*problems, *rounding_problems(rbm)])
 
 
 def _finish(
@@ -208,8 +212,7 @@ def _check_finite(**values: Tensor) -> None:
     for name, value in values.items():
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteWeightError(
-                f"{name} is not finite in {value.dtype}; train with a smaller learning rate, or "
-                "use rbm.double()"
+                f"{name} is not finite in {value.dtype}; train with a smaller learning rate"
             )
 
 
