@@ -159,6 +159,15 @@ class Gaussian(Layer):
         with torch.no_grad():
             self.bias.copy_(data.mean(0))
 
+    def fitted(self, data: Tensor) -> Gaussian:
+        """Means and standard deviations; of a column that is constant, a millionth of its size."""
+        data = data.double()
+        least = 1e-6 * data.abs().amax(0).clamp(min=1e-6)
+        layer = Gaussian(self.n).double()
+        layer.initialize(data)
+        layer.fixed_sigma = torch.maximum(data.std(0, correction=0), least)
+        return layer
+
     def rescaled(self, shift: Tensor, scale: Tensor) -> Gaussian:
         layer = Gaussian(self.n, torch.ones(self.n), self.learn_sigma).to(self.bias)
         sigma = scale * self.sigma

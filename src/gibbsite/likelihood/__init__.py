@@ -8,6 +8,7 @@ from gibbsite.likelihood.annealing import (
     salakhutdinov_murray_schedule,
     uniform_schedule,
 )
+from gibbsite.likelihood.baselines import baselines
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.monitors import (
     free_energy_gap,
@@ -31,6 +32,7 @@ __all__ = [
     "TrajectoryAIS",
     "adapted_schedule",
     "anneal",
+    "baselines",
     "equilibrium_draws",
     "evaluate",
     "free_energy_gap",
