@@ -115,9 +115,7 @@ def test_a_user_s_own_layer_needs_nothing_more():
 def test_what_is_said_of_a_model_below_them():
     values = {INDEPENDENT: -30.0, GAUSSIAN: -20.0}
     assert shortfalls(-19.0, values, "test") == []
-    assert ["independent columns" in told for told in shortfalls(-466.0, values, "test")] == [
-        True,
-        False,
-    ]
+    both = shortfalls(-466.0, values, "test")
+    assert ["independent columns" in told for told in both] == [True, False]
     (told,) = shortfalls(-25.0, values, "test")
     assert told.startswith("the model explains the test rows worse than one Gaussian: -25.0000 ag")

@@ -357,12 +357,11 @@ def closing_figures(
         figures["method"]["log_likelihood"] = log_z.method + size
         figures["verdict"] = f"log-likelihood: {log_z.verdict}"
         figures["log_partition"] = log_z.value
-        figures["warnings"] = []
         for name, score in scores.items():
             entry, value = figures["sets"][name], score - log_z.value
             entry["log_likelihood"] = value
             entry["baselines"] = baselines(rbm, sets[name], sets["train"])
-            figures["warnings"] += shortfalls(value, entry["baselines"], name)
+            figures["warnings"] = shortfalls(value, entry["baselines"], name)  # of the last set
             if log_z.stderr > 0:
                 entry["interval"] = [score - log_z.upper, score - log_z.lower]
     if "test" in scores:

@@ -73,7 +73,7 @@ def shortfalls(log_likelihood: float, baselines: dict[str, float], rows: str) ->
     """A sentence for each baseline that explains the rows better than the model does."""
     return [
         f"the model explains the {rows} rows worse than {WORDS[name]}: {log_likelihood:.4f} "
-        f"against {value:.4f} nats; train with a smaller learning rate, or longer"
+        f"against {value:.4f} nats; train longer, with a smaller learning rate or more hidden units"
         for name, value in baselines.items()
         if log_likelihood < value
     ]
