@@ -75,7 +75,8 @@ def log_partition(rbm: RBM) -> Tensor:
 
 
 def _log_partition(rbm: RBM) -> Tensor:
-    return torch.logsumexp(_block_log_sums(_enumerated_side(rbm)), 0)
+    side = _enumerated_side(rbm)
+    return torch.logsumexp(_block_log_sums(side, list(_blocks(side))), 0)
 
 
 def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
@@ -154,8 +155,8 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     """
     check_counts(n=n)
     side = _enumerated_side(in_double(rbm))
-    blocks = list(_blocks(side))
-    odds = torch.softmax(_block_log_sums(side), 0)
+    blocks = list(_blocks(_enumerated_side(rbm)))
+    odds = torch.softmax(_block_log_sums(side, blocks), 0)
     chosen = torch.multinomial(odds, n, replacement=True, generator=generator)
     states = side.weight.new_empty(n, side.visible.n)
     for number in set(chosen.tolist()):
@@ -186,13 +187,12 @@ def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, total)
 
 
-def _block_log_sums(side: RBM) -> Tensor:
+def _block_log_sums(side: RBM, blocks: list[tuple[int, int]]) -> Tensor:
     """`_block_log_sum` of every block, in a tensor made beforehand.
 
     A list of small results would lie between the large temporaries on the heap and stop their
     space from being used again: gigabytes, with a thousand blocks.
     """
-    blocks = list(_blocks(side))
     sums = side.weight.new_empty(len(blocks))
     for number, block in enumerate(blocks):
         sums[number] = _block_log_sum(side, *block)
@@ -219,7 +219,7 @@ def _expectation(
     wide = in_double(side)
     log_z = wide.weight.new_full((), -torch.inf)
     mean: dict[str, Tensor] = {}
-    for start, stop in _blocks(wide):
+    for start, stop in _blocks(side):
         states = side.visible.states(start, stop)
         log_weights = -wide.free_energy(states)
         log_block = torch.logsumexp(log_weights, 0)
