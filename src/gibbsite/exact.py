@@ -2,7 +2,8 @@ r"""Exact answers by enumeration: log Z, log-likelihood, moments, gradient, inde
 
 The side with fewer states is enumerated, the other is summed or integrated in closed form, so the
 cost is min(2^n_visible, 2^n_hidden) rows. States are made in blocks, so memory stays bounded
-(about `BLOCK_BYTES`, a few times over) whatever the number of states.
+(about `BLOCK_BYTES`, a few times over) whatever the number of states. Sums over states are in
+float64 whatever the model's dtype; results are in the model's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gibbsite.checks import check_counts
 from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 
 MAX_STATES = 2**25
 """The largest number of states enumerated; a larger request raises `TooLargeError`."""
@@ -58,7 +60,7 @@ def check_enumerable(rbm: RBM) -> None:
 
 
 def log_partition(rbm: RBM) -> Tensor:
-    r"""log Z in nats, a 0-d tensor; differentiable.
+    r"""log Z in nats, a 0-d tensor of the model's dtype; differentiable.
 
     $$\log Z = \log\sum_h \int e^{-E(v,h)}\,dv = \log\sum_h e^{-F(h)}$$
 
@@ -69,8 +71,12 @@ def log_partition(rbm: RBM) -> Tensor:
     >>> round(gb.exact.log_partition(rbm).item(), 4)  # 5 log 2
     3.4657
     """
+    return _log_partition(in_double(rbm)).to(rbm.weight.dtype)
+
+
+def _log_partition(rbm: RBM) -> Tensor:
     side = _enumerated_side(rbm)
-    return torch.logsumexp(_block_log_sums(side), 0).to(rbm.weight.dtype)
+    return torch.logsumexp(_block_log_sums(side, list(_blocks(side))), 0)
 
 
 def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
@@ -84,8 +90,9 @@ def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
     >>> gb.exact.log_likelihood(rbm, torch.zeros(2, 3)).exp()
     tensor([0.1250, 0.1250], grad_fn=<ExpBackward0>)
     """
-    v = rbm.visible.check_data(v)
-    return -rbm.free_energy(v) - log_partition(rbm)
+    wide = in_double(rbm)
+    v = wide.visible.check_data(v)
+    return (-wide.free_energy(v) - _log_partition(wide)).to(rbm.weight.dtype)
 
 
 @torch.no_grad()
@@ -131,9 +138,10 @@ def gradient(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
     >>> gb.exact.gradient(rbm, torch.ones(4, 2))["visible.bias"].tolist()
     [0.5, 0.5]
     """
-    v = rbm.visible.check_data(v)
-    data, model = rbm.data_phase(v), model_phase(rbm)
-    return {name: data[name] - model[name] for name in data}
+    wide = in_double(rbm)
+    v = wide.visible.check_data(v)
+    data, model = wide.data_phase(v), model_phase(wide)
+    return {name: (data[name] - model[name]).to(rbm.weight.dtype) for name in data}
 
 
 @torch.no_grad()
@@ -146,20 +154,22 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
-    side = _enumerated_side(rbm)
-    blocks = list(_blocks(side))
-    odds = torch.softmax(_block_log_sums(side), 0)
+    side = _enumerated_side(in_double(rbm))
+    blocks = list(_blocks(_enumerated_side(rbm)))
+    odds = torch.softmax(_block_log_sums(side, blocks), 0)
     chosen = torch.multinomial(odds, n, replacement=True, generator=generator)
-    states = rbm.weight.new_empty(n, side.visible.n)
+    states = side.weight.new_empty(n, side.visible.n)
     for number in set(chosen.tolist()):
         start, stop = blocks[number]
         rows = (chosen == number).nonzero()[:, 0]
         block = side.visible.states(start, stop)
-        odds = torch.softmax(-side.free_energy(block).double(), 0)
+        odds = torch.softmax(-side.free_energy(block), 0)
         states[rows] = block[
             torch.multinomial(odds, len(rows), replacement=True, generator=generator)
         ]
-    return states if side is rbm else side.sample_hidden(states, generator)
+    if rbm.visible.n_states <= rbm.hidden.n_states:
+        return states.to(rbm.weight.dtype)
+    return rbm.mirror().sample_hidden(states, generator)
 
 
 def _enumerated_side(rbm: RBM) -> RBM:
@@ -177,24 +187,23 @@ def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, total)
 
 
-def _block_log_sums(side: RBM) -> Tensor:
+def _block_log_sums(side: RBM, blocks: list[tuple[int, int]]) -> Tensor:
     """`_block_log_sum` of every block, in a tensor made beforehand.
 
     A list of small results would lie between the large temporaries on the heap and stop their
     space from being used again: gigabytes, with a thousand blocks.
     """
-    blocks = list(_blocks(side))
-    sums = side.weight.new_empty(len(blocks), dtype=torch.float64)
+    sums = side.weight.new_empty(len(blocks))
     for number, block in enumerate(blocks):
         sums[number] = _block_log_sum(side, *block)
     return sums
 
 
 def _block_log_sum(side: RBM, start: int, stop: int) -> Tensor:
-    """log sum of exp(-F) over one block, in float64."""
+    """log sum of exp(-F) over one block of a model in float64."""
 
     def log_sum() -> Tensor:
-        return torch.logsumexp(-side.free_energy(side.visible.states(start, stop)).double(), 0)
+        return torch.logsumexp(-side.free_energy(side.visible.states(start, stop)), 0)
 
     if torch.is_grad_enabled() and side.weight.requires_grad:
         # keep nothing of the block for the backward pass: recompute it there
@@ -207,11 +216,12 @@ def _expectation(
     side: RBM, block_sum: Callable[[Tensor, Tensor], dict[str, Tensor]]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(log Z, expectation) in one pass; `block_sum` is linear in the weights it is given."""
-    log_z = side.weight.new_full((), -torch.inf, dtype=torch.float64)
+    wide = in_double(side)
+    log_z = wide.weight.new_full((), -torch.inf)
     mean: dict[str, Tensor] = {}
     for start, stop in _blocks(side):
         states = side.visible.states(start, stop)
-        log_weights = -side.free_energy(states).double()
+        log_weights = -wide.free_energy(states)
         log_block = torch.logsumexp(log_weights, 0)
         weights = torch.exp(log_weights - log_block).to(states.dtype)
         new_log_z = torch.logaddexp(log_z, log_block)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers import Layer, Marginals, check_layer
+from gibbsite.precision import in_double
 
 
 class RBM(nn.Module):
@@ -78,9 +79,15 @@ class RBM(nn.Module):
         return self.visible.energy(v) + self.hidden.energy(h) - coupling
 
     def free_energy(self, v: Tensor) -> Tensor:
-        """F(v) = -log sum_h exp(-E(v, h)), (...): Cheng's (2.9) and (3.9), minus their log."""
-        v = self.visible.coerce(v)
-        return self.visible.energy(v) - self.hidden.log_partition(self.hidden_inputs(v))
+        """F(v) = -log sum_h exp(-E(v, h)), (...): Cheng's (2.9) and (3.9), minus their log.
+
+        With units of the data it is computed in float64: v/sigma may be thousands, of which the
+        hidden biases take away nearly all.
+        """
+        rbm = in_double(self) if self.visible.has_units or self.hidden.has_units else self
+        v = rbm.visible.coerce(v)
+        free = rbm.visible.energy(v) - rbm.hidden.log_partition(rbm.hidden_inputs(v))
+        return free.to(self.weight.dtype)
 
     def hidden_mean(self, v: Tensor) -> Tensor:
         """E[h | v], (..., n_hidden): Cheng's (2.10) and (3.10)."""

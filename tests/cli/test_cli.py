@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import gibbsite as gb
 from gibbsite.cli import app, main
+from gibbsite.likelihood import baselines
 from gibbsite.training import History
 
 RUNNER = CliRunner()
@@ -173,6 +174,75 @@ def test_evaluate_agrees_with_the_exact_figure(tmp_path, model):
     table = run("evaluate", model, tmp_path / "rows.npy", "--method", "ais", "--budget", 1)
     assert "optimistic (forward AIS)" in table.stdout
     assert "verdict: one-sided" in table.stdout
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing them takes the longest."""
+    monkeypatch.setattr("gibbsite.cli.job.Job._write_pictures", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_model_worse_than_independent_columns_is_called_so(tmp_path):
+    """A figure can be trustworthy and the model terrible; that is no error."""
+    wild = ["fit", "digits", "--epochs", 2, "--hidden", 4, "--learning-rate", 100]
+    told = run(*wild, "-o", tmp_path / "run")
+    assert told.exit_code == 0
+    assert "warning: the model explains the test rows worse than independent columns" in told.stdout
+    figures = json.loads(run(*wild, "-o", tmp_path / "again", "--json").stdout)
+    digits = gb.datasets.load("digits")
+    expected = baselines(gb.load(tmp_path / "run/model.safetensors"), digits.test, digits.train)
+    for name, entry in figures["sets"].items():
+        assert entry["log_likelihood"] < entry["baselines"]["independent_columns"], name
+    assert figures["sets"]["test"]["baselines"] == pytest.approx(expected)
+    (warning,) = figures["warnings"]
+    record = json.loads(run("evaluate", tmp_path / "run", "digits", "--json").stdout)
+    assert record["warnings"] == [warning]
+    assert record["baselines"] == pytest.approx(expected)
+    assert record["baselines_fitted_to"] == "train"
+    table = run("evaluate", tmp_path / "run", "digits")
+    assert f"{expected['independent_columns']:.4f}" in table.stdout
+    assert "warning: " in table.stdout
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_better_model_is_not_warned_of(tmp_path):
+    options = ["--epochs", 10, "--hidden", 12, "--learning-rate", 0.2, "-o", tmp_path / "run"]
+    told = run("fit", "digits", *options)
+    assert "independent columns" in told.stdout
+    assert "warning" not in told.stdout
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_baselines_of_real_columns_without_a_test_set(tmp_path):
+    """They are fitted to the rows evaluated, and this is said; one Gaussian is among them."""
+    rows = np.random.default_rng(0).normal(size=(60, 4)) @ np.eye(4, 4, 1) * 3 + np.arange(4)
+    rows[:, 0] += np.random.default_rng(1).normal(size=60)
+    np.save(tmp_path / "rows.npy", rows)
+    fitted = run("fit", tmp_path / "rows.npy", "--epochs", 1, "-o", tmp_path / "run", "--json")
+    sets = json.loads(fitted.stdout)["sets"]
+    assert sets["train"]["baselines"].keys() == {"independent_columns", "one_gaussian"}
+    record = json.loads(run("evaluate", tmp_path / "run", tmp_path / "rows.npy", "--json").stdout)
+    assert record["baselines_fitted_to"] == "these rows"
+    assert record["baselines"].keys() == {"independent_columns", "one_gaussian"}
+    table = run("evaluate", tmp_path / "run", tmp_path / "rows.npy").stdout
+    assert "fitted to these rows" in table
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("ratio", [1.0, 1e3, 1e5])
+def test_columns_far_from_zero_are_evaluated_as_those_near_it(tmp_path, ratio):
+    """Whole seconds, whose digits float32 has; in float32 the sums were nats off from 1,000 on."""
+    rng = np.random.default_rng(0)
+    rows = np.round(rng.normal(size=(80, 3)) @ rng.normal(size=(3, 3)) * 16)
+    options = ["--epochs", 3, "--hidden", 4, "--test-fraction", 0, "--json"]
+    figures = []
+    for name, moved in (("near", rows), ("far", rows + np.round(16 * ratio))):
+        np.save(tmp_path / f"{name}.npy", moved)
+        run("fit", tmp_path / f"{name}.npy", *options, "-o", tmp_path / name)
+        told = run("evaluate", tmp_path / name, tmp_path / f"{name}.npy", "--json").stdout
+        figures.append(json.loads(told)["log_likelihood"])
+    assert figures[1] == pytest.approx(figures[0], abs=2e-3)  # training itself is in float32
 
 
 def test_info_tells_sizes_and_log_z(model):

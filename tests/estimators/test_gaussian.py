@@ -159,3 +159,14 @@ def test_columns_as_they_are_keep_their_digits_in_training():
     options = {"standardize": False, "sigma": 2.0, "n_iter": 5, "random_state": 0}
     far, near = (gb.GaussianRBM(4, **options).fit(X + mean) for mean in (1e8, 0.0))
     assert far.score(X + 1e8) == pytest.approx(near.score(X), abs=0.05)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1e4])
+def test_single_precision_columns_far_from_zero_score_as_near_it(ratio):
+    """Multiples of 1/64, which float32 has at either place; the model keeps its digits."""
+    near = (np.round(64 * (X - X.mean(0)) / X.std(0)) / 64).astype(np.float32)
+    far = near + np.float32(ratio)
+    ours, theirs = fitted(far), fitted(near)
+    assert np.abs(ours.score_samples(far) - theirs.score_samples(near)).max() < 2e-3
+    assert ours.rbm_.weight.dtype == (torch.float32 if ratio == 1 else torch.float64)
+    assert ours.transform(far).dtype == np.float32

@@ -354,6 +354,21 @@ def test_initialize_fits_the_columns(make):
 
 
 @each_layer
+def test_a_fitted_layer_has_the_columns_means_and_variances(make):
+    """By itself; the layer it is made from stays as it was."""
+    layer, inputs = random_layer(make, 3)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    data = layer.sample(inputs[:1].expand(100_000, 3), torch.Generator().manual_seed(0))
+    fitted, nothing = layer.fitted(data), torch.zeros(3, dtype=torch.float64)
+    assert type(fitted) is type(layer)
+    torch.testing.assert_close(fitted.mean(nothing), data.double().mean(0), rtol=1e-4, atol=1e-4)
+    spread = data.double().var(0, correction=0)
+    torch.testing.assert_close(fitted.variance(nothing), spread, rtol=1e-3, atol=1e-4)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@each_layer
 def test_rescaled_units_have_rescaled_states(make):
     layer, inputs = random_layer(make, 3)
     shift = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

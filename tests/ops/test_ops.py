@@ -112,9 +112,10 @@ def test_softplus_sum_equals_the_reference(dtype, shape, spread):
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_softplus_sum_of_what_is_not_finite_is_what_torch_makes_of_it(value):
-    x, bias = torch.zeros(2, 70), torch.zeros(70)
+def test_softplus_sum_of_what_is_not_finite_is_what_torch_makes_of_it(value, dtype):
+    x, bias = torch.zeros(2, 70, dtype=dtype), torch.zeros(70, dtype=dtype)
     x[1, 66] = value
     expected = reference.softplus_sum(x, bias)
     torch.testing.assert_close(ops.softplus_sum(x, bias), expected, equal_nan=True)

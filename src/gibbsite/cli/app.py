@@ -28,6 +28,7 @@ from gibbsite.cli.job import (
 )
 from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.report import (
+    Compared,
     as_record,
     err,
     escape,
@@ -40,7 +41,7 @@ from gibbsite.cli.report import (
 )
 from gibbsite.cli.settings import Settings
 from gibbsite.errors import ArgumentError, GibbsiteError, OutputError
-from gibbsite.likelihood import temperatures_within
+from gibbsite.likelihood import baselines, temperatures_within
 from gibbsite.rows import Rows
 
 EXIT_CODES = (
@@ -430,15 +431,18 @@ def evaluate(
     except KeyboardInterrupt:
         err.print("interrupted before there was any estimate")
         raise typer.Exit(130) from None
-    gap = None
+    gap, train = None, v
     if source.test is not None:
         train = rbm.visible.check_data(source.rows[:MONITOR_ROWS])
-        gap = gb.free_energy_gap(rbm, rbm.visible.observe(train, generator), v)
+        train = rbm.visible.observe(train, generator)
+        gap = gb.free_energy_gap(rbm, train, v)
+    kind = "train" if source.test is None else "test"
+    compared = Compared(result, kind, baselines(rbm, v, train[:MONITOR_ROWS]), gap)
     if picture is not None:
         plots.save(plots.annealing(result.log_partition), picture)
     if as_json:
-        print_json(as_record(result, gap))
-    print_evaluation(result, gap, "train" if source.test is None else "test")
+        print_json(as_record(compared))
+    print_evaluation(compared)
 
 
 @app.command()

@@ -27,6 +27,7 @@ from gibbsite.gradients import Gradient
 from gibbsite.io import write_atomically
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood import temperatures_within
+from gibbsite.likelihood.baselines import baselines, shortfalls
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
@@ -357,9 +358,12 @@ def closing_figures(
         figures["verdict"] = f"log-likelihood: {log_z.verdict}"
         figures["log_partition"] = log_z.value
         for name, score in scores.items():
-            figures["sets"][name]["log_likelihood"] = score - log_z.value
+            entry, value = figures["sets"][name], score - log_z.value
+            entry["log_likelihood"] = value
+            entry["baselines"] = baselines(rbm, sets[name], sets["train"])
+            figures["warnings"] = shortfalls(value, entry["baselines"], name)  # of the last set
             if log_z.stderr > 0:
-                figures["sets"][name]["interval"] = [score - log_z.upper, score - log_z.lower]
+                entry["interval"] = [score - log_z.upper, score - log_z.lower]
     if "test" in scores:
         figures["free_energy_gap"] = scores["train"] - scores["test"]
     if len(history):

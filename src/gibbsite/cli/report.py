@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich.markup
 from rich.console import Console
 from rich.table import Table
 
 import gibbsite as gb
+from gibbsite.likelihood.baselines import WORDS, shortfalls
 from gibbsite.likelihood.weights import Z_95
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     if "interval" in next(iter(sets.values())):
         values = (f"{e['interval'][0]:.2f} to {e['interval'][1]:.2f}" for e in sets.values())
         table.add_row("    95% interval, from log Z", *values)
+    for name in next(iter(sets.values())).get("baselines", {}):
+        values = (f"{entry['baselines'][name]:.4f}" for entry in sets.values())
+        table.add_row(f"    {WORDS[name]}", *values)
     cheap = {
         "pseudo_likelihood": "pseudo-likelihood, nats",
         "reconstruction_error": "reconstruction error",
@@ -81,6 +85,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         table.add_row(f"{words} (first 200 rows)", *values)
     out.print(table)
     out.print(escape(figures["verdict"]), soft_wrap=True, highlight=False)
+    print_warnings(figures.get("warnings", []))
     if "free_energy_gap" in figures:
         gap = figures["free_energy_gap"]
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
@@ -88,9 +93,35 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         out.print(f"{figures['seconds']:.1f} s of training and monitoring")
 
 
-def as_record(result: gb.Evaluation, gap: float | None) -> dict[str, Any]:
-    """An evaluation, and the train - test gap if there is one, as a JSON object."""
-    log_z = result.log_partition
+def print_warnings(warnings: Iterable[str]) -> None:
+    for told in warnings:
+        out.print(f"[bold yellow]warning:[/] {escape(told)}", soft_wrap=True, highlight=False)
+
+
+class Compared(NamedTuple):
+    """An evaluation and what it is to be seen beside.
+
+    Attributes:
+        result: the evaluation.
+        kind: train or test, the rows evaluated.
+        baselines: what simple models, fitted to the training rows, reach on them.
+        gap: train - test log-likelihood; None without test rows.
+    """
+
+    result: gb.Evaluation
+    kind: str
+    baselines: dict[str, float]
+    gap: float | None
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """What to say of a model that is worse than a baseline."""
+        return shortfalls(self.result.log_likelihood, self.baselines, self.kind)
+
+
+def as_record(compared: Compared) -> dict[str, Any]:
+    """An evaluation and what goes with it as a JSON object."""
+    result, log_z = compared.result, compared.result.log_partition
     return {
         "rows": len(result.rows),
         "log_likelihood": result.log_likelihood,
@@ -100,17 +131,20 @@ def as_record(result: gb.Evaluation, gap: float | None) -> dict[str, Any]:
         "conservative": result.conservative,
         "optimistic": result.optimistic,
         "rows_stderr": result.rows_stderr,
-        "train_test_gap": gap,
+        "train_test_gap": compared.gap,
+        "baselines": compared.baselines,
+        "baselines_fitted_to": "train" if compared.kind == "test" else "these rows",
         "method": result.method,
         "log_partition": log_z.value,
         "ess": log_z.ess,
         "verdict": result.verdict,
-        "warnings": list(result.warnings),
+        "warnings": [*result.warnings, *compared.shortfalls],
     }
 
 
-def print_evaluation(result: gb.Evaluation, gap: float | None, kind: str) -> None:
-    rows = f"{len(result.rows):,} {kind} rows"
+def print_evaluation(compared: Compared) -> None:
+    result = compared.result
+    rows = f"{len(result.rows):,} {compared.kind} rows"
     table = Table(title=f"log-likelihood of {rows}, nats a row", show_header=False)
     table.add_row("mean", f"{result.log_likelihood:.4f}")
     table.add_row("method", result.method)
@@ -126,11 +160,15 @@ def print_evaluation(result: gb.Evaluation, gap: float | None, kind: str) -> Non
     reach = Z_95 * result.rows_stderr
     ends = result.log_likelihood - reach, result.log_likelihood + reach
     table.add_row("95% interval, over rows", f"{ends[0]:.4f} to {ends[1]:.4f}")
-    if gap is not None:
-        table.add_row("train - test gap (exact)", f"{gap:.4f}")
+    for name, value in compared.baselines.items():
+        fitted = "" if compared.kind == "test" else ", fitted to these rows"
+        table.add_row(WORDS[name] + fitted, f"{value:.4f}")
+    if compared.gap is not None:
+        table.add_row("train - test gap (exact)", f"{compared.gap:.4f}")
     table.add_row("log Z", f"{result.log_partition.value:.4f}")
     out.print(table)
     out.print(f"verdict: {escape(result.verdict)}", soft_wrap=True, highlight=False)
+    print_warnings(compared.shortfalls)
 
 
 def size(result: gb.LogPartition) -> str:

@@ -95,8 +95,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Args:
             X: (n_samples, n_features): array, scipy sparse matrix or data frame. Sparse rows are
-                densified a minibatch at a time. The model takes the dtype of X, float32 or float64,
-                and is trained in float32 (`GaussianRBM` without `standardize` in that of X).
+                densified a minibatch at a time. The model takes the dtype of X, float32 or float64
+                (always float64 if columns far from 0 need the digits), and is trained in float32
+                (`GaussianRBM` without `standardize` in that of X).
             y: ignored.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -148,7 +147,5 @@ class GaussianRBM(BaseRBM):
         return Units()
 
     def _in_data_units(self, training: Training) -> RBM:
-        """Converted in float64, as a mean large beside its column's scale costs digits."""
-        rbm, units = copy.deepcopy(training.rbm).double(), training.units
-        converted = to_data_units(rbm, torch.as_tensor(units.shift), torch.as_tensor(units.scale))
-        return converted.to(training.rbm.weight.dtype)
+        shift, scale = map(torch.as_tensor, (training.units.shift, training.units.scale))
+        return to_data_units(training.rbm, shift, scale)

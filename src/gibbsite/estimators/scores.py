@@ -39,4 +39,4 @@ def _by_blocks(rbm: RBM, rows: Rows, score: Callable[[Tensor], Tensor]) -> NDArr
     """Scores of all rows, about `BLOCK_BYTES` at a time of what one row of each needs."""
     size = max(1, BLOCK_BYTES // (8 * (rbm.hidden.n + rbm.visible.n)))
     blocks = (rows[start : start + size] for start in range(0, len(rows), size))
-    return np.concatenate([score(rbm.visible.coerce(block)).cpu().numpy() for block in blocks])
+    return np.concatenate([score(block).cpu().numpy() for block in blocks])

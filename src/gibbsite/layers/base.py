@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -274,6 +275,12 @@ class Layer(nn.Module, ABC):
     @abstractmethod
     def initialize(self, data: Tensor) -> None:
         """Set the bias so that the layer alone, without weights, fits each column of data."""
+
+    def fitted(self, data: Tensor) -> Layer:
+        """A new layer in float64 that by itself, without weights, fits each column of data."""
+        layer = copy.deepcopy(self).double()
+        layer.initialize(data.double())
+        return layer
 
     def rescaled(self, shift: Tensor, scale: Tensor) -> Layer:
         """A new layer for shift + scale * x, shift and scale (n,); only units with a scale can."""

@@ -76,8 +76,8 @@ class Gaussian(Layer):
 
     def log_partition(self, inputs: Tensor) -> Tensor:
         # the integral over x in Cheng's (3.18), without the factor of the hidden biases
-        exponent = (self.bias / self.sigma + 0.5 * inputs) * inputs
-        return (exponent + self.sigma.log() + _HALF_LOG_2PI).sum(-1)
+        exponent: Tensor = torch.linalg.vecdot(self.bias / self.sigma + 0.5 * inputs, inputs)
+        return exponent + (self.sigma.log() + _HALF_LOG_2PI).sum()
 
     def mean(self, inputs: Tensor) -> Tensor:
         return self.bias + self.sigma * inputs
@@ -158,6 +158,15 @@ class Gaussian(Layer):
     def initialize(self, data: Tensor) -> None:
         with torch.no_grad():
             self.bias.copy_(data.mean(0))
+
+    def fitted(self, data: Tensor) -> Gaussian:
+        """Means and standard deviations; of a column that is constant, a millionth of its size."""
+        data = data.double()
+        least = 1e-6 * data.abs().amax(0).clamp(min=1e-6)
+        layer = Gaussian(self.n).double()
+        layer.initialize(data)
+        layer.fixed_sigma = torch.maximum(data.std(0, correction=0), least)
+        return layer
 
     def rescaled(self, shift: Tensor, scale: Tensor) -> Gaussian:
         layer = Gaussian(self.n, torch.ones(self.n), self.learn_sigma).to(self.bias)

@@ -9,6 +9,7 @@ from gibbsite.likelihood.annealing import (
     uniform_schedule,
 )
 from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
+from gibbsite.likelihood.baselines import baselines
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.monitors import (
     free_energy_gap,
@@ -32,6 +33,7 @@ __all__ = [
     "TrajectoryAIS",
     "adapted_schedule",
     "anneal",
+    "baselines",
     "equilibrium_draws",
     "evaluate",
     "free_energy_gap",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gibbsite import exact, ops
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.sampling import (
     Gibbs,
     Sampler,
@@ -170,18 +171,19 @@ class _Visited:
 
     def __init__(self, rbm: RBM) -> None:
         self.rbm, self.log_mass = rbm, -math.inf
-        self.side = rbm if rbm.visible.n_states < rbm.hidden.n_states else rbm.mirror()
+        fewer = rbm.visible.n_states < rbm.hidden.n_states
+        self.side, self.shows_v = in_double(rbm if fewer else rbm.mirror()), fewer
         self._keys: set[int] = set()
 
     def add(self, v: Tensor, inputs: Tensor, generator: torch.Generator | None) -> None:
         """Count v, or an h drawn given v; inputs are those of the hidden layer."""
         if math.isinf(self.side.visible.n_states):
             return
-        states = v if self.side is self.rbm else self.rbm.hidden.sample(inputs, generator)
+        states = v if self.shows_v else self.rbm.hidden.sample(inputs, generator)
         rows = {hash(row.tobytes()): i for i, row in enumerate(states.cpu().numpy())}
         new = [i for key, i in rows.items() if key not in self._keys]
         self._keys |= rows.keys()
         if new:
-            masses = -self.side.free_energy(states[new]).double()
+            masses = -self.side.free_energy(states[new])
             masses = torch.cat([masses, masses.new_tensor([self.log_mass])])
             self.log_mass = float(torch.logsumexp(masses, 0))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import DataError
-from gibbsite.likelihood.monitors import negative_free_energies
+from gibbsite.likelihood.monitors import as_states, negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
 from gibbsite.model import RBM
 
@@ -70,7 +70,7 @@ def evaluate(
     >>> round(result.log_likelihood, 4), result.verdict  # -2 log 2
     (-1.3863, 'trustworthy')
     """
-    v = rbm.visible.observe(rbm.visible.check_data(data), generator)
+    v = rbm.visible.observe(as_states(rbm, data), generator)
     log_z = log_partition(
         rbm,
         method,
@@ -83,8 +83,8 @@ def evaluate(
     scores = negative_free_energies(rbm, v)
     for row in (~torch.isfinite(scores)).nonzero()[:1, 0].tolist():
         raise DataError(
-            f"the free energy of row {row} is {-scores[row].item()}: its values are too large for "
-            f"{v.dtype}; rescale the data, or use rbm.double()"
+            f"the free energy of row {row} is {-scores[row].item()}: its values are too large; "
+            "rescale the data"
         )
     mean = scores.mean().item()
     return Evaluation(

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import ArgumentError
+from gibbsite.likelihood.rounding import precise_enough
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.sampling import reconstruct
 
 BLOCK_BYTES = 2**25
@@ -16,9 +18,16 @@ BLOCK_BYTES = 2**25
 
 @torch.no_grad()
 def negative_free_energies(rbm: RBM, v: Tensor) -> Tensor:
-    """-F(v) = log p(v) + log Z of each row, float64, (rows,), in blocks of bounded memory."""
-    rows = max(1, BLOCK_BYTES // (rbm.hidden.n * v.element_size()))
-    return torch.cat([-rbm.free_energy(block).double() for block in torch.split(v, rows)])
+    """-F(v) = log p(v) + log Z of each row, in float64, (rows,), in blocks of bounded memory."""
+    wide = in_double(rbm)
+    rows = max(1, BLOCK_BYTES // (8 * (rbm.visible.n + rbm.hidden.n)))
+    return torch.cat([-wide.free_energy(block) for block in torch.split(v, rows)])
+
+
+def as_states(rbm: RBM, data: Tensor) -> Tensor:
+    """`check_data` that keeps all digits of units that are in those of the data."""
+    visible = in_double(rbm.visible) if rbm.visible.has_units else rbm.visible
+    return visible.check_data(data)
 
 
 @torch.no_grad()
@@ -46,7 +55,7 @@ def free_energy_gap(rbm: RBM, train: Tensor, test: Tensor) -> float:
     >>> gb.free_energy_gap(rbm, torch.ones(1, 2), torch.zeros(1, 2))
     0.0
     """
-    train, test = rbm.visible.check_data(train), rbm.visible.check_data(test)
+    train, test = as_states(rbm, train), as_states(rbm, test)
     return (
         negative_free_energies(rbm, train).mean() - negative_free_energies(rbm, test).mean()
     ).item()
@@ -65,8 +74,7 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     >>> round(gb.pseudo_likelihood(rbm, torch.ones(1, 3)), 4)  # 3 log 1/2
     -2.0794
     """
-    scores = pseudo_log_likelihoods(rbm, rbm.visible.check_data(v))
-    return scores.mean().item()
+    return pseudo_log_likelihoods(rbm, as_states(rbm, v)).mean().item()
 
 
 @torch.no_grad()
@@ -78,6 +86,8 @@ def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
     """
     if math.isinf(rbm.visible.n_states) and math.isinf(rbm.hidden.n_states):
         raise ArgumentError("pseudo-likelihood needs binary units on one side at least")
+    rbm = precise_enough(rbm)
+    v = rbm.visible.coerce(v)
     points, log_weights = rbm.visible.unit_grid(rbm.weight.abs().sum(1))
     rows = max(1, BLOCK_BYTES // (len(points) * (rbm.hidden.n + rbm.visible.n) * v.element_size()))
     blocks = torch.split(v, rows)

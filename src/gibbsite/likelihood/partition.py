@@ -27,6 +27,8 @@ from gibbsite.likelihood.annealing import (
     uniform_schedule,
 )
 from gibbsite.likelihood.equilibrium import EXACT_STATES, Equilibrium, equilibrium_draws
+from gibbsite.likelihood.monitors import as_states
+from gibbsite.likelihood.rounding import precise_enough, rounding_problems
 from gibbsite.likelihood.weights import (
     Estimate,
     bennett_estimate,
@@ -36,6 +38,7 @@ from gibbsite.likelihood.weights import (
     unseen_95,
 )
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
@@ -149,15 +152,17 @@ def log_partition(
     else:
         check_counts(2, temperatures=temperatures)
     if data is not None:
-        data = rbm.visible.check_data(data)
+        data = as_states(rbm, data)
     _check_finite(**dict(rbm.named_parameters()))
+    rbm = precise_enough(rbm)
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
     if method == "exact":
-        log_z = exact.log_partition(rbm)
+        log_z = exact.log_partition(in_double(rbm))
         _check_finite(**{"log Z": log_z})
         value = log_z.item()
-        return LogPartition(value, 0.0, value, value, math.inf, method)
+        doubts = tuple(rounding_problems(rbm))
+        return LogPartition(value, 0.0, value, value, math.inf, method, problems=doubts)
 
     path = Path.fit(rbm, data, generator)
     if isinstance(temperatures, Tensor):
@@ -181,6 +186,7 @@ def log_partition(
             if forward is None:
                 raise
             problems = ["interrupted before the reverse run was done; let it finish"]
+    problems = [*problems, *rounding_problems(rbm)]
     return _combine(method, log_z0, forward, reverse, start, problems)
 
 
@@ -202,8 +208,7 @@ def _check_finite(**values: Tensor) -> None:
     for name, value in values.items():
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteWeightError(
-                f"{name} is not finite in {value.dtype}; train with a smaller learning rate, or "
-                "use rbm.double()"
+                f"{name} is not finite in {value.dtype}; train with a smaller learning rate"
             )
 
 

@@ -150,14 +150,15 @@ def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
 
     One column stands for all. A single vector is left to torch: `torch.vmap` takes tables for such.
     """
-    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype == torch.float32
+    fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype
     if not (fits and compiled_flat(x)):
         real = bias.dtype.is_floating_point and not x.is_complex()
         if not real or x.ndim == 0 or bias.ndim != 1 or x.shape[-1] not in (1, len(bias)):
             raise misfit(x, ("...", *bias.shape), bias)
         return reference.softplus_sum(x, bias)
     n, out = x.shape[-1], x.new_empty(x.shape[:-1])
-    run("softplus_sum", x.reshape(-1, n), vector(bias, x, n), out.reshape(-1).numpy())
+    name = "softplus_sum" if x.dtype == torch.float32 else "softplus_sum_double"
+    run(name, x.reshape(-1, n), vector(bias, x, n), out.reshape(-1).numpy())
     return out
 
 

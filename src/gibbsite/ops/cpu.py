@@ -14,6 +14,9 @@ from gibbsite.ops.random import BLOCK, exp32, inlined
 PIECE = 64
 """Factors between 1 and 2 whose product stays far within float32."""
 
+LONG_PIECE = 960
+"""The same for float64."""
+
 CENTER_ROWS = 32
 """Rows whose part of a sum over rows one thread takes; a number of its own for equal results."""
 
@@ -39,6 +42,46 @@ def softplus_sum(x, bias, out):  # type: ignore[no-untyped-def]
                 total += np.log(product)
                 product = float64(1.0)
         out[i] = total + np.log(product)
+
+
+@inlined
+def exp64(x):  # type: ignore[no-untyped-def]
+    """e^x in float64 for x <= 0, to 1e-16 absolutely: 2^n times a polynomial on |r| < log(2)/2."""
+    x = x if x > -700.0 else -700.0
+    n = np.floor(x * 1.4426950408889634 + 0.5)
+    r = x - n * 0.6931471805599453
+    p = 1 / 6227020800 * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 0.5
+    p = p * r * r + r + 1.0
+    # the low bits of n + 1.5 2^52 are n: few processors turn float64 into whole numbers at once
+    exponent = np.float64(n + 6755399441055744.0).view(np.int64)
+    return p * np.int64((exponent + np.int64(1023)) << np.int64(52)).view(np.float64)
+
+
+def softplus_sum_double(x, bias, out):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    for i in prange(rows):
+        row = x[i]
+        total = float64(0.0)
+        for k in range((n + LONG_PIECE - 1) // LONG_PIECE):
+            piece = slice(k * LONG_PIECE, (k + 1) * LONG_PIECE)
+            inputs, b = row[piece], bias[piece]
+            above, factor = float64(0.0), float64(1.0)
+            for j in range(len(inputs)):
+                a = b[j] + inputs[j]
+                above += max(a, float64(0.0))
+                factor *= float64(1.0) + exp64(-abs(a))
+            total += above + np.log(factor)
+        out[i] = total
 
 
 def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-def]

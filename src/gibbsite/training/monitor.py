@@ -11,6 +11,7 @@ from gibbsite import exact
 from gibbsite.likelihood import free_energy_gap, pseudo_likelihood, reconstruction_error
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.training.history import Record
 
 CHEAP_STATES = 2**16
@@ -40,7 +41,7 @@ class Monitor:
     def __call__(self, rbm: RBM, record: Record) -> Record:
         figures: Record = {}
         if exact.is_enumerable(rbm, CHEAP_STATES):
-            log_z = exact.log_partition(rbm)
+            log_z = exact.log_partition(in_double(rbm))
             figures["train_log_likelihood"] = _mean_log_likelihood(rbm, self.train, log_z)
             if self.test is not None:
                 figures["test_log_likelihood"] = _mean_log_likelihood(rbm, self.test, log_z)

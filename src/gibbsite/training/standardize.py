@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import DataError
+from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.rows import Rows
 
 
@@ -42,11 +44,13 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
-    r"""The model of shift + scale * v, when rbm is the model of v; exact, a new RBM.
+    r"""The model of shift + scale * v, when rbm is the model of v; a new RBM.
 
     With $v' = m + s v$: $b' = m + s b$, $\sigma' = s\sigma$, $W' = W$, and as
     $v/\sigma = v'/\sigma' - m/\sigma'$, the hidden biases become $c' = c - W^T m/\sigma'$.
     Log-densities fall by $\sum_i\log s_i$. Raises `ArgumentError` for Bernoulli units.
+    A float32 model becomes one of float64 if c' would lose more digits than make `MAX_ROUNDING`
+    nats, which it does for columns whose mean is hundreds of standard deviations.
 
     >>> import torch, gibbsite as gb
     >>> from gibbsite.training import to_data_units
@@ -54,8 +58,21 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     >>> to_data_units(rbm, torch.tensor([5.0]), torch.tensor([2.0])).visible.sigma
     tensor([2.])
     """
-    visible = rbm.visible.rescaled(shift, scale)
-    result = RBM(visible, copy.deepcopy(rbm.hidden))
-    result.weight.copy_(rbm.weight)
-    result.hidden.bias.sub_(visible.statistic(shift) @ rbm.weight)
-    return result
+    wide, dtype = copy.deepcopy(rbm).double(), rbm.weight.dtype
+    shift, scale = shift.to(wide.weight), scale.to(wide.weight)
+    result = RBM(wide.visible.rescaled(shift, scale), wide.hidden)
+    result.weight.copy_(wide.weight)
+    result.hidden.bias.sub_(result.visible.statistic(shift) @ wide.weight)
+    rounded = copy.deepcopy(result).to(dtype)
+    # a large mean must leave of c' what it adds to the inputs of the hidden units
+    return rounded if _loss(result, in_double(rounded), shift) <= MAX_ROUNDING else result
+
+
+def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
+    """About how many nats F near v is off where the parameters are rounded; all in float64."""
+    gaps = [
+        rounded.hidden_inputs(v) + rounded.hidden.bias - exact.hidden_inputs(v) - exact.hidden.bias,
+        rounded.visible.statistic(v - rounded.visible.bias)
+        - exact.visible.statistic(v - exact.visible.bias),
+    ]
+    return float(torch.linalg.vector_norm(torch.cat(gaps)))

@@ -1,0 +1,79 @@
+"""How likely rows are under models that any RBM should beat, to hold its likelihood against."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from gibbsite.errors import DataError
+from gibbsite.likelihood.monitors import as_states
+from gibbsite.model import RBM
+
+INDEPENDENT, GAUSSIAN = "independent_columns", "one_gaussian"
+WORDS = {INDEPENDENT: "independent columns", GAUSSIAN: "one Gaussian"}
+
+MAX_COLUMNS = 2000
+"""The covariance of more columns takes too long beside what it tells."""
+
+FLOOR = 1e-6
+"""Added to the covariance of standardised columns, lest collinear ones have a volume of 0."""
+
+
+@torch.no_grad()
+def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, float]:
+    r"""Mean log-likelihood of data, in nats a row, under simple models fitted to train.
+
+    ``independent_columns`` is the visible layer of rbm alone, without weights, set by
+    `Layer.fitted`: $\log p(v) = -E_v(v) - \log Z_v$. For real columns there is also
+    ``one_gaussian``, with a full covariance, shrunk so that it has an inverse (Ledoit and Wolf
+    2004); up to 2,000 columns. A model below one of them has learned less than that one knows.
+
+    Args:
+        data: (rows, n_visible); for Bernoulli units 0 and 1, drawn as for the likelihood they are
+            to be held against.
+        train: rows to fit to; data themselves if not given, which flatters the baselines.
+
+    >>> import torch, gibbsite as gb
+    >>> from gibbsite.likelihood import baselines
+    >>> rbm, rows = gb.RBM(gb.Bernoulli(2), gb.Bernoulli(8)), torch.tensor([[0.0, 0], [1, 1]])
+    >>> {name: round(value, 4) for name, value in baselines(rbm, rows).items()}  # -2 log 2
+    {'independent_columns': -1.3863}
+    """
+    v = as_states(rbm, data).double()
+    train = v if train is None else as_states(rbm, train).double()
+    layer = rbm.visible.fitted(train)
+    nothing = torch.zeros_like(v[:1])
+    scores = -layer.energy(v) - layer.log_partition(nothing)
+    found = {INDEPENDENT: scores.mean().item()}
+    if not math.isfinite(found[INDEPENDENT]):
+        raise DataError("values too large to square; rescale the data")
+    if rbm.visible.has_units and v.shape[1] <= MAX_COLUMNS and len(train) > 1:
+        mean, scale = layer.mean(nothing), layer.variance(nothing).sqrt()
+        found[GAUSSIAN] = (
+            _gaussian((v - mean) / scale, (train - mean) / scale) - scale.log().sum().item()
+        )
+    return found
+
+
+def _gaussian(v: Tensor, train: Tensor) -> float:
+    """Mean log-density of v under one Gaussian fitted to train, standardised both."""
+    from sklearn.covariance import ledoit_wolf  # slow to import
+
+    covariance = torch.from_numpy(ledoit_wolf(train.cpu().numpy(), assume_centered=True)[0])
+    constant = (train == 0).all(0).cpu()  # whose spread is as the layer alone has it
+    covariance.diagonal().copy_(torch.where(constant, 1.0, covariance.diagonal() + FLOOR))
+    normal = MultivariateNormal(v.new_zeros(v.shape[1]), covariance.to(v))
+    return float(normal.log_prob(v).mean())  # type: ignore[no-untyped-call]
+
+
+def shortfalls(log_likelihood: float, baselines: dict[str, float], rows: str) -> list[str]:
+    """A sentence for each baseline that explains the rows better than the model does."""
+    return [
+        f"the model explains the {rows} rows worse than {WORDS[name]}: {log_likelihood:.4f} "
+        f"against {value:.4f} nats; train longer, with a smaller learning rate or more hidden units"
+        for name, value in baselines.items()
+        if log_likelihood < value
+    ]

@@ -1,0 +1,40 @@
+"""Modules in float64, without a copy to keep in step."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def in_double(module: M) -> M:
+    """The same module to compute with in float64; itself if it is.
+
+    What it computes is differentiable in the parameters of the module given. It has them as they
+    are now, and is not for training.
+    """
+    if all(tensor.dtype == torch.float64 for tensor in _floats(module)):
+        return module
+    twin = copy.copy(module)
+    vars(twin).update({name: _widened(value) for name, value in vars(module).items()})
+    return twin
+
+
+def _floats(module: nn.Module) -> list[Tensor]:
+    tensors = [*module.parameters(), *module.buffers(), *vars(module).values()]
+    return [x for x in tensors if isinstance(x, Tensor) and x.is_floating_point()]
+
+
+def _widened(value: Any) -> Any:
+    """Tensors in float64, modules by `in_double`, dicts of either likewise; all else as it is."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, nn.Module):
+        return in_double(value)
+    if isinstance(value, dict):
+        return {name: _widened(part) for name, part in value.items()}
+    return value
