@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.rows import Rows, picked
@@ -223,6 +224,26 @@ class Layer(nn.Module, ABC):
         `spread`, (n,), bounds |inputs|, so that a continuous unit knows how far to look.
         """
 
+    # checks
+
+    def fault(self) -> str:
+        """The first of its numbers that no formula can use, such as ``bias holds nan``, or ""."""
+        for name, value in self.state_dict(keep_vars=True).items():
+            if found := first_fault(name, value, torch.isfinite):
+                return found
+        return ""
+
+    def check_states(self, x: Tensor) -> None:
+        """Raise `DataError` unless x holds states, (rows, n), as `sample` gives them."""
+        if x.ndim != 2 or x.shape[1] != self.n or x.dtype != self.bias.dtype:
+            raise DataError(
+                f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.n}), "
+                f"{self.bias.dtype}"
+            )
+        self.check_data(x)
+        if self.is_binary and not ops.is_binary(x):
+            raise DataError("states of binary units other than 0 and 1")
+
     # data
 
     def coerce(self, x: Tensor) -> Tensor:
@@ -315,3 +336,9 @@ def require(data: Tensor, good: Callable[[Tensor], Tensor], remedy: str) -> None
         row, column = (int(i) for i in (~good(data)).nonzero()[0])
         value = data[row, column].item()
         raise DataError(f"data hold {value:g} at row {row}, column {column}; {remedy}")
+
+
+def first_fault(name: str, value: Tensor, good: Callable[[Tensor], Tensor]) -> str:
+    """The name and the first entry that is not good, such as ``bias holds nan``; "" if all are."""
+    bad = ~good(value.detach())
+    return f"{name} holds {value.detach()[bad][0].item():g}" if bool(bad.any()) else ""
