@@ -146,6 +146,8 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
+    check_generator(generator)
+    check_usable(rbm)
     side = _enumerated_side(rbm)
     blocks = list(_blocks(side))
     odds = torch.softmax(_block_log_sums(side), 0)

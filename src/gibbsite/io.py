@@ -83,7 +83,9 @@ def model_file(path: Path) -> Path:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(
+    path: Path, kind: str, remedy: str = ""
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file, checked against the bytes that there are.
 
     Raises `DataError` if it cannot be read and `ModelFileError` if it is damaged: `kind` then says
@@ -104,7 +106,7 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, str], di
 
 
 @contextmanager
-def refusing(path: Path, kind: str, remedy: str) -> Iterator[None]:
+def refusing(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
     """Turn whatever a header that lies makes safetensors and torch raise into `ModelFileError`."""
     try:
         yield
@@ -112,7 +114,8 @@ def refusing(path: Path, kind: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelFileError(f"{path} is damaged or {kind} ({reason}); {remedy}") from error
+        hint = remedy and f"; {remedy}"
+        raise ModelFileError(f"{path} is damaged or {kind} ({reason}){hint}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

@@ -30,6 +30,7 @@ from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
+from gibbsite.training.checkpoint import history_of
 from gibbsite.training.fit import Callback, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -192,7 +193,7 @@ def take_up(folder: Path) -> tuple[Job, int]:
         raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
     kept = checkpoints(folder, job.settings)
     state = None if kept is None else kept.read()
-    records = [] if state is None else state["history"]
+    records = [] if state is None else history_of(state)
 
     def rewrite(path: Path) -> None:
         for record in records:

@@ -6,4 +6,13 @@ from gibbsite.layers.gaussian import Gaussian
 
 LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
 
-__all__ = ["LAYERS", "Bernoulli", "Gaussian", "Layer", "Marginals", "Phases", "check_layer", "first_fault"]
+__all__ = [
+    "LAYERS",
+    "Bernoulli",
+    "Gaussian",
+    "Layer",
+    "Marginals",
+    "Phases",
+    "check_layer",
+    "first_fault",
+]

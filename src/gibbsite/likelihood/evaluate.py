@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_generator
 from gibbsite.errors import DataError
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable
 
 
 class Evaluation(NamedTuple):
@@ -70,6 +71,8 @@ def evaluate(
     >>> round(result.log_likelihood, 4), result.verdict  # -2 log 2
     (-1.3863, 'trustworthy')
     """
+    check_generator(generator)
+    check_usable(rbm)
     v = rbm.visible.observe(rbm.visible.check_data(data), generator)
     log_z = log_partition(
         rbm,

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable, fault
 from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
@@ -91,11 +91,10 @@ def fit(
     2
     """
     check_counts(epochs=epochs, batch_size=batch_size)
+    check_generator(generator)
+    check_usable(rbm)
     gradient = Centered(PCD()) if gradient is None else gradient
-    if isinstance(gradient, type):
-        raise ArgumentError(
-            f"gradient is the class {gradient.__name__}; pass {gradient.__name__}()"
-        )
+    _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
     rows = _check_rows(rbm, data)
     if optimizer is None:
         if scheduler is not None:
@@ -151,6 +150,34 @@ def fit(
 def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
     """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
     return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+
+
+def _check_kinds(
+    gradient: object, optimizer: object, scheduler: object, called: Sequence[object]
+) -> None:
+    """Raise `ArgumentError` for a slot that holds a class, a name or anything else of no use."""
+    estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
+    slots = {
+        "gradient": (gradient, estimates, "an estimator such as gb.PCD()"),
+        "optimizer": (
+            optimizer,
+            optimizer is None or isinstance(optimizer, Optimizer),
+            "one made with the model's parameters, torch.optim.SGD(rbm.parameters(), lr=0.05)",
+        ),
+        "scheduler": (
+            scheduler,
+            scheduler is None or hasattr(scheduler, "step"),
+            "a torch schedule made with the optimizer",
+        ),
+    }
+    for name, (value, good, expected) in slots.items():
+        if isinstance(value, type):
+            raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
+        if not good:
+            raise ArgumentError(f"{name}={value!r}: expected {expected}")
+    for value in called:
+        if not callable(value) or isinstance(value, type):
+            raise ArgumentError(f"{value!r} among penalties or callbacks: expected a function")
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
