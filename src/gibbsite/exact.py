@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable
 
 MAX_STATES = 2**25
 """The largest number of states enumerated; a larger request raises `TooLargeError`."""

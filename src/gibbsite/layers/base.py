@@ -202,6 +202,13 @@ class Layer(nn.Module, ABC):
         positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
         return {name: positive[name] - negative[name] for name in positive}
 
+    def precondition_(self, gradient: dict[str, Tensor]) -> None:
+        """Turn the gradient of the layer's own parameters, in place, into the way to step.
+
+        Each entry may be multiplied by a positive number: the way still leads uphill, and vanishes
+        where the gradient does. Here all stay as they are.
+        """
+
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
         """How far the bias must move to do what an input of 1 does, (n,); in `out`, if given."""
         return torch.ones_like(self.bias) if out is None else out.fill_(1)

@@ -142,6 +142,15 @@ class Gaussian(Layer):
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient
 
+    def precondition_(self, gradient: dict[str, Tensor]) -> None:
+        """The mean, over the units that share a log_sigma, of what is a sum over them.
+
+        So is its Fisher information, 2 for each unit without weights: along the mean it steps as
+        far as one unit's own would, and a rate that suits the other parameters suits it too.
+        """
+        if "log_sigma" in gradient:
+            gradient["log_sigma"].div_(self.n // self.log_sigma.numel())
+
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
         return self.sigma if out is None else out.copy_(self._scale())
 

@@ -13,7 +13,7 @@ from gibbsite.checks import check_generator
 from gibbsite.errors import DataError
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
-from gibbsite.model import RBM, check_usable
+from gibbsite.model import RBM
 
 
 class Evaluation(NamedTuple):
@@ -72,7 +72,6 @@ def evaluate(
     (-1.3863, 'trustworthy')
     """
     check_generator(generator)
-    check_usable(rbm)
     v = rbm.visible.observe(rbm.visible.check_data(data), generator)
     log_z = log_partition(
         rbm,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact, ops
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
     PILOT_STEPS,
@@ -33,7 +33,7 @@ from gibbsite.likelihood.weights import (
     importance_estimate,
     student_95,
 )
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable
 from gibbsite.sampling import Gibbs, advance, autocorrelation_time, random_start, split_r_hat
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
@@ -149,6 +149,7 @@ def log_partition(
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     check_counts(2, chains=chains)
+    check_generator(generator)
     if isinstance(temperatures, Tensor):
         temperatures = check_schedule(temperatures)
     else:
@@ -156,6 +157,7 @@ def log_partition(
     if data is not None:
         data = rbm.visible.check_data(data)
     _check_finite(**dict(rbm.named_parameters()))
+    check_usable(rbm)
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
     if method == "exact":

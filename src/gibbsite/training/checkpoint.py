@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from gibbsite.errors import ArgumentError, ModelFileError, OutputError
 from gibbsite.io import read_tensors, refusing, write_atomically
 from gibbsite.model import RBM, fault
 from gibbsite.training.history import History, Record
+from gibbsite.training.lock import locked
 from gibbsite.training.restore import (
     LIMIT,
     check_same,
@@ -69,6 +71,17 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         check_counts(every=self.every)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and keep other runs out of it meanwhile; they get an `OutputError`."""
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}") from error
+        with locked(folder):
+            yield
 
     def write(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then remove all but the newest checkpoints."""
