@@ -25,7 +25,6 @@ from gibbsite.cli.job import (
     pick_device,
     start,
     take_up,
-    temperatures_for,
 )
 from gibbsite.cli.process import Ending, lost_output, steady_output
 from gibbsite.cli.progress import EstimateBar
@@ -41,7 +40,7 @@ from gibbsite.cli.report import (
     print_plan,
     speak,
 )
-from gibbsite.cli.settings import Settings, check_budget
+from gibbsite.cli.settings import Settings, check_budget, temperatures_for
 from gibbsite.errors import ArgumentError, GibbsiteError, OutputError
 from gibbsite.io import check_writable, model_file
 from gibbsite.rows import Rows

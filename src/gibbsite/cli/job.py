@@ -23,12 +23,11 @@ from gibbsite import datasets, exact, ops, plots
 from gibbsite.checks import check_memory
 from gibbsite.cli.progress import EpochBar, EstimateBar, Ticking, busy
 from gibbsite.cli.report import complain, err, escape
-from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
+from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings, temperatures_for
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
 from gibbsite.gradients import Gradient
 from gibbsite.io import write_atomically
 from gibbsite.layers import LAYERS, Layer
-from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
@@ -40,7 +39,6 @@ from gibbsite.training.monitor import CHEAP_STATES
 EXACT_STATES = 2**20
 MONITOR_ROWS = 10_000
 CHEAP_ROWS = 200
-MOST_TEMPERATURES = 10**7
 HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
 """What a run that was killed while it wrote a file leaves behind."""
 
@@ -398,8 +396,3 @@ def _log_partition(
             generator=generator,
             progress=bar.show,
         )
-
-
-def temperatures_for(rbm: gb.RBM, budget: float, chains: int = 100) -> int:
-    """`temperatures_within` a budget, as many as fit in memory too."""
-    return min(MOST_TEMPERATURES, temperatures_within(rbm, budget, chains))

@@ -11,10 +11,14 @@ from typing import Any
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DataError
+from gibbsite.likelihood import temperatures_within
+from gibbsite.model import RBM
 
 FORMAT_VERSION = 1
 LIMIT = 2**63
 """Whole numbers from here on fit into no tensor's size."""
+
+MOST_TEMPERATURES = 10**7
 
 LONGEST = 1_000_000
 """Seconds of a budget, 11 days."""
@@ -108,6 +112,11 @@ def check_budget(seconds: float, least: float = -1) -> None:
     if not max(least, 0) <= seconds <= LONGEST or seconds == least:
         expected = f"seconds, {'more than 0' if least == 0 else '0 (none)'} up to {LONGEST:,}"
         raise ArgumentError(f"--budget {seconds:g}: expected {expected}")
+
+
+def temperatures_for(rbm: RBM, budget: float, chains: int = 100) -> int:
+    """`temperatures_within` a budget, as many as fit in memory too."""
+    return min(MOST_TEMPERATURES, temperatures_within(rbm, budget, chains))
 
 
 @dataclass(frozen=True)
