@@ -2,6 +2,7 @@
 
 Run: python benchmarks/robustness.py kills [--kills 100]
      python benchmarks/robustness.py mutations [--mutations 10000]
+     python benchmarks/robustness.py forgeries
 
 `kills`: a training command gets SIGKILL at random moments of its life and is resumed, with resumes
 under a full disk and in a read-only folder between, until it ends. After each kill every file with
@@ -9,6 +10,9 @@ a final name must be whole; at the end the model must have the bytes of a run ne
 
 `mutations`: damaged files of every kind that is read, in a worker process with limited memory and
 time, so that a crash or a hang of a reader is counted and attributed rather than ending this.
+
+`forgeries`: checkpoints that are whole and signed and hold what no run carries, each resumed in a
+process of its own; what is accepted or crashes is told.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +61,27 @@ def kills(n: int) -> None:
     for what, count in told.items():
         print(f"{count:5d}  {what}")
     print(f"{time.perf_counter() - started:.0f} s")
+
+
+def forgeries() -> None:
+    from forgeries import CASES, OPTIMIZERS, attempt, original
+
+    for optimizer in OPTIMIZERS:
+        original(optimizer)  # once, for all processes
+    outcomes: Counter[str] = Counter()
+    for case in CASES:
+        child = os.fork()
+        if child == 0:
+            code = 2
+            with suppress(Exception):
+                code = int(attempt(*case) != "ModelFileError")
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        told = {0: "refused", 1: "ACCEPTED", 2: "TRACEBACK"}.get(code, f"CRASH {code}")
+        outcomes[told] += 1
+        if code:
+            print(f"    {told}: {' '.join(case)}")
+    print(f"{len(CASES)} forged checkpoints:", dict(outcomes))
 
 
 # the worker: says which file it is about to read, then what came of it
@@ -160,7 +186,7 @@ def report(outcomes: dict[str, Counter[str]], total: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["kills", "mutations", "work"])
+    parser.add_argument("what", choices=["kills", "mutations", "forgeries", "work"])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--cases", type=int, nargs=2)
@@ -169,5 +195,7 @@ if __name__ == "__main__":
         kills(options.kills)
     elif options.what == "mutations":
         mutations(options.mutations)
+    elif options.what == "forgeries":
+        forgeries()
     else:
         work(*options.cases)

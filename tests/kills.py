@@ -36,20 +36,17 @@ FIT = [
 NOBODY = 65534
 
 
-def run(
-    arguments: list[str],
-    log: Path,
-    kill_after: float | None = None,
-    prepare: Callable[[], None] = lambda: None,
-) -> int:
-    """Exit code of the command in a process of its own; -9 if it was killed before its end."""
+def start(arguments: list[str], output: int, prepare: Callable[[], None] = lambda: None) -> int:
+    """The process, forked from this one, of the command that writes all it says to a handle."""
     child = os.fork()
     if child == 0:
         code = 99
         try:
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            # streams that know what they write to: a file can seek, a pipe cannot
+            sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
             prepare()
             sys.argv = ["gibbsite", *arguments]
             main()
@@ -62,6 +59,18 @@ def run(
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(code)
+    os.close(output)
+    return child
+
+
+def run(
+    arguments: list[str],
+    log: Path,
+    kill_after: float | None = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
+    """Exit code of the command in a process of its own; -9 if it was killed before its end."""
+    child = start(arguments, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), prepare)
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)

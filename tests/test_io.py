@@ -170,3 +170,88 @@ def test_a_header_that_lies_is_refused(tmp_path, layer):
 def test_the_unlied_header_of_that_test_loads(tmp_path):
     _save_with_header(tmp_path / "m")
     assert gb.load(tmp_path / "m").visible.n == 2
+
+
+def test_a_folder_of_a_run_is_its_model(tmp_path):
+    gb.save(random_rbm(gb.Bernoulli(4), 2, seed=0), tmp_path / "model.safetensors")
+    assert gb.load(tmp_path).visible.n == 4
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    for there in (True, False):
+        target, link = tmp_path / f"{there}", tmp_path / f"link-{there}"
+        if there:
+            target.write_bytes(b"old")
+        link.symlink_to(target)
+        gb.save(random_rbm(gb.Bernoulli(2), 2, seed=0), link)
+        assert link.is_symlink()
+        assert gb.load(target).visible.n == 2
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "round", "folder"):
+        with pytest.raises(gb.OutputError, match="it is there and no file"):
+            gb.save(random_rbm(gb.Bernoulli(2), 2, seed=0), tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(gb.DataError, match="no such model file"):
+        gb.load(tmp_path / "pipe")  # and does not wait for a writer
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    gb.save(random_rbm(gb.Bernoulli(2), 2, seed=0), tmp_path / "m")
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(gb.DataError, match="m: Permission denied"):
+        gb.load(tmp_path / "m")
+
+
+def _gaussian_file(path, **tensors):
+    rbm = random_rbm(gb.Gaussian(2), 2, seed=0)
+    layers = {"visible": {"type": "gaussian", "n": 2, "options": {"learn_sigma": False}}}
+    layers["hidden"] = {"type": "bernoulli", "n": 2, "options": {}}
+    state = rbm.float().state_dict() | tensors
+    save_file(state, path, {"gibbsite": json.dumps({"version": 1, **layers})})
+
+
+BAD_TENSORS = {
+    "negative sigma": ({"visible.fixed_sigma": torch.tensor([-1.0])}, "sigma holds -1"),
+    "sigma of 0": ({"visible.fixed_sigma": torch.tensor([0.0])}, "sigma holds 0"),
+    "infinite sigma": ({"visible.fixed_sigma": torch.tensor([torch.inf])}, "sigma holds inf"),
+    "integer bias": ({"hidden.bias": torch.zeros(2, dtype=torch.int64)}, "hidden.bias is of"),
+    "boolean bias": ({"hidden.bias": torch.zeros(2, dtype=torch.bool)}, "hidden.bias is of"),
+    "complex bias": ({"visible.bias": torch.zeros(2, dtype=torch.complex64)}, "visible.bias is"),
+    "double bias": ({"visible.bias": torch.zeros(2).double()}, "visible.bias is of"),
+    "NaN bias": ({"visible.bias": torch.full((2,), torch.nan)}, "visible.bias holds nan"),
+    "infinite weight": ({"weight": torch.full((2, 2), torch.inf)}, "weight holds inf"),
+}
+
+
+@pytest.mark.parametrize(("tensors", "message"), BAD_TENSORS.values(), ids=BAD_TENSORS)
+def test_numbers_that_no_model_has_are_refused(tmp_path, tensors, message):
+    _gaussian_file(tmp_path / "m")
+    assert gb.load(tmp_path / "m").visible.n == 2
+    _gaussian_file(tmp_path / "m", **tensors)
+    with pytest.raises(gb.ModelFileError, match=message):
+        gb.load(tmp_path / "m")
+
+
+def test_a_model_with_nan_is_neither_saved_nor_sampled(tmp_path):
+    rbm = random_rbm(gb.Bernoulli(2), 2, seed=0)
+    with torch.no_grad():
+        rbm.weight[0, 0] = torch.nan
+    uses = {
+        "save": lambda: gb.save(rbm, tmp_path / "m"),
+        "sample": lambda: gb.sample(rbm, 2, steps=1),
+        "exact": lambda: gb.exact.sample(rbm, 2),
+        "fit": lambda: gb.fit(rbm, torch.zeros(2, 2)),
+    }
+    for use in uses.values():
+        with pytest.raises(gb.ArgumentError, match="the model's weight holds nan"):
+            use()
+    assert not (tmp_path / "m").exists()

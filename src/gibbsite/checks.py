@@ -28,6 +28,15 @@ def check_strength(**values: object) -> None:
             raise ArgumentError(f"{name}={value!r}: expected a finite number of at least 0")
 
 
+def check_generator(generator: object) -> None:
+    """Raise `ArgumentError` unless it is a torch generator or None, for the global one."""
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise ArgumentError(
+            f"generator={generator!r}: expected a torch.Generator, such as "
+            "torch.Generator().manual_seed(0), or None"
+        )
+
+
 def check_memory(what: str, *sizes: int) -> None:
     """Raise `TooLargeError` if prod(sizes) float32 numbers need over a quarter of the memory.
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
 
 MAX_STATES = 2**25
@@ -154,6 +154,8 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
+    check_generator(generator)
+    check_usable(rbm)
     side = _enumerated_side(in_double(rbm))
     blocks = list(_blocks(_enumerated_side(rbm)))
     odds = torch.softmax(_block_log_sums(side, blocks), 0)

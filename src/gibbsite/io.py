@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
+from gibbsite.checks import check_memory
 from gibbsite.errors import DataError, ModelFileError, OutputError
 from gibbsite.layers import LAYERS, Layer
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable, fault
 
 FORMAT_VERSION = 1
 _KEY = "gibbsite"  # one metadata key: safetensors does not keep the order of several
@@ -26,7 +29,8 @@ def save(rbm: RBM, path: str | Path) -> None:
     """Write a model to a safetensors file, atomically: an old file survives a failed write.
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
-    format version and each layer's type, size and options. Raises `OutputError`.
+    format version and each layer's type, size and options. Raises `OutputError`, and
+    `ArgumentError` for a model with numbers that are not finite, which `load` would refuse.
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -34,6 +38,7 @@ def save(rbm: RBM, path: str | Path) -> None:
     >>> gb.load(path).weight.shape
     torch.Size([4, 2])
     """
+    check_usable(rbm)
     header = {
         "version": FORMAT_VERSION,
         "visible": _describe(rbm.visible),
@@ -47,60 +52,127 @@ def save(rbm: RBM, path: str | Path) -> None:
 def load(path: str | Path) -> RBM:
     """Read a model that `save` wrote, onto the CPU, in the dtype it was saved in.
 
-    Raises `DataError` if there is no such file and `ModelFileError` if it is damaged, not a
-    Gibbsite model, or of a version that this one cannot read. Nothing in it is executed.
+    ``path`` may be the folder of a run, which holds its model as ``model.safetensors``. Raises
+    `DataError` if there is no such file or it may not be read, and `ModelFileError` if it is
+    damaged, not a Gibbsite model, of a version that this one cannot read, or holds a number that no
+    model can have, such as NaN. Nothing in it is executed.
     """
-    path = Path(path)
-    try:
-        there = path.is_file()
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise DataError(f"{path}: {error.strerror}") from error
-    if not there:
-        raise DataError(f"{path}: no such model file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _read_header(path, file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        visible = _rebuild("visible", header, tensors)
-        hidden = _rebuild("hidden", header, tensors)
+    path = model_file(Path(path))
+    metadata, tensors = read_tensors(path, "not a Gibbsite model", "restore it from a copy")
+    header = _read_header(path, metadata)
+    with refusing(path, "not a Gibbsite model", "restore it from a copy"):
         dtype = tensors["weight"].dtype
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"its weight is of {dtype}")
-        rbm = RBM(visible, hidden).to(dtype)
+        for name, value in tensors.items():
+            if value.dtype != dtype:
+                raise ValueError(f"its {name} is of {value.dtype}, its weight of {dtype}")
+        layers = (_rebuild(side, header, tensors) for side in ("visible", "hidden"))
+        rbm = RBM(*layers).to(dtype)
         rbm.load_state_dict(tensors)
-    except ModelFileError:
-        raise
-    except Exception as error:  # a header that lies makes safetensors and torch raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelFileError(
-            f"{path} is damaged or not a Gibbsite model ({reason}); restore it from a copy"
-        ) from error
+        if found := fault(rbm):
+            raise ValueError(f"its {found}")
     return rbm
 
 
+def model_file(path: Path) -> Path:
+    """The model of a run folder, or the file itself."""
+    try:
+        return path / "model.safetensors" if path.is_dir() else path
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def read_tensors(
+    path: Path, kind: str, remedy: str = ""
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file, checked against the bytes that there are.
+
+    Raises `DataError` if it cannot be read and `ModelFileError` if it is damaged: `kind` then says
+    what else it may be, `remedy` what to do.
+    """
+    try:
+        if not path.is_file():  # neither a folder nor a pipe, which would wait for a writer
+            raise DataError(f"{path}: no such model file")
+        check_memory(str(path), path.stat().st_size // 4)
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    with refusing(path, kind, remedy):
+        tensors = from_bytes(content)  # refuses a header that does not fit the bytes
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    return dict(metadata), tensors
+
+
+@contextmanager
+def refusing(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
+    """Turn whatever a header that lies makes safetensors and torch raise into `ModelFileError`."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        hint = remedy and f"; {remedy}"
+        raise ModelFileError(f"{path} is damaged or {kind} ({reason}){hint}") from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside path, then put it in path's place."""
+    """Let `write` fill a temporary file beside path, then put it in path's place.
+
+    The place of a symbolic link is that of the file it points to. Devices and pipes have no
+    content that could be replaced; they are refused.
+    """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        place = _place(path)
+        temporary = _temporary(place)
         write(temporary)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that exists and "
-            "that you may write to, with space left"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # gone, or as hard to remove as to write
                 temporary.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Raise `OutputError` now if `write_atomically` could not make a file there later."""
+    try:
+        _temporary(_place(path)).unlink()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _place(path: Path) -> Path:
+    """Where the file is that path names, links followed; `OutputError` if it is no plain file."""
+    place = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(place.lstat().st_mode):
+            raise OutputError(f"cannot write {path}: it is there and no file; name another place")
+    return place
+
+
+def _temporary(place: Path) -> Path:
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    os.close(handle)
+    return Path(name)
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, OutputError):
+        return error
+    return OutputError(
+        f"cannot write {path}: {error.strerror or error}; choose a folder that exists and "
+        "that you may write to, with space left"
+    )
 
 
 def _describe(layer: Layer) -> dict[str, Any]:
@@ -108,17 +180,18 @@ def _describe(layer: Layer) -> dict[str, Any]:
     return {"type": kind, "n": layer.n, "options": layer.options()}
 
 
-def _read_header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
-    if not metadata or _KEY not in metadata:
+def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if _KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not one that Gibbsite wrote")
-    header = json.loads(metadata[_KEY])
-    version = header["version"]
+    with refusing(path, "not a Gibbsite model", "restore it from a copy"):
+        header = dict(json.loads(metadata[_KEY]))
+        version = header["version"]
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{path} has model format version {version!r}; this Gibbsite reads version "
             f"{FORMAT_VERSION}. Install the version of Gibbsite that wrote it"
         )
-    return dict(header)
+    return header
 
 
 def _rebuild(side: str, header: dict[str, Any], tensors: dict[str, Any]) -> Layer:

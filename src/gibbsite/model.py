@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers import Layer, Marginals, check_layer
+from gibbsite.layers import Layer, Marginals, check_layer, first_fault
 from gibbsite.precision import in_double
 
 
@@ -161,3 +161,24 @@ class RBM(nn.Module):
                 "give as many rows of one as of the other, or one row"
             )
         return v, h
+
+
+def fault(rbm: RBM) -> str:
+    """The first number of a model that no formula can use, such as ``weight holds nan``, or ""."""
+    return (
+        first_fault("weight", rbm.weight, torch.isfinite)
+        or _of("visible", rbm.visible.fault())
+        or _of("hidden", rbm.hidden.fault())
+    )
+
+
+def _of(side: str, found: str) -> str:
+    return found and f"{side}.{found}"
+
+
+def check_usable(rbm: RBM) -> None:
+    """Raise `ArgumentError` if `fault` finds something: such a model has no probabilities."""
+    if found := fault(rbm):
+        raise ArgumentError(
+            f"the model's {found}, which gives no probabilities; go back to an earlier one"
+        )

@@ -308,7 +308,10 @@ BAD = {
         ["evaluate", "model", "word.npy", "--method", "ais", "--temperatures", "0"],
         "temperatures=0",
     ),
-    "budget of none": (["evaluate", "model", "word.npy", "--budget", "0"], "seconds=0"),
+    "budget of none": (
+        ["evaluate", "model", "word.npy", "--budget", "0"],
+        "--budget 0: expected seconds, more than 0",
+    ),
     "data too wide": (["evaluate", "model", "digits"], "64 columns.* 6 units"),
     "no samples": (["sample", "model", "-n", "0"], "n=0"),
     "no cuda": (["fit", "digits", "--device", "cuda"], "no CUDA device; use cpu or auto"),

@@ -4,7 +4,9 @@ import errno
 import logging
 import os
 import shutil
+from typing import NamedTuple
 
+import forgeries
 import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
@@ -335,6 +337,105 @@ def test_the_checkpoint_of_another_run_is_refused(copy, options, message):
     with pytest.raises(gb.ModelFileError, match=f"of another run.*{message}"):
         train(copy, **options)
     assert {path: path.read_bytes() for path in copy.files()} == before
+
+
+# forged: whole and signed, and wrong
+
+
+@pytest.mark.parametrize(("optimizer", "name"), forgeries.CASES)
+def test_a_forged_checkpoint_is_refused(optimizer, name):
+    assert forgeries.attempt(optimizer, name) == "ModelFileError"
+
+
+@pytest.mark.parametrize("optimizer", forgeries.OPTIMIZERS)
+def test_the_checkpoint_that_is_forged_there_is_taken(tmp_path, optimizer):
+    """So that it is the forgery that is refused."""
+    gb.Checkpoints(tmp_path).write(forgeries.EPOCHS, forgeries.original(optimizer))
+    again = forgeries.train(tmp_path, optimizer, 4)
+    whole = forgeries.train(tmp_path / "whole", optimizer, 4)
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_a_forged_history_is_refused_where_no_run_is_there_yet():
+    with pytest.raises(gb.ModelFileError, match="history is none"):
+        checkpoint.history_of({"history": [["a"]]})
+
+
+def test_a_sigma_that_overflows_is_refused(tmp_path):
+    options = {"visible": lambda n: gb.Gaussian(n, learn_sigma=True)}
+    train(gb.Checkpoints(tmp_path), epochs=2, **options)
+    keep = gb.Checkpoints(tmp_path)
+    state = keep.read()
+    state["parameters"]["visible.log_sigma"].fill_(100.0)  # finite, but not its exponential
+    keep.write(2, state)
+    with pytest.raises(gb.ModelFileError, match=r"visible\.sigma holds inf"):
+        train(keep, **options)
+
+
+def test_a_checkpoint_that_may_not_be_read_says_so(copy, monkeypatch):
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(gb.DataError, match=r"checkpoint-000004\.safetensors: Permission denied"):
+        train(copy)
+
+
+class Tally(NamedTuple):
+    """The state of an estimator that somebody else wrote."""
+
+    chains: torch.Tensor
+    counts: dict
+    seen: list
+    pair: tuple
+    best: torch.Tensor | None = None
+
+    def check(self, rbm):
+        if self.counts["updates"] < 0:
+            raise gb.DataError("fewer than no updates")
+
+
+class Tallying:
+    """An estimator whose state grows, with a tensor where there was none."""
+
+    def init(self, rbm, generator=None):
+        return Tally(torch.zeros(2, 3), {"updates": 0}, [], (0.5, torch.zeros(2)))
+
+    def step(self, rbm, v, state, generator=None):
+        counts = {"updates": state.counts["updates"] + 1, "rows": torch.tensor(len(v))}
+        gradient = gb.ExactGradient().step(rbm, v, None)[0]
+        seen = [*state.seen, len(v)]
+        return gradient, Tally(state.chains + 1, counts, seen, state.pair, torch.ones(7))
+
+
+def test_a_users_estimator_goes_on(tmp_path):
+    keep = gb.Checkpoints(tmp_path)
+    train(keep, epochs=2, gradient=Tallying)
+    assert_same(train(keep, gradient=Tallying), train(gradient=Tallying))
+    carried = keep.read()["gradient"]
+    assert carried[1]["updates"] == 20
+    assert len(carried[2]) == 20
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("gradient.0", torch.zeros(2, 2)),
+        ("gradient.0", torch.full((2, 3), torch.nan)),
+        ("gradient.1", []),
+        ("gradient.1.updates", -1),
+        ("gradient.2", {}),
+        ("gradient.3", [0.5]),
+        ("gradient.3.0", "x"),
+        ("gradient.4", [1]),
+    ],
+)
+def test_a_users_estimator_is_guarded_by_what_it_starts_with(tmp_path, place, value):
+    keep = gb.Checkpoints(tmp_path)
+    train(keep, epochs=2, gradient=Tallying)
+    keep.write(2, forgeries.changed(keep.read(), place, lambda _: value))
+    with pytest.raises(gb.ModelFileError, match="of another run"):
+        train(keep, gradient=Tallying)
 
 
 # where it is written

@@ -702,3 +702,92 @@ def test_a_rate_beyond_the_precision_is_refused(rate):
     optimizer = torch.optim.SGD(rbm.parameters(), lr=rate)
     with pytest.raises(gb.ArgumentError, match=r"learning rate of .* is no torch\.float32"):
         gb.fit(rbm, torch.eye(4), optimizer=optimizer, epochs=1)
+
+
+# what does not belong in a slot
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradient": "cd"}, "gradient='cd': expected an estimator"),
+        ({"gradient": gb.CD}, "gradient is the class CD; pass"),
+        ({"optimizer": torch.optim.SGD}, "optimizer is the class SGD; pass"),
+        ({"optimizer": "sgd"}, "optimizer='sgd'"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)], 0.1), "scheduler": 5}, "scheduler=5"),
+        ({"penalties": [0.1]}, "0.1 among penalties or callbacks"),
+        ({"callbacks": ["x"]}, "'x' among penalties or callbacks"),
+        ({"generator": 0}, "generator=0: expected a torch.Generator"),
+    ],
+)
+def test_what_no_slot_takes_is_named(options, message):
+    with pytest.raises(gb.ArgumentError, match=message):
+        gb.fit(small_rbm(), DATA, **options)
+
+
+def test_a_seed_is_no_generator():
+    rbm = small_rbm()
+    uses = [
+        lambda: gb.sample(rbm, 2, generator=0),
+        lambda: gb.evaluate(rbm, DATA, generator=0),
+        lambda: gb.log_partition(rbm, generator=0),
+        lambda: gb.exact.sample(rbm, 2, generator=0),
+        lambda: gb.random_start(rbm, 2, generator=0),
+        lambda: gb.initialize(rbm, DATA, generator=0),
+    ]
+    for use in uses:
+        with pytest.raises(gb.ArgumentError, match=r"generator=0: expected a torch\.Generator"):
+            use()
+
+
+# sigma, and models beyond all precision
+
+
+def test_a_shared_sigma_is_learnt_at_the_default_rate():
+    """Its gradient, a sum over 64 units, used to end training at the twelfth update."""
+    g = generator()
+    data = torch.randn(2000, 64, generator=g) @ torch.randn(64, 64, generator=g) / 8
+    data = data / data.std(0)
+    rbm = gb.RBM(gb.Gaussian(64, learn_sigma=True), gb.Bernoulli(8))
+    gb.fit(rbm, data, epochs=5, generator=g)
+    assert 0.5 < rbm.visible.sigma[0].item() < 1.1
+
+
+def test_the_step_of_a_shared_sigma_is_that_of_the_mean_over_its_units():
+    data = torch.randn(20, 3, generator=generator()).double()
+    rbm = random_rbm(gb.Gaussian(3, learn_sigma=True), 2, seed=0)
+    before, slopes = parameters(rbm), gb.exact.gradient(rbm, data)
+    options = {"gradient": gb.ExactGradient(), "optimizer": sgd(rbm, 0.1), "batch_size": 20}
+    gb.fit(rbm, data, epochs=1, generator=generator(), **options)
+    for (name, after), old in zip(rbm.named_parameters(), before, strict=True):
+        share = 1 / 3 if name == "visible.log_sigma" else 1
+        torch.testing.assert_close(after.detach(), old + 0.1 * share * slopes[name])
+
+
+def test_a_sigma_that_overflows_ends_training_with_the_model_before():
+    def jump(gradient):
+        return {name: 0 * x + (1e4 if "sigma" in name else 0) for name, x in gradient.items()}
+
+    rbm = random_rbm(gb.Gaussian(2, sigma=[1.0, 1.0], learn_sigma=True), 2, seed=0)
+    before = parameters(rbm)
+    recorder = Recorder({1: jump})
+    with pytest.raises(gb.DivergenceError, match=r"non-finite \(visible.sigma holds inf\)"):
+        gb.fit(rbm, torch.zeros(4, 2), gradient=recorder, optimizer=sgd(rbm, 1.0), epochs=1)
+    assert same(rbm, before)
+
+
+@pytest.mark.parametrize("rate", [1e12, 1e30])
+def test_free_energies_beyond_precision_end_training(rate):
+    rbm = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(3))
+    with pytest.raises(gb.DivergenceError, match=r"too large for torch\.float32 to tell"):
+        gb.fit(rbm, DATA, optimizer=sgd(rbm, rate), epochs=3, generator=generator())
+    assert torch.isfinite(rbm.free_energy(DATA)).all()
+    assert rbm.free_energy(DATA).abs().max() < 100
+
+
+def test_only_one_run_at_a_time_keeps_its_state_in_a_folder(tmp_path):
+    keep = gb.Checkpoints(tmp_path)
+    with keep.held(), pytest.raises(gb.OutputError, match="is in use: another run"):
+        gb.fit(small_rbm(), DATA, epochs=1, checkpoints=keep)
+    assert list(tmp_path.iterdir()) == []
+    gb.fit(small_rbm(), DATA, epochs=1, checkpoints=keep)

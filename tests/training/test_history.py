@@ -18,7 +18,9 @@ def test_columns():
     first, second = history.column("a")
     assert first == 0.5
     assert math.isnan(second)
-    assert all(math.isnan(value) for value in history.column("unknown"))
+    with pytest.raises(gb.ArgumentError, match="no column 'unknown'; there are epoch, a"):
+        history.column("unknown")
+    assert gb.History().column("unknown") == []
     assert len(history) == 2
     assert not history.interrupted
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -26,10 +26,12 @@ from gibbsite.cli.job import (
     start,
     take_up,
 )
+from gibbsite.cli.process import Ending, lost_output, steady_output
 from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.report import (
     Compared,
     as_record,
+    complain,
     err,
     escape,
     out,
@@ -39,15 +41,21 @@ from gibbsite.cli.report import (
     print_plan,
     speak,
 )
-from gibbsite.cli.settings import Settings
+from gibbsite.cli.settings import Settings, check_budget, temperatures_for
 from gibbsite.errors import ArgumentError, GibbsiteError, OutputError
-from gibbsite.likelihood import baselines, temperatures_within
+from gibbsite.io import check_writable, model_file
+from gibbsite.likelihood import baselines
 from gibbsite.rows import Rows
+from gibbsite.training.lock import locked
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 an error, told in one sentence on stderr; 2 wrong usage; "
-    "130 interrupted by Ctrl-C, with the model and history so far written."
+    "130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, with the model and history so far "
+    "written."
 )
+
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted, before `main` says by which signal."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,24 +109,39 @@ AsJson = Annotated[
 
 def main() -> None:
     """Entry point: Gibbsite's own errors become one line on stderr and exit code 1."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text
-            stream.reconfigure(errors="backslashreplace")
+    with steady_output(), Ending() as ending:
+        code = _run()
+        if code == INTERRUPTED:
+            code = ending.code
+            if ending.number != signal.SIGINT:
+                complain(f"ended by {signal.Signals(ending.number).name}")
+        if (lost := lost_output()) is not None and code == 0:
+            code = _fail(f"cannot write to standard output: {lost.strerror}")
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Exit code of the command."""
     try:
         app()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (GibbsiteError, OSError) as error:
-        _fail(str(error))
+        return _fail(str(error))
     except OverflowError:
-        _fail("a number is too large to compute with")
+        return _fail("a number is too large to compute with")
     except (MemoryError, RuntimeError) as error:  # torch tells of memory by a RuntimeError
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        _fail("out of memory; use fewer units, rows or chains")
+        return _fail("out of memory; use fewer units, rows or chains")
+    return 0
 
 
-def _fail(message: str) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    sys.exit(1)
+def _fail(message: str) -> int:
+    complain(f"[bold red]error:[/] {escape(message)}")
+    return 1
 
 
 @app.command()
@@ -284,7 +307,8 @@ def fit(
     print_plan(job)
     if config is not None and job.fingerprint != Settings.read(config)[1]:
         err.print(f"note: the data are not those of {escape(str(config))}", soft_wrap=True)
-    _finish(job, folder, as_json)
+    with locked(folder):
+        _finish(job, folder, as_json)
 
 
 @app.command()
@@ -298,10 +322,12 @@ def resume(
     The model becomes what it would have been without the stop, bit for bit.
     """
     speak(quiet, as_json)
-    job, epoch = take_up(run)
-    print_plan(job)
-    out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
-    _finish(job, run, as_json)
+    Settings.read(run / "run.json")  # a folder that holds no run is told before it is locked
+    with locked(run):
+        job, epoch = take_up(run)
+        print_plan(job)
+        out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
+        _finish(job, run, as_json)
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
@@ -326,12 +352,7 @@ def _finish(job: Job, folder: Path, as_json: bool) -> None:
     print_figures(figures)
     out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
     if history.interrupted:
-        err.print(
-            f"interrupted after {len(history)} of {job.settings.epochs} epochs; the model so far "
-            f"is saved; `gibbsite resume {escape(str(folder))}` goes on",
-            soft_wrap=True,
-        )
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -360,7 +381,7 @@ def sample(
 ) -> None:
     """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
     speak(quiet, as_json)
-    rbm = gb.load(model_file(model)).to(pick_device(device.value))
+    rbm = gb.load(model).to(pick_device(device.value))
     write = _row_writer(output, rbm.visible.n, image)
     rows = gb.sample(rbm, n, steps=steps, generator=fresh(seed, rbm.weight.device))
     write(rows.cpu())
@@ -408,13 +429,14 @@ def evaluate(
 ) -> None:
     """Say how likely data are under a model, with error bars and whether to believe them."""
     speak(quiet, as_json)
-    rbm = gb.load(model_file(model)).to(pick_device(device.value))
+    rbm = gb.load(model).to(pick_device(device.value))
     source = datasets.load(data)
     rows = source.train if source.test is None else source.test
     if picture is not None:
         _check_free(picture)
     if budget is not None:
-        temperatures = temperatures_within(rbm, budget, chains)
+        check_budget(budget, 0)
+        temperatures = temperatures_for(rbm, budget, chains)
     generator = fresh(seed, rbm.weight.device)
     v = rbm.visible.observe(rbm.visible.check_data(rows), generator)
     try:
@@ -429,8 +451,8 @@ def evaluate(
                 progress=bar.show,
             )
     except KeyboardInterrupt:
-        err.print("interrupted before there was any estimate")
-        raise typer.Exit(130) from None
+        complain("interrupted before there was any estimate")
+        raise typer.Exit(INTERRUPTED) from None
     gap, train = None, v
     if source.test is not None:
         train = rbm.visible.check_data(source.rows[:MONITOR_ROWS])
@@ -470,7 +492,7 @@ def transform(
 ) -> None:
     """Write the features of data: the mean of h given each row, in the order of the rows."""
     speak(quiet, as_json)
-    rbm = gb.load(model_file(model)).to(pick_device(device.value))
+    rbm = gb.load(model).to(pick_device(device.value))
     write = _row_writer(output, rbm.hidden.n, None)
     source = datasets.load(data, key=key)
     rows = source.test if test else source.rows
@@ -514,7 +536,8 @@ def info(
 def list_datasets(as_json: AsJson = False) -> None:
     """List the data sets that have a name."""
     speak(as_json=as_json)
-    known = {name: (make.__doc__ or "").splitlines()[0] for name, make in datasets.NAMES.items()}
+    docs = {name: make.__doc__ or "" for name, make in datasets.NAMES.items()}
+    known = {name: doc.partition("\n")[0] for name, doc in docs.items()}  # none with python -OO
     if as_json:
         print_json(known)
         return
@@ -522,11 +545,6 @@ def list_datasets(as_json: AsJson = False) -> None:
     for name, description in known.items():
         table.add_row(name, description)
     out.print(table)
-
-
-def model_file(path: Path) -> Path:
-    """The model of a run folder, or the file itself."""
-    return path / "model.safetensors" if path.is_dir() else path
 
 
 def _inspect(rbm: gb.RBM) -> dict[str, Any]:
@@ -571,6 +589,7 @@ def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor
 def _check_free(path: Path) -> None:
     if path.exists():
         raise OutputError(f"{path} exists already; name another file or remove it")
+    check_writable(path)
 
 
 def _report_file(path: Path, rows: int, columns: int, what: str, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,17 +21,18 @@ from torch import Tensor
 import gibbsite as gb
 from gibbsite import datasets, exact, ops, plots
 from gibbsite.checks import check_memory
-from gibbsite.cli.progress import EpochBar, Ticking
-from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
+from gibbsite.cli.progress import EpochBar, EstimateBar, Ticking, busy
+from gibbsite.cli.report import complain, err, escape
+from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings, temperatures_for
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
 from gibbsite.gradients import Gradient
 from gibbsite.io import write_atomically
 from gibbsite.layers import LAYERS, Layer
-from gibbsite.likelihood import temperatures_within
 from gibbsite.likelihood.baselines import baselines, shortfalls
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
+from gibbsite.training.checkpoint import history_of
 from gibbsite.training.fit import Callback, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -109,8 +111,15 @@ class Job:
             raise
         trained = self.restore(rbm)
         gb.save(trained, folder / "model.safetensors")
+        if history.interrupted:
+            complain(
+                f"interrupted after {len(history)} of {settings.epochs} epochs; the model so far "
+                f"is saved; `gibbsite resume {escape(str(folder))}` goes on; figures and pictures "
+                "follow, unless interrupted again"
+            )
         figures = closing_figures(trained, history, self.sets, settings, self._aside())
-        self._write_pictures(trained, history, folder)
+        with busy("drawing samples and pictures"):
+            self._write_pictures(trained, history, folder)
         return history, figures
 
     def _aside(self) -> torch.Generator:
@@ -193,7 +202,7 @@ def take_up(folder: Path) -> tuple[Job, int]:
         raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
     kept = checkpoints(folder, job.settings)
     state = None if kept is None else kept.read()
-    records = [] if state is None else state["history"]
+    records = [] if state is None else history_of(state)
 
     def rewrite(path: Path) -> None:
         for record in records:
@@ -257,10 +266,10 @@ def parse_size(option: str, text: str | None) -> plots.ImageShape | None:
     """HEIGHTxWIDTH as numbers."""
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()) or int(height) * int(width) == 0:
-        raise ArgumentError(f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 28x28")
-    return int(height), int(width)
+    match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
+    if match is None:
+        raise ArgumentError(f"{option} {text:.40}: expected HEIGHTxWIDTH in pixels, such as 28x28")
+    return int(match[1]), int(match[2])
 
 
 def parse_image(text: str | None, n: int) -> plots.ImageShape | None:
@@ -379,7 +388,15 @@ def _log_partition(
         return gb.log_partition(rbm, "exact")
     if budget <= 0:
         return None
-    temperatures = temperatures_within(rbm, budget)
-    return gb.log_partition(
-        rbm, "bridge", data=data, temperatures=temperatures, generator=generator
-    )
+    if not err.is_terminal:
+        err.print(f"estimating log Z, for about {budget:g} s", highlight=False)
+    temperatures = temperatures_for(rbm, budget)
+    with EstimateBar(temperatures) as bar:
+        return gb.log_partition(
+            rbm,
+            "bridge",
+            data=data,
+            temperatures=temperatures,
+            generator=generator,
+            progress=bar.show,
+        )

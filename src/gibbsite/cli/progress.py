@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from torch import Tensor
 
 import gibbsite as gb
@@ -44,23 +47,43 @@ class Ticking:
         self.tick(updates)
 
 
+class WithFigures(Progress):
+    """Bars with a line of text of their own below, which a narrow terminal need not cut."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.figures)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say what takes its time: with a moving sign on a terminal, else in a line."""
+    if not err.is_terminal:
+        err.print(what, highlight=False)
+        yield
+        return
+    with err.status(what):
+        yield
+
+
 class EpochBar:
     """A live bar on a terminal; elsewhere a line for each tenth of the epochs."""
 
     def __init__(self, epochs: int, updates: int) -> None:
         self.epochs = epochs
-        self.bar = Progress(
+        self.bar = WithFigures(
             TextColumn("epoch"),
             TextColumn("{task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("updates"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
             console=err,
             disable=not err.is_terminal,
         )
-        self.task = self.bar.add_task("", total=epochs * updates, epoch=f"1/{epochs}", figures="")
+        self.task = self.bar.add_task("", total=epochs * updates, epoch=f"1/{epochs}")
 
     def __enter__(self) -> EpochBar:
         self.bar.start()
@@ -76,7 +99,7 @@ class EpochBar:
         epoch = int(record["epoch"])
         text = glance(record)
         self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")
-        self.bar.update(self.task, figures=text)
+        self.bar.figures = text
         if not err.is_terminal and epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
             err.print(f"epoch {epoch}/{self.epochs}  {text}", highlight=False)
 

@@ -27,7 +27,10 @@ def speak(quiet: bool = False, as_json: bool = False) -> None:
     """Say everything, or nothing but errors, or nothing but one JSON object."""
     out.quiet = quiet or as_json
     err.quiet = quiet
-    logging.getLogger("gibbsite").setLevel(logging.ERROR if quiet else logging.NOTSET)
+    log = logging.getLogger("gibbsite")
+    log.setLevel(logging.ERROR if quiet else logging.NOTSET)
+    if not any(isinstance(handler, Notes) for handler in log.handlers):
+        log.addHandler(Notes())
 
 
 def print_json(record: Mapping[str, Any]) -> None:
@@ -44,8 +47,25 @@ def _finite(value: Any) -> Any:
 
 
 def escape(text: str) -> str:
-    """Text that Rich prints as it is."""
-    return rich.markup.escape(text)
+    r"""Text that Rich prints as it is, with control characters as \x1b and the like.
+
+    A file's name may hold what would clear the screen, or worse.
+    """
+    safe = (char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return rich.markup.escape("".join(safe))
+
+
+def complain(message: str) -> None:
+    """Tell what went wrong, whatever else is to be kept quiet."""
+    err.quiet = False
+    err.print(message, soft_wrap=True)
+
+
+class Notes(logging.Handler):
+    """Prints what the library logs, so that it goes well with bars, and names are escaped."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(escape(record.getMessage()), soft_wrap=True, highlight=False)
 
 
 def print_plan(job: Job) -> None:

@@ -11,10 +11,17 @@ from typing import Any
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DataError
+from gibbsite.likelihood import temperatures_within
+from gibbsite.model import RBM
 
 FORMAT_VERSION = 1
 LIMIT = 2**63
 """Whole numbers from here on fit into no tensor's size."""
+
+MOST_TEMPERATURES = 10**7
+
+LONGEST = 1_000_000
+"""Seconds of a budget, 11 days."""
 
 AUTOMATIC_CHECKPOINTS = 20
 """How many checkpoints a run makes unless told otherwise."""
@@ -87,6 +94,7 @@ class Settings:
             raise ArgumentError(f"--learning-rate {whole.learning_rate}: expected a number above 0")
         if not 0 <= whole.momentum < 1:
             raise ArgumentError(f"--momentum {whole.momentum}: expected 0 up to less than 1")
+        check_budget(whole.budget)
         if not 0 < whole.sigma < math.inf:
             raise ArgumentError(f"--sigma {whole.sigma}: expected a number above 0")
         if self.checkpoint_every is None:
@@ -97,6 +105,18 @@ class Settings:
     def as_record(self) -> dict[str, Any]:
         """For run.json."""
         return asdict(self)
+
+
+def check_budget(seconds: float, least: float = -1) -> None:
+    """Raise `ArgumentError` for a budget that no run can keep to."""
+    if not max(least, 0) <= seconds <= LONGEST or seconds == least:
+        expected = f"seconds, {'more than 0' if least == 0 else '0 (none)'} up to {LONGEST:,}"
+        raise ArgumentError(f"--budget {seconds:g}: expected {expected}")
+
+
+def temperatures_for(rbm: RBM, budget: float, chains: int = 100) -> int:
+    """`temperatures_within` a budget, as many as fit in memory too."""
+    return min(MOST_TEMPERATURES, temperatures_within(rbm, budget, chains))
 
 
 @dataclass(frozen=True)

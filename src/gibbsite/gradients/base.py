@@ -18,6 +18,10 @@ class Gradient(Protocol):
     The gradient is of the mean log-likelihood of the rows of v, keyed by ``named_parameters()``.
     Each phase is a mean over its own rows, so minibatches and chains of any number fit together.
     The tensors of a gradient are the caller's to overwrite, as `fit` does.
+
+    A state is made of tensors, numbers, None, lists, mappings and named tuples. One that comes out
+    of a checkpoint has tensors of the shapes and types that `init` gives; a named tuple with a
+    method ``check(rbm)``, which raises `DataError`, can ask for more.
     """
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any: ...

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
+from gibbsite.errors import DataError
 from gibbsite.gradients.base import Contrast, Gradient, contrast
 from gibbsite.model import RBM
 
@@ -22,6 +23,19 @@ class CenteredState(NamedTuple):
     inner: Any
     visible: Tensor | None
     hidden: Tensor | None
+
+    def check(self, rbm: RBM) -> None:
+        """Raise `DataError` unless the means are finite, one for each unit, or not there yet."""
+        pairs = (self.visible, rbm.visible), (self.hidden, rbm.hidden)
+        for mean, layer in pairs:
+            if mean is None:
+                continue
+            if mean.shape != layer.bias.shape or mean.dtype != layer.bias.dtype:
+                raise DataError(f"a running mean of shape {tuple(mean.shape)}, {mean.dtype}")
+            if not bool(torch.isfinite(mean).all()):
+                raise DataError("a running mean that is not finite")
+        if (self.visible is None) != (self.hidden is None):
+            raise DataError("a running mean of one layer alone")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.rows import Rows, picked
@@ -202,6 +203,13 @@ class Layer(nn.Module, ABC):
         positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
         return {name: positive[name] - negative[name] for name in positive}
 
+    def precondition_(self, gradient: dict[str, Tensor]) -> None:
+        """Turn the gradient of the layer's own parameters, in place, into the way to step.
+
+        Each entry may be multiplied by a positive number: the way still leads uphill, and vanishes
+        where the gradient does. Here all stay as they are.
+        """
+
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
         """How far the bias must move to do what an input of 1 does, (n,); in `out`, if given."""
         return torch.ones_like(self.bias) if out is None else out.fill_(1)
@@ -231,6 +239,26 @@ class Layer(nn.Module, ABC):
         Units without such states, as real ones, are drawn without inputs.
         """
         return self.sample(self.bias.new_zeros(n, self.n), generator)
+
+    # checks
+
+    def fault(self) -> str:
+        """The first of its numbers that no formula can use, such as ``bias holds nan``, or ""."""
+        for name, value in self.state_dict(keep_vars=True).items():
+            if found := first_fault(name, value, torch.isfinite):
+                return found
+        return ""
+
+    def check_states(self, x: Tensor) -> None:
+        """Raise `DataError` unless x holds states, (rows, n), as `sample` gives them."""
+        if x.ndim != 2 or x.shape[1] != self.n or x.dtype != self.bias.dtype:
+            raise DataError(
+                f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.n}), "
+                f"{self.bias.dtype}"
+            )
+        self.check_data(x)
+        if self.is_binary and not ops.is_binary(x):
+            raise DataError("states of binary units other than 0 and 1")
 
     # data
 
@@ -330,3 +358,9 @@ def require(data: Tensor, good: Callable[[Tensor], Tensor], remedy: str) -> None
         row, column = (int(i) for i in (~good(data)).nonzero()[0])
         value = data[row, column].item()
         raise DataError(f"data hold {value:g} at row {row}, column {column}; {remedy}")
+
+
+def first_fault(name: str, value: Tensor, good: Callable[[Tensor], Tensor]) -> str:
+    """The name and the first entry that is not good, such as ``bias holds nan``; "" if all are."""
+    bad = ~good(value.detach())
+    return f"{name} holds {value.detach()[bad][0].item():g}" if bool(bad.any()) else ""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers.base import Layer, Marginals, Phases
+from gibbsite.layers.base import Layer, Marginals, Phases, first_fault
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -67,6 +67,14 @@ class Gaussian(Layer):
             return self.sigma.detach()
         log_sigma = self.log_sigma.detach()
         return torch.exp(log_sigma, out=self._space.like("sigma")(log_sigma)).expand(self.n)
+
+    def fault(self) -> str:
+        """Of sigma what counts is what the formulas use: exp(log_sigma) may be 0 or infinite."""
+
+        def usable(sigma: Tensor) -> Tensor:
+            return torch.isfinite(sigma) & torch.isfinite(1 / sigma) & (sigma > 0)
+
+        return super().fault() or first_fault("sigma", self.sigma, usable)
 
     def energy(self, x: Tensor) -> Tensor:
         return 0.5 * (((x - self.bias) / self.sigma) ** 2).sum(-1)
@@ -133,6 +141,15 @@ class Gaussian(Layer):
             shared = self.log_sigma.numel() == 1
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient
+
+    def precondition_(self, gradient: dict[str, Tensor]) -> None:
+        """The mean, over the units that share a log_sigma, of what is a sum over them.
+
+        So is its Fisher information, 2 for each unit without weights: along the mean it steps as
+        far as one unit's own would, and a rate that suits the other parameters suits it too.
+        """
+        if "log_sigma" in gradient:
+            gradient["log_sigma"].div_(self.n // self.log_sigma.numel())
 
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
         return self.sigma if out is None else out.copy_(self._scale())

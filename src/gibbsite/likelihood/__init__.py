@@ -8,8 +8,8 @@ from gibbsite.likelihood.annealing import (
     salakhutdinov_murray_schedule,
     uniform_schedule,
 )
-from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.baselines import baselines
+from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.monitors import (
     free_energy_gap,

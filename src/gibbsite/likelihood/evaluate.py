@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_generator
 from gibbsite.errors import DataError
 from gibbsite.likelihood.monitors import as_states, negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
@@ -70,6 +71,7 @@ def evaluate(
     >>> round(result.log_likelihood, 4), result.verdict  # -2 log 2
     (-1.3863, 'trustworthy')
     """
+    check_generator(generator)
     v = rbm.visible.observe(as_states(rbm, data), generator)
     log_z = log_partition(
         rbm,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
     PILOT_STEPS,
@@ -37,7 +37,7 @@ from gibbsite.likelihood.weights import (
     student_95,
     unseen_95,
 )
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
@@ -147,6 +147,7 @@ def log_partition(
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     check_counts(2, chains=chains)
+    check_generator(generator)
     if isinstance(temperatures, Tensor):
         temperatures = check_schedule(temperatures)
     else:
@@ -154,6 +155,7 @@ def log_partition(
     if data is not None:
         data = as_states(rbm, data)
     _check_finite(**dict(rbm.named_parameters()))
+    check_usable(rbm)
     rbm = precise_enough(rbm)
     if method == "auto":
         method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"

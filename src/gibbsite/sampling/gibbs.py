@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
+from gibbsite.errors import DataError
 from gibbsite.model import RBM
 
 
@@ -22,6 +23,14 @@ class GibbsState(NamedTuple):
 
     v: Tensor
     h: Tensor | None = None
+
+    def check(self, rbm: RBM) -> None:
+        """Raise `DataError` unless these are as many states of each layer as of the other."""
+        rbm.visible.check_states(self.v)
+        if self.h is not None:
+            rbm.hidden.check_states(self.h)
+            if len(self.h) != len(self.v):
+                raise DataError(f"{len(self.v)} chains with {len(self.h)} states of h")
 
 
 class GibbsInfo(NamedTuple):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.checks import check_counts, check_memory
-from gibbsite.model import RBM
+from gibbsite.checks import check_counts, check_generator, check_memory
+from gibbsite.model import RBM, check_usable
 from gibbsite.sampling.gibbs import Gibbs
 
 
@@ -32,6 +32,7 @@ class Sampler(Protocol):
 def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n visible states drawn from the visible layer alone, as if the weights were 0."""
     check_counts(n=n)
+    check_generator(generator)
     check_memory(f"{n} chains of {rbm.visible.n} + {rbm.hidden.n} units", n, sum(rbm.weight.shape))
     return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
 
@@ -92,6 +93,8 @@ def sample(
     torch.Size([20, 4])
     """
     check_counts(n=n, thin=thin)
+    check_generator(generator)
+    check_usable(rbm)
     check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     check_counts(minimum=0, steps=steps)
     sampler = ops.reusing(sampler or Gibbs())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.optim import Optimizer
@@ -20,12 +21,23 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, ModelFileError, OutputError
-from gibbsite.io import write_atomically
-from gibbsite.model import RBM
-from gibbsite.training.history import History
+from gibbsite.io import read_tensors, refusing, write_atomically
+from gibbsite.model import RBM, fault
+from gibbsite.training.history import History, Record
+from gibbsite.training.lock import locked
+from gibbsite.training.restore import (
+    LIMIT,
+    check_same,
+    check_state,
+    gradient_state,
+    optimizer_state,
+    scheduler_state,
+)
 
 FORMAT_VERSION = 1
 KEPT = 2
+FIGURES = ("epoch", "updates", "seconds", "learning_rate", "gradient_norm", "weight_norm")
+"""What every record of a history has."""
 _KEY = "gibbsite-checkpoint"
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 
@@ -59,6 +71,17 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         check_counts(every=self.every)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and keep other runs out of it meanwhile; they get an `OutputError`."""
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}") from error
+        with locked(folder):
+            yield
 
     def write(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then remove all but the newest checkpoints."""
@@ -137,31 +160,55 @@ class Run:
 
     @torch.no_grad()
     def restore(self, kept: Mapping[str, Any]) -> None:
-        """Put back what `carried` gave; `ModelFileError` if that was of another run."""
+        """Put back what `carried` gave; `ModelFileError` if that was of another run.
+
+        All of it is checked, against what the run has here, before any of it is used.
+        """
+        records = history_of(kept)
         try:
             for name, here in self._kinds().items():
                 if kept["kinds"][name] != here:
                     raise ValueError(f"{name}: {kept['kinds'][name]} there, {here} here")
-            state = _like(self.state, kept["gradient"], self.rbm.weight.device)
-            for name, parameter in self.rbm.named_parameters():
-                _check_same(name, parameter, kept["parameters"][name])
-                parameter.copy_(kept["parameters"][name])
-            self.optimizer.load_state_dict(kept["optimizer"])
+            state = gradient_state(self.state, kept["gradient"], self.rbm.weight.device)
+            twin = self._model_there(kept["parameters"])
+            check_state(state, twin)
+            optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
+            schedule = self._schedule_there(kept["scheduler"])
+            drawn = self._generators_there(kept["generators"])
+
+            for generator, numbers in zip(self._generators(), drawn, strict=True):
+                generator.set_state(numbers)
+            self.optimizer.load_state_dict(optimizer)
             if self.scheduler is not None:
-                self.scheduler.load_state_dict({**self.scheduler.state_dict(), **kept["scheduler"]})
-            for generator, drawn in zip(self._generators(), kept["generators"], strict=True):
-                generator.set_state(drawn)
-            records = [dict(record) for record in kept["history"]]
-            counted = [record[name] for record in records for name in ("updates", "seconds")]
-            if not all(isinstance(value, int | float) for value in counted):
-                raise ValueError("its history is none")
-            self.history.records.extend(records)
-            self.state = state
+                self.scheduler.load_state_dict(schedule)
         except Exception as error:  # the parts of another run do not fit in all sorts of ways
             raise ModelFileError(
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "
                 "optimizer and scheduler that it was made with, or another folder"
             ) from error
+        for parameter, there in zip(self.rbm.parameters(), twin.parameters(), strict=True):
+            parameter.copy_(there)
+        self.history.records.extend(records)
+        self.state = state
+
+    def _model_there(self, parameters: Mapping[str, Any]) -> RBM:
+        """A copy of the model with those parameters."""
+        twin = copy.deepcopy(self.rbm)
+        for name, parameter in twin.named_parameters():
+            parameter.copy_(check_same(name, parameter, parameters[name]))
+        if found := fault(twin):
+            raise ValueError(f"its model's {found}")
+        return twin
+
+    def _schedule_there(self, kept: Any) -> dict[str, Any]:
+        if self.scheduler is None:
+            return {}
+        here = self.scheduler.state_dict()
+        return {**here, **scheduler_state(self.scheduler, _plain(here), kept)}
+
+    def _generators_there(self, kept: list[Any]) -> list[Tensor]:
+        pairs = zip(self._generators(), kept, strict=True)
+        return [check_same("generator", here.get_state(), there) for here, there in pairs]
 
     def _kinds(self) -> dict[str, Any]:
         """What must be the same in the run that goes on."""
@@ -186,25 +233,19 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if not name.endswith("lambdas")}
 
 
-def _like(template: Any, tree: Any, device: torch.device) -> Any:
-    """A tree as read, with the named tuples that the template has and tensors like its own."""
-    if isinstance(template, tuple) and hasattr(template, "_fields"):
-        if not isinstance(tree, list) or len(tree) != len(template):
-            raise ValueError("its gradient estimator carries other things")
-        return type(template)(*(_like(*pair, device) for pair in zip(template, tree, strict=True)))
-    if isinstance(template, Tensor):
-        _check_same("what the gradient estimator carries", template, tree)
-    elif template is None and not (tree is None or isinstance(tree, Tensor)):
-        raise ValueError("its gradient estimator carries more")
-    return tree.to(device) if isinstance(tree, Tensor) else tree
-
-
-def _check_same(what: str, here: Tensor, there: Any) -> None:
-    """Raise ValueError unless what is there is a tensor of the same shape and type."""
-    found = (tuple(there.shape), there.dtype) if isinstance(there, Tensor) else type(there)
-    expected = (tuple(here.shape), here.dtype)
-    if found != expected:
-        raise ValueError(f"{what}: {found} there, {expected} here")
+def history_of(kept: Mapping[str, Any]) -> list[Record]:
+    """The records of the epochs done, each with its number and the figures that `fit` gives."""
+    try:
+        records = [dict(record) for record in kept["history"]]
+        for number, record in enumerate(records, 1):
+            figures = [record[name] for name in FIGURES]
+            if not all(isinstance(value, int | float) for value in figures):
+                raise ValueError(f"not numbers in epoch {number}")
+            if record["epoch"] != number or not all(0 <= x <= LIMIT for x in figures[:3]):
+                raise ValueError(f"impossible numbers in epoch {number}")
+    except Exception as error:  # what is no list of records fails in all sorts of ways
+        raise ModelFileError(f"the checkpoint's history is none ({error})") from error
+    return records
 
 
 def _encode(state: Mapping[str, Any]) -> bytes:
@@ -216,19 +257,15 @@ def _encode(state: Mapping[str, Any]) -> bytes:
 
 
 def _decode(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    kind = "no checkpoint"
+    metadata, tensors = read_tensors(path, kind)
+    with refusing(path, kind):
+        header = json.loads(metadata[_KEY])
         if header["version"] != FORMAT_VERSION:
             raise ValueError(f"checkpoint format version {header['version']!r}")
         if header["sha256"] != _checksum(header["state"], tensors):
             raise ValueError("its checksum does not fit")
-        state = dict(_put_tensors(json.loads(header["state"]), tensors))
-    except Exception as error:  # a header that lies makes safetensors and torch raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelFileError(f"{path} is damaged or no checkpoint ({reason})") from error
-    return state
+        return dict(_put_tensors(json.loads(header["state"]), tensors))
 
 
 def _take_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:

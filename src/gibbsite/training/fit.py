@@ -6,6 +6,8 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -14,10 +16,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError
 from gibbsite.gradients import PCD, Centered, Gradient
-from gibbsite.model import RBM
+from gibbsite.model import RBM, check_usable, fault
 from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
@@ -30,6 +32,11 @@ Callback = Callable[[RBM, Record], Mapping[str, float] | None]
 
 LEARNING_RATE = 0.05
 MOMENTUM = 0.5
+
+PRECISION_ROWS = 10
+"""Rows whose free energies are looked at after each epoch."""
+
+NON_FINITE = "became non-finite"
 
 
 def fit(
@@ -54,7 +61,8 @@ def fit(
     A model whose weights are all zero is initialised from the data first (see `initialize`);
     otherwise training goes on from where it is. Each epoch visits every row once, in an order drawn
     from `generator`. Values strictly between 0 and 1 for Bernoulli units are probabilities of a
-    one, drawn anew at each visit. With the same generator state the result is the same.
+    one, drawn anew at each visit. A sigma that n units share, whose gradient is a sum over them,
+    steps along the mean, 1/n of it. With the same generator state the result is the same.
 
     Args:
         data: (rows, n_visible), as a tensor or array, or as `Rows` (bytes, sparse or on disk).
@@ -79,8 +87,10 @@ def fit(
 
     Raises:
         DataError: data of the wrong width, not finite, or not fit for the visible units.
-        DivergenceError: an update became non-finite. The model is put back to the end of the last
-            epoch, and the error carries the step and the history.
+        DivergenceError: an update became non-finite, or free energies of the data too large for
+            the dtype to resolve a nat. The model is put back to the end of the last epoch, and the
+            error carries the step and the history.
+        OutputError: another run keeps its state in that folder, or nothing can be written there.
         ModelFileError: every checkpoint is damaged, or they are of another model.
 
     >>> import torch, gibbsite as gb
@@ -91,11 +101,10 @@ def fit(
     2
     """
     check_counts(epochs=epochs, batch_size=batch_size)
+    check_generator(generator)
+    check_usable(rbm)
     gradient = Centered(PCD()) if gradient is None else gradient
-    if isinstance(gradient, type):
-        raise ArgumentError(
-            f"gradient is the class {gradient.__name__}; pass {gradient.__name__}()"
-        )
+    _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
     rows = _check_rows(rbm, data)
     if optimizer is None:
         if scheduler is not None:
@@ -115,42 +124,72 @@ def fit(
     history, parameters = run.history, dict(rbm.named_parameters())
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
     step = int(history.records[-1]["updates"]) if len(history) else 0
-    try:
-        for epoch in range(len(history) + 1, epochs + 1):
-            good = {name: value.detach().clone() for name, value in parameters.items()}
-            norms = []
-            work = rbm.weight.numel() * max(batch_size, run.chains())
-            with ops.fitting_threads(work):
-                for norm in _updates(run, rows, gradient, penalties, batch_size, work):
-                    step += 1
-                    norms.append(norm)
-                    if not norm < float("inf"):
-                        _diverged(rbm, optimizer, good, step, history)
-            if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
-                _diverged(rbm, optimizer, good, step, history)
-            record: Record = {
-                "epoch": epoch,
-                "updates": step,
-                "learning_rate": float(optimizer.param_groups[0]["lr"]),
-                "gradient_norm": sum(norms) / len(norms),
-                "weight_norm": rbm.weight.detach().norm().item(),
-                "seconds": time.perf_counter() - started,
-            }
-            for callback in callbacks:
-                record |= callback(rbm, record) or {}
-            history.records.append(record)
-            if scheduler is not None:
-                scheduler.step()
-            if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
-                checkpoints.write(epoch, run.carried())
-    except KeyboardInterrupt:
-        history.interrupted = True
+    with nullcontext() if checkpoints is None else checkpoints.held():
+        try:
+            for epoch in range(len(history) + 1, epochs + 1):
+                good = {name: value.detach().clone() for name, value in parameters.items()}
+                norms = []
+                work = rbm.weight.numel() * max(batch_size, run.chains())
+                with ops.fitting_threads(work):
+                    for norm in _updates(run, rows, gradient, penalties, batch_size, work):
+                        step += 1
+                        norms.append(norm)
+                        if not norm < float("inf"):
+                            _diverged(run, good, step, NON_FINITE)
+                _check_progress(run, rows, good, step)
+                record: Record = {
+                    "epoch": epoch,
+                    "updates": step,
+                    "learning_rate": float(optimizer.param_groups[0]["lr"]),
+                    "gradient_norm": sum(norms) / len(norms),
+                    "weight_norm": rbm.weight.detach().norm().item(),
+                    "seconds": time.perf_counter() - started,
+                }
+                for callback in callbacks:
+                    record |= callback(rbm, record) or {}
+                history.records.append(record)
+                if scheduler is not None:
+                    scheduler.step()
+                if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
+                    checkpoints.write(epoch, run.carried())
+        except KeyboardInterrupt:
+            history.interrupted = True
+            if fault(rbm):  # in the middle of an epoch
+                _diverged(run, good, step, NON_FINITE)
     return history
 
 
 def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
     """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
     return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
+
+
+def _check_kinds(
+    gradient: object, optimizer: object, scheduler: object, called: Sequence[object]
+) -> None:
+    """Raise `ArgumentError` for a slot that holds a class, a name or anything else of no use."""
+    estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
+    slots = {
+        "gradient": (gradient, estimates, "an estimator such as gb.PCD()"),
+        "optimizer": (
+            optimizer,
+            optimizer is None or isinstance(optimizer, Optimizer),
+            "one made with the model's parameters, torch.optim.SGD(rbm.parameters(), lr=0.05)",
+        ),
+        "scheduler": (
+            scheduler,
+            scheduler is None or hasattr(scheduler, "step"),
+            "a torch schedule made with the optimizer",
+        ),
+    }
+    for name, (value, good, expected) in slots.items():
+        if isinstance(value, type):
+            raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
+        if not good:
+            raise ArgumentError(f"{name}={value!r}: expected {expected}")
+    for value in called:
+        if not callable(value) or isinstance(value, type):
+            raise ArgumentError(f"{value!r} among penalties or callbacks: expected a function")
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
@@ -215,9 +254,17 @@ def _updates(
             ascent, run.state = gradient.step(rbm, batch, run.state, generator)
             for penalty in penalties:
                 penalty(rbm, ascent)
+            _precondition(rbm, ascent)
             norm = _apply(parameters, optimizer, ascent)
             del ascent, batch  # not to be held, if not in a workspace, while the next are made
             yield norm
+
+
+def _precondition(rbm: RBM, ascent: Mapping[str, Tensor]) -> None:
+    """Let each layer scale the gradient of its own parameters, in place."""
+    for side, layer in (("visible.", rbm.visible), ("hidden.", rbm.hidden)):
+        names = [name for name in ascent if name.startswith(side)]
+        layer.precondition_({name.removeprefix(side): ascent[name] for name in names})
 
 
 def _apply(
@@ -240,17 +287,40 @@ def _apply(
     return norm
 
 
-def _diverged(
-    rbm: RBM, optimizer: Optimizer, good: Mapping[str, Tensor], step: int, history: History
-) -> None:
+@torch.no_grad()
+def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int) -> None:
+    """Raise `DivergenceError` if the model after an epoch is of no use.
+
+    Beside numbers that are not finite these are free energies F of the data known to no better than
+    a nat: floating-point numbers near F lie |F| times the machine epsilon apart, and a
+    log-likelihood, and the odds behind a gradient, are differences of such numbers.
+    """
+    if found := fault(run.rbm):
+        _diverged(run, good, step, f"{NON_FINITE} ({found})")
+    kind = run.rbm.weight.dtype
+    largest = run.rbm.free_energy(rows[:PRECISION_ROWS]).abs().max().item()
+    if not largest * torch.finfo(kind).eps < 1:
+        _diverged(
+            run,
+            good,
+            step,
+            f"reached free energies of {largest:.0e} nats, too large for "
+            f"{kind} to tell one nat from the next,",
+        )
+
+
+def _diverged(run: Run, good: Mapping[str, Tensor], step: int, what: str) -> NoReturn:
     """Put the last good parameters back and say where it went wrong."""
     with torch.no_grad():
-        for name, parameter in rbm.named_parameters():
+        for name, parameter in run.rbm.named_parameters():
             parameter.copy_(good[name])
-    rate = optimizer.param_groups[0]["lr"]
+    rate = run.optimizer.param_groups[0]["lr"]
+    remedy = f"Lower the learning rate (now {rate:g})"
+    if run.rbm.visible.has_units:
+        remedy += ", and train on standardised columns"
     raise DivergenceError(
-        f"training became non-finite at update {step}; the model is as it was after "
-        f"{len(history)} epochs. Lower the learning rate (now {rate:g})",
+        f"training {what} at update {step}; the model is as it was after "
+        f"{len(run.history)} epochs. {remedy}",
         step,
-        history,
+        run.history,
     )

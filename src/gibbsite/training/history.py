@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gibbsite.errors import DataError, OutputError
+from gibbsite.errors import ArgumentError, DataError, OutputError
 
 Record = dict[str, float]
 
@@ -28,7 +28,13 @@ class History:
         return len(self.records)
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs; NaN where an epoch has none."""
+        """One figure over the epochs; NaN where an epoch has none.
+
+        Raises `ArgumentError` for a name that no epoch has.
+        """
+        known = dict.fromkeys(key for record in self.records for key in record)
+        if known and name not in known:
+            raise ArgumentError(f"no column {name!r}; there are {', '.join(known)}")
         values = (record.get(name) for record in self.records)
         return [float("nan") if value is None else value for value in values]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_generator
 from gibbsite.model import RBM
 
 WEIGHT_SCALE = 0.01
@@ -24,6 +25,7 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
     >>> rbm.visible.bias.tolist()[0]
     0.0
     """
+    check_generator(generator)
     rbm.visible.initialize(rbm.visible.check_data(data))
     rbm.hidden.bias.zero_()
     noise = torch.randn(

@@ -1,0 +1,159 @@
+"""Comparison of what a checkpoint holds with what the run has that goes on from it.
+
+All raise `ValueError` where the two do not go together. Nothing read from a file is used before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gibbsite.model import RBM
+
+LIMIT = 2.0**53
+"""Whole numbers up to here are exact in float64; no count of a run is larger."""
+
+
+def check_same(what: str, here: Tensor, there: Any, finite: bool = True) -> Tensor:
+    """`there` if it is a tensor of the same shape and type as `here`, with finite entries."""
+    found = (tuple(there.shape), there.dtype) if isinstance(there, Tensor) else type(there)
+    expected = (tuple(here.shape), here.dtype)
+    if found != expected:
+        raise ValueError(f"{what}: {found} there, {expected} here")
+    if finite and not bool(torch.isfinite(there).all()):
+        raise ValueError(f"{what} is not finite")
+    return there  # type: ignore[no-any-return]  # a tensor, by now
+
+
+def gradient_state(template: Any, tree: Any, device: torch.device) -> Any:
+    """What an estimator carries, shaped like the template that its `init` made.
+
+    None there may have become a tensor, a mapping or list may have grown.
+    """
+    match template, tree:
+        case Tensor(), _:
+            check_same("what the gradient estimator carries", template, tree, finite=False)
+            if bool(torch.isnan(tree).any()) and not bool(torch.isnan(template).any()):
+                raise ValueError("what the gradient estimator carries holds NaN")
+        case None, None | Tensor():
+            pass
+        case None, _:
+            raise ValueError("its gradient estimator carries more")
+        case tuple(), list() if len(tree) == len(template):
+            pairs = zip(template, tree, strict=True)
+            parts = [gradient_state(*pair, device) for pair in pairs]
+            named = hasattr(template, "_fields")
+            return type(template)(*parts) if named else type(template)(parts)
+        case (Mapping(), Mapping()) | (list(), list()) | (str(), str()):
+            pass
+        case ((bool() | int() | float()), (bool() | int() | float())):
+            pass
+        case _:
+            raise ValueError("its gradient estimator carries other things")
+    return _moved(tree, device)
+
+
+def check_state(state: Any, rbm: RBM) -> None:
+    """Let every part of an estimator's state that has a method ``check(rbm)`` check itself."""
+    if callable(check := getattr(state, "check", None)):
+        check(rbm)
+    parts = state.values() if isinstance(state, Mapping) else state
+    if isinstance(state, Mapping | list | tuple):
+        for part in parts:
+            check_state(part, rbm)
+
+
+def optimizer_state(optimizer: Optimizer, rbm: RBM, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimiser's state with groups like its own, and tensors like those that a step makes."""
+    groups = optimizer.state_dict()["param_groups"]
+    if len(groups) != len(kept["param_groups"]):
+        raise ValueError("its optimizer has other groups of parameters")
+    made = _after_a_step(optimizer, rbm)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = {}
+    for number, entries in kept["state"].items():
+        parameter, template = parameters[number], made.get(number, {})
+        if missing := template.keys() - entries.keys():
+            raise ValueError(f"its optimizer has no {min(missing)} of parameter {number}")
+        state[number] = {
+            name: _entry(f"the optimizer's {name}", template.get(name), value, parameter)
+            for name, value in entries.items()
+        }
+    pairs = zip(groups, kept["param_groups"], strict=True)
+    return {"state": state, "param_groups": [_group(here, there) for here, there in pairs]}
+
+
+def scheduler_state(scheduler: Any, here: Mapping[str, Any], there: Mapping[str, Any]) -> Any:
+    """A schedule's state with values of the kinds that it has now."""
+    for name in there.keys() - here.keys():
+        if hasattr(type(scheduler), name):
+            raise ValueError(f"its scheduler's {name} is no value")
+    if missing := here.keys() - there.keys():
+        raise ValueError(f"its scheduler has no {min(missing)}")
+    known = {name: same_kind(f"scheduler, {name}", here[name], there[name]) for name in here}
+    return {**there, **known}
+
+
+def same_kind(what: str, here: Any, there: Any) -> Any:
+    """A plain value there in the kind that it has here: finite numbers, like lists and mappings."""
+    match here, there:
+        case Tensor(), _:
+            return check_same(what, here, there)
+        case (None, None) | (str(), str()) | ((None | bool()), bool()):
+            return there
+        case ((None | int() | float()), (int() | float())):
+            if not isinstance(there, bool) and abs(there) <= LIMIT:
+                return there
+        case ((list() | tuple()), list()) if len(here) == len(there):
+            pairs = zip(here, there, strict=True)
+            return type(here)(same_kind(what, *pair) for pair in pairs)
+        case Mapping(), Mapping() if here.keys() == there.keys():
+            values = {name: same_kind(f"{what}, {name}", here[name], there[name]) for name in here}
+            return type(here)(values)  # type: ignore[call-arg]
+    raise ValueError(f"{what}: {there!r:.80} there, {here!r:.80} here")
+
+
+def _after_a_step(optimizer: Optimizer, rbm: RBM) -> dict[int, dict[str, Any]]:
+    """What a copy of the optimiser keeps of each parameter after a step, along zeros."""
+    ours = {id(parameter) for parameter in rbm.parameters()}
+    twin = copy.deepcopy(optimizer)
+    for group, copied in zip(optimizer.param_groups, twin.param_groups, strict=True):
+        for parameter, other in zip(group["params"], copied["params"], strict=True):
+            other.grad = torch.zeros_like(other) if id(parameter) in ours else None
+    twin.step()
+    made: dict[int, dict[str, Any]] = twin.state_dict()["state"]
+    return made
+
+
+def _entry(what: str, template: Any, value: Any, parameter: Tensor) -> Any:
+    """One entry of an optimiser's state; one that a first step does not make, by its size."""
+    if template is not None:
+        return same_kind(what, template, value)
+    if isinstance(value, Tensor) and value.numel() > 1:
+        return check_same(what, parameter, value)
+    return check_same(what, value, value) if isinstance(value, Tensor) else value
+
+
+def _group(here: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a group of parameters; one that a later version has too may be missing."""
+    if here["params"] != there["params"] or there.keys() - here.keys():
+        raise ValueError("its optimizer has other groups of parameters")
+    missing = here.keys() - there.keys()
+    if any(not (here[name] is None or isinstance(here[name], bool)) for name in missing):
+        raise ValueError(f"its optimizer has no {min(missing)}")
+    kinds = {name: same_kind(f"optimizer, {name}", here[name], there[name]) for name in there}
+    return {**here, **kinds}
+
+
+def _moved(tree: Any, device: torch.device) -> Any:
+    """A tree with its tensors on a device."""
+    if isinstance(tree, Tensor):
+        return tree.to(device)
+    if isinstance(tree, Mapping):
+        return {name: _moved(value, device) for name, value in tree.items()}
+    return [_moved(value, device) for value in tree] if isinstance(tree, list) else tree

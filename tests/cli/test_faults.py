@@ -1,0 +1,141 @@
+"""What a run meets from outside: signals, lost readers, other runs, names that are no text."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import faults
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import gibbsite as gb
+from gibbsite.cli import app, main
+from gibbsite.cli.progress import WithFigures
+from gibbsite.cli.report import escape
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def told():
+    result = subprocess.run(
+        [sys.executable, faults.__file__], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_a_run_with_a_message_and_a_model(told, name, code):
+    assert told[name]["code"] == code
+    assert told[name]["records"] > 0
+    assert "the model so far is saved; `gibbsite resume" in told[name]["text"]
+    assert "Traceback" not in told[name]["text"]
+    assert ("ended by " + name in told[name]["text"]) == (name != "SIGINT")
+
+
+def test_a_lost_reader_does_not_stop_training(told):
+    assert told["lost reader"] == {"code": 0, "records": 20}
+
+
+def test_a_second_run_in_a_folder_is_refused(told):
+    assert told["another run"]["code"] == 1
+    assert "is in use: another run writes into it" in told["another run"]["text"]
+
+
+def test_output_that_cannot_be_written_is_an_error_at_the_end(told):
+    assert told["full output"]["code"] == 1
+
+
+def test_it_works_without_docstrings():
+    result = subprocess.run(
+        [sys.executable, "-OO", "-m", "gibbsite", "datasets", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "digits" in json.loads(result.stdout)
+
+
+def fails(monkeypatch, capsys, *args):
+    """The message of a command that ends with exit code 1."""
+    monkeypatch.setattr(sys, "argv", ["gibbsite", *map(str, args)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget", "inf"], "--budget inf"),
+        (["--budget", "1e18"], r"--budget 1e\+18"),
+        (["--budget", "nan"], "--budget nan"),
+        (["--image", "9" * 5000 + "x1"], "--image 9+: expected HEIGHTxWIDTH"),
+        (["--l2", "inf"], "inf"),
+    ],
+)
+def test_options_are_checked_before_the_first_epoch(tmp_path, options, message):
+    with pytest.raises(gb.ArgumentError, match=message):
+        RUNNER.invoke(
+            app, ["fit", "digits", *options, "-o", str(tmp_path / "run")], catch_exceptions=False
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def model(tmp_path):
+    gb.save(gb.RBM(gb.Bernoulli(64), gb.Bernoulli(2)), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_an_output_that_cannot_be_made_is_told_before_sampling(model, monkeypatch):
+    monkeypatch.setattr(gb, "sample", lambda *_, **__: pytest.fail("sampled"))
+    with pytest.raises(gb.OutputError, match="cannot write"):
+        RUNNER.invoke(
+            app,
+            ["sample", str(model), "-o", str(model.parent / "no" / "s.npy")],
+            catch_exceptions=False,
+        )
+
+
+@pytest.mark.parametrize(
+    "args", [["sample"], ["transform", "digits"], ["evaluate", "digits"], ["info"]], ids=str
+)
+def test_no_command_takes_a_model_of_nan(model, monkeypatch, capsys, args):
+    content = model.read_bytes()
+    nan = torch.tensor(torch.nan).numpy().tobytes()
+    model.write_bytes(content[:-4] + nan)
+    command, *data = args
+    error = fails(monkeypatch, capsys, command, model, *data)
+    assert "holds nan" in error
+
+
+def test_a_run_folder_may_have_a_name_that_is_no_text(tmp_path, monkeypatch, capsys):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run-\xff"))
+    options = ["--epochs", "2", "--hidden", "2", "-o", folder]
+    for args in (["fit", "bars-and-stripes", *options], ["resume", folder], ["info", folder]):
+        monkeypatch.setattr(sys, "argv", ["gibbsite", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code, capsys.readouterr().err
+    assert gb.load(folder).hidden.n == 2
+
+
+def test_names_reach_the_terminal_without_control_characters(monkeypatch, capsys):
+    error = fails(monkeypatch, capsys, "fit", "a\x1b[2Jb\nc\u202e.npy")
+    assert error.count("\n") == 1
+    assert not {"\x1b", "\u202e"} & {*error}
+    assert r"a\x1b[2Jb\nc\u202e.npy" in error
+    assert escape("[bold]é") == r"\[bold]é"
+
+
+def test_the_figures_below_a_bar_are_whole():
+    bar = WithFigures()
+    bar.figures = "x" * 200
+    assert str(list(bar.get_renderables())[-1]) == "x" * 200
