@@ -72,7 +72,10 @@ def check_memory(what: str, *sizes: int) -> None:
         return
     for limit, used in cgroup_memory():
         _refuse_over(
-            what, needed, limit / 4, f"a quarter of the {limit / 2**30:.1f} GiB this process may use"
+            what,
+            needed,
+            limit / 4,
+            f"a quarter of the {limit / 2**30:.1f} GiB this process may use",
         )
         left = limit - used
         _refuse_over(what, needed, left / 2, f"half of the {left / 2**30:.1f} GiB it has left")
@@ -81,9 +84,9 @@ def check_memory(what: str, *sizes: int) -> None:
         _refuse_over(what, needed, free / 2, f"half of the {free / 2**30:.1f} GiB that are free")
 
 
-def cgroup_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> Iterator[
-    tuple[int, int]
-]:
+def cgroup_memory(
+    root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")
+) -> Iterator[tuple[int, int]]:
     """Limit and use in bytes of each control group around this process, of version 1 or 2.
 
     Use is without the files that the system would drop from memory first.
@@ -129,9 +132,7 @@ def _read_text(path: Path) -> str:
 
 def _refuse_over(what: str, needed: int, limit: float, of: str) -> None:
     if needed > limit:
-        raise TooLargeError(
-            f"{what} would need {needed / 2**30:,.1f} GiB, over {of}; use fewer"
-        )
+        raise TooLargeError(f"{what} would need {needed / 2**30:,.1f} GiB, over {of}; use fewer")
 
 
 # arrays
@@ -184,8 +185,7 @@ def check_unmasked(x: object) -> None:
 
 def not_finite(value: float, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
     """Fault and remedy of a value that is not finite in dtype."""
-    if math.isfinite(value):
-        kind = str(dtype).removeprefix("torch.")
-        fault = f"{value:g}, beyond the {torch.finfo(dtype).max:.1g} of {kind},"
-        return fault, "rescale the column"
-    return f"{value:g}", "NaN and infinity are not data; remove or impute them"
+    if not math.isfinite(value):
+        return f"{value:g}", "NaN and infinity are not data; remove or impute them"
+    kind, largest = str(dtype).removeprefix("torch."), torch.finfo(dtype).max
+    return f"{value:g}", f"that is beyond {kind}, which ends at {largest:.2g}; rescale the column"

@@ -55,9 +55,7 @@ class EntryError(DataError):
     def within(self, source: str, names: Sequence[str] | None) -> EntryError:
         """The same entry with the file it comes from and, if known, the name of its column."""
         name = names[self.column] if names else None
-        return EntryError(
-            self.fault, self.row, self.column, self.remedy, source=source, name=name
-        )
+        return EntryError(self.fault, self.row, self.column, self.remedy, source=source, name=name)
 
 
 class ModelFileError(GibbsiteError, ValueError):

@@ -127,7 +127,9 @@ def _check_chunks(item: Any, layout: Any, source: str) -> None:
     for chunk in _stored_chunks(item):
         if chunk.size * ratio <= max(LARGE_BYTES, size):
             continue
-        if _LZF in filters or _unpacks_beyond(item.id.read_direct_chunk(chunk.chunk_offset)[1], size):
+        if _LZF in filters or _unpacks_beyond(
+            item.id.read_direct_chunk(chunk.chunk_offset)[1], size
+        ):
             raise DataError(f"{source} has a chunk that may unpack to over {size:,} bytes; damaged")
 
 

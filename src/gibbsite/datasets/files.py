@@ -110,7 +110,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
     if table.source.dtype.kind != "f":
         return
     least, most = _extremes(table)
-    if -LARGEST <= least and most <= LARGEST:
+    if least >= -LARGEST and most <= LARGEST:
         return
     start = 0
     for part in table.stored(LARGE_BYTES):
@@ -202,7 +202,7 @@ def _in_unit_interval(rows: Tensor | Rows) -> bool:
     if rows.source.dtype == np.uint8:  # divided by 255, or none above 1
         return True
     least, most = _extremes(rows)
-    return 0 <= least and most <= 1
+    return least >= 0 and most <= 1
 
 
 def _extremes(rows: Rows) -> tuple[float, float]:

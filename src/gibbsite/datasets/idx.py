@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,8 @@ def parse_idx(content: bytes, source: str) -> np.ndarray:
             f"{source}: its IDX header promises {expected:,} bytes for shape {shape}, "
             f"the file has {len(content):,}"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    flat = np.frombuffer(content, dtype, offset=start)
+    return flat.reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -40,16 +41,12 @@ def read_gzip_idx(path: Path) -> np.ndarray:
     with gzip.open(path) as file:
         dtype, shape, start = _checked_header(file, path)
     size = start + math.prod(shape) * dtype.itemsize
-    check_packed(str(path), size, path.stat().st_size, lambda: _opened(path))
+    check_packed(str(path), size, path.stat().st_size, lambda: gzip.open(path))
     with gzip.open(path) as file:
         return parse_idx(file.read(size + 1), str(path))
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path)
-
-
-def _checked_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...], int]:
+def _checked_header(file: Any, path: Path) -> tuple[np.dtype, tuple[int, ...], int]:
     """The header of a table or of images, else `DataError`."""
     dtype, shape, start = _header(file.read(_LONGEST_HEADER), str(path))
     check_table(dtype, shape, str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,10 +38,10 @@ def check_bytes(source: str, size: int) -> None:
 
 
 def table_bytes(dtype: Any, shape: tuple[int, ...]) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize
+    return math.prod(shape) * int(np.dtype(dtype).itemsize)
 
 
-def check_packed(source: str, size: int, packed: int, start: Callable[[], IO[bytes]]) -> None:
+def check_packed(source: str, size: int, packed: int, start: Callable[[], Any]) -> None:
     """Raise unless `packed` deflated bytes may be, and are, the `size` bytes that are promised.
 
     A promise that could fill much memory is tried by reading all of the file once, keeping nothing.
