@@ -281,7 +281,7 @@ def test_a_table_has_at_least_one_row():
     ("rows", "message"),
     [
         (gb.Rows(np.zeros((4, 5))), "5 columns"),
-        (gb.Rows(np.full((4, 6), 2.0)), "2 at row 0, column 0"),
+        (gb.Rows(np.full((4, 6), 2.0)), "2 at row 1, column 1"),
         (gb.Rows(np.array([[0.0] * 6, [0, 0, np.nan, 0, 0, 0]])), "(?i)nan"),
         (gb.Rows(np.zeros((4, 6)), scale=float("inf")), "(?i)nan"),
         (gb.Rows(np.ones((4, 6)), scale=float("inf")), "inf"),

@@ -198,8 +198,8 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"x": [1.0, 2.0], "y": [0.5, None]}, "row 1, column y: a missing value"),
-        ({"x": [1.0, 2.0], "y": ["a", "b"]}, "column y holds string, expected numbers"),
+        ({"x": [1.0, 2.0], "y": [0.5, None]}, r"row 2, column 2 \(y\): a missing value"),
+        ({"x": [1.0, 2.0], "y": ["a", "b"]}, r"column 2 \(y\) holds string, expected numbers"),
         ({}, "no columns"),
     ],
 )

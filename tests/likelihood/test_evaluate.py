@@ -210,8 +210,8 @@ def test_the_model_and_its_data_are_left_alone(method):
         (torch.zeros(2, 3), "3 columns .* 4 units.*last axis"),
         (torch.zeros(0, 4), r"shape \(0, 4\).*at least one row"),
         (torch.zeros(4), r"shape \(4,\).*expected \(rows, 4\)"),
-        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 0, column 2.*remove or impute"),
-        (torch.full((2, 4), 7.0), "7 at row 0, column 0.*rescale"),
+        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 1, column 3.*remove or impute"),
+        (torch.full((2, 4), 7.0), "7 at row 1, column 1.*rescale"),
         ([[0, 1], [1]], "different lengths"),
         ([["a"] * 4], "real numbers"),
     ],
@@ -225,7 +225,7 @@ def test_values_too_large_for_single_precision():
     """Finite, but their squares are not: refused by row, with a remedy that works."""
     rbm, data = gb.RBM(gb.Gaussian(2), gb.Bernoulli(2)), torch.zeros(3, 2)
     data[1, 0] = 1e30
-    with pytest.raises(gb.DataError, match=r"row 1 is inf.*float32.*rescale.*double"):
+    with pytest.raises(gb.DataError, match=r"row 2 .* is inf.*float32.*rescale.*double"):
         gb.evaluate(rbm, data)
     assert gb.evaluate(rbm.double(), data).log_likelihood < -1e58
 

@@ -53,7 +53,8 @@ class Job:
         )
         named = settings.data in datasets.NAMES
         if settings.visible in LAYERS:  # rows are still those of the file
-            source.check(_make_visible(settings.visible, source.rows.shape[1], settings))
+            visible = _make_visible(settings.visible, source.rows.shape[1], settings)
+            source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
         device = pick_device(settings.device)

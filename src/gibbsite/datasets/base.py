@@ -41,8 +41,8 @@ class Dataset:
         """`rows` as one tensor."""
         return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
 
-    def check(self, visible: Layer) -> None:
-        """Raise a `DataError` that names file, row and column unless all rows suit the units.
+    def check(self, visible: Layer, source: str) -> None:
+        """Raise a `DataError` that names source, row and column unless all rows suit the units.
 
         Of data not yet split the row is that of the file.
         """
@@ -53,7 +53,7 @@ class Dataset:
                     visible.check_data(block)
                 except EntryError as error:
                     entry = error.moved(start)
-                    raise entry.within(f"{self.name}{part}", self.columns) from error
+                    raise entry.within(f"{source}{part}", self.columns) from error
                 start += len(block)
 
     def split(self, test_fraction: float, generator: torch.Generator | None = None) -> Dataset:

@@ -41,7 +41,7 @@ def read_gzip_idx(path: Path) -> np.ndarray:
     with gzip.open(path) as file:
         dtype, shape, start = _checked_header(file, path)
     size = start + math.prod(shape) * dtype.itemsize
-    check_packed(str(path), size, path.stat().st_size, lambda: gzip.open(path))
+    check_packed(str(path), size, path.stat().st_size, lambda: gzip.GzipFile(path))
     with gzip.open(path) as file:
         return parse_idx(file.read(size + 1), str(path))
 
