@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM
@@ -146,6 +146,7 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
+    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     side = _enumerated_side(rbm)
     blocks = list(_blocks(side))
     odds = torch.softmax(_block_log_sums(side), 0)

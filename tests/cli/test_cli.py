@@ -206,7 +206,10 @@ BAD = {
     "empty file": (["fit", "empty.csv"], "empty.csv is empty"),
     "word in a table": (["fit", "word.csv"], r"line 3, column 2 \(y\): 'apple'"),
     "infinity": (["fit", "inf.csv"], r"inf.csv, line 2, column 1: inf"),
-    "outside [0, 1]": (["fit", "wide.npy", "--visible", "bernoulli"], "wide.npy, row 2, column 2: 2"),
+    "outside [0, 1]": (
+        ["fit", "wide.npy", "--visible", "bernoulli"],
+        "wide.npy, row 2, column 2: 2",
+    ),
     "existing folder": (["fit", "digits", "-o", "here"], "here exists already"),
     "folder under a file": (["fit", "digits", "-o", "empty.csv/x"], "cannot make the run folder"),
     "unwritable place": (["fit", "digits", "-o", "/proc/run"], "cannot make the run folder"),

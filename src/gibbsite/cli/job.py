@@ -133,6 +133,21 @@ class Job:
             plots.save(plots.learning_curves(history), folder / "learning_curves.png")
 
 
+def load_as_trained(
+    model: Path, data: str, key: str | None = None, resize: str | None = None
+) -> datasets.Dataset:
+    """Data read as those of the model's run were, unless options say otherwise."""
+    named = data in datasets.NAMES
+    keyed = not named and Path(data).suffix.lower() in datasets.KEYED
+    folder = not named and Path(data).is_dir()
+    record = (model if model.is_dir() else model.parent) / "run.json"
+    if ((keyed and key is None) or (folder and resize is None)) and record.is_file():
+        settings = Settings.read(record)[0]
+        key = settings.key if keyed and key is None else key
+        resize = settings.resize if folder and resize is None else resize
+    return datasets.load(data, key=key, resize=parse_size("--resize", resize))
+
+
 # the folder
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
-from gibbsite.datasets.files import read, write_csv, write_npy
+from gibbsite.datasets.files import KEYED, read, write_csv, write_npy
 from gibbsite.datasets.mnist import mnist
 from gibbsite.errors import DataError
 
@@ -68,6 +68,7 @@ def _meant(path: Path) -> str:
 
 
 __all__ = [
+    "KEYED",
     "NAMES",
     "Dataset",
     "bars_and_stripes",

@@ -30,6 +30,9 @@ LARGE_BYTES = 2**28
 """Tables that as float32 were larger stay on disk."""
 
 LARGEST = float(torch.finfo(torch.float32).max)
+KEYED = (".npz", ".h5", ".hdf5")
+"""Endings of files that hold arrays by name."""
+
 TEXTS = (".csv", ".tsv", ".txt")
 
 
@@ -129,7 +132,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
 def _read_source(path: Path, key: str | None, resize: ImageSize | None) -> Source:
     """The arrays to train on and, where the file says so, to test on."""
     suffix = path.suffix.lower()
-    if key is not None and suffix not in (".npz", ".h5", ".hdf5"):
+    if key is not None and suffix not in KEYED:
         raise DataError(f"{path} has no named arrays; key={key!r} is for .npz and .h5")
     if path.is_dir():
         return Source(read_folder(path, resize))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite.errors import place
+from gibbsite.errors import DataError, place
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 
@@ -43,6 +43,12 @@ class Scaling(NamedTuple):
 def scaling(data: Tensor | Rows) -> Scaling:
     """How to standardise data; the one rule for columns that do not vary."""
     mean, scale = column_moments(data)
+    if not bool(torch.isfinite(scale).all()):
+        column = int((~torch.isfinite(scale)).nonzero()[0])
+        raise DataError(
+            f"{place(None, column)} (counted from 1) has no finite standard deviation: its values "
+            "are not finite, or so large that their squares overflow; rescale it"
+        )
     constant = scale <= 10 * torch.finfo((data[:1] * 1.0).dtype).eps * mean.abs()
     return Scaling(mean, torch.where(constant, 1.0, scale), constant)
 
