@@ -219,7 +219,7 @@ def test_an_npz_member_that_is_no_array_is_refused(tmp_path):
 
 def test_numbers_beyond_float32_are_refused_without_a_warning(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1e300, 0.0]]))
-    with pytest.raises(gb.DataError, match="row 1, column 1: 1e.300; that is beyond float32"):
+    with pytest.raises(gb.DataError, match=r"row 1, column 1: 1e.300; that is beyond float32"):
         gb.Gaussian(2).check_data(gb.datasets.load(tmp_path / "a.npy").train)
 
 

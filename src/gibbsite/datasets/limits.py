@@ -18,6 +18,9 @@ DEFLATE_RATIO = 1032
 LARGE_BYTES, LARGE_RATIO = 2**27, 20
 """What unpacks to more bytes, and to so many times its size, is first read without being kept."""
 
+TRIED_BYTES, TRIED_RATIO = 2**31, 200
+"""What unpacks to more bytes, and to so many times its size, is refused: trying it takes long."""
+
 _BLOCK_BYTES = 2**20
 
 
@@ -49,6 +52,11 @@ def check_packed(source: str, size: int, packed: int, start: Callable[[], Any]) 
     check_bytes(source, size)
     if size > DEFLATE_RATIO * packed + _BLOCK_BYTES:
         raise DataError(f"{source} promises {size:,} bytes, which {packed:,} packed cannot hold")
+    if size > TRIED_BYTES and size > TRIED_RATIO * packed:
+        raise DataError(
+            f"{source} promises {size:,} bytes, over {TRIED_RATIO} times the {packed:,} packed; if "
+            "that is right, unpack it to .npy"
+        )
     if size > LARGE_BYTES and size > LARGE_RATIO * packed:
         with start() as file:
             found = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -68,21 +69,28 @@ def parse_table(lines: Iterable[str], source: str) -> Table:
     if delimiter not in first and " " in first.strip():
         delimiter = " "
     header = next(_cells([first], delimiter), [])
-    table, line_of = array("d"), array("q")  # eight bytes a number, a fifth of what lists take
-    names = None
+    width, names = len(header), None
+    rows: Iterable[list[str]] = _cells(text, delimiter)
     if any(_number(cell) is not None for cell in header):
-        table.extend(_parse_line(header, None, 1, source))
-        line_of.append(1)
+        rows = itertools.chain([header], rows)
     else:
         names = tuple(header)
-    for number, cells in enumerate(_cells(text, delimiter), start=2):
-        if cells:
-            if len(cells) != len(header):
+    table, line_of = array("d"), array("q")  # eight bytes a number, a fifth of what lists take
+    cells: list[str] = []
+    number = 0
+    try:
+        for number, cells in enumerate(rows, start=1 if names is None else 2):
+            if len(cells) == width:
+                table.extend(map(float, cells))
+                line_of.append(number)
+            elif cells:
                 raise DataError(
-                    f"{source}, line {number}: {len(cells)} cells, the first line has {len(header)}"
+                    f"{source}, line {number}: {len(cells)} cells, the first line has {width}"
                 )
-            table.extend(_parse_line(cells, names, number, source))
-            line_of.append(number)
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise _fault(cells, names, f"{source}, line {number}") from error
     if not table:
         raise DataError(f"{source} has no rows of numbers")
     return Table(np.array(table).reshape(-1, len(header)), names, line_of)
@@ -95,17 +103,15 @@ def _cells(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=delimiter)
 
 
-def _parse_line(
-    cells: list[str], names: tuple[str, ...] | None, number: int, source: str
-) -> list[float]:
-    try:
-        return list(map(float, cells))
-    except ValueError:
-        column = next(i for i, cell in enumerate(cells) if _number(cell) is None)
+def _fault(cells: list[str], names: tuple[str, ...] | None, line: str) -> DataError:
+    """The error for the first cell of a line that is no number."""
+    found = (i for i, cell in enumerate(cells) if _number(cell) is None)
+    column = next(found, None)
+    if column is None:
+        return DataError(f"{line} or the next cannot be read as text in UTF-8")
     cell = cells[column]
     what = "an empty cell" if not cell.strip() else f"{cell[:60]!r}, which is not a number"
-    where = place(None, column, names[column] if names else None)
-    raise DataError(f"{source}, line {number}, {where}: {what}")
+    return DataError(f"{line}, {place(None, column, names[column] if names else None)}: {what}")
 
 
 def _number(cell: str) -> float | None:

@@ -83,8 +83,8 @@ def evaluate(
     scores = negative_free_energies(rbm, v)
     for row in (~torch.isfinite(scores)).nonzero()[:1, 0].tolist():
         raise DataError(
-            f"the free energy of row {row + 1} (counted from 1) is {-scores[row].item()}: its values are too large for "
-            f"{v.dtype}; rescale the data, or use rbm.double()"
+            f"the free energy of row {row + 1} (counted from 1) is {-scores[row].item()}: its "
+            f"values are too large for {v.dtype}; rescale the data, or use rbm.double()"
         )
     mean = scores.mean().item()
     return Evaluation(

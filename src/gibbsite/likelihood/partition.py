@@ -154,6 +154,7 @@ def log_partition(
         temperatures = check_schedule(temperatures)
     else:
         check_counts(2, temperatures=temperatures)
+        check_memory(f"{temperatures} temperatures", 2, temperatures)
     if data is not None:
         data = rbm.visible.check_data(data)
     _check_finite(**dict(rbm.named_parameters()))
