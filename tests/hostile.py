@@ -123,7 +123,12 @@ def dictionary_parquet(path: Path) -> None:
 def large_page(path: Path) -> None:
     """One page of 128 MB, as a few kB."""
     table = pyarrow.table({"x": np.zeros(2**24)})
-    options = {"use_dictionary": False, "data_page_size": 2**30, "row_group_size": 2**24, "max_rows_per_page": 2**25}
+    options = {
+        "use_dictionary": False,
+        "data_page_size": 2**30,
+        "row_group_size": 2**24,
+        "max_rows_per_page": 2**25,
+    }
     parquet.write_table(table, path, compression="zstd", **options)
 
 

@@ -32,7 +32,7 @@ for path in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """What came of each file: what was said, bytes that the peak grew by, seconds of the processor."""
+    """Of each file: what was said, bytes that the peak grew by, seconds of the processor."""
     folder = tmp_path_factory.mktemp("hostile")
     for name, make in HOSTILE.items():
         make(folder / name)
