@@ -32,7 +32,7 @@ from gibbsite.cli.job import Job
 from gibbsite.cli.settings import Settings
 
 CASES = 10
-"""Damaged files of each kind; 24 kinds."""
+"""Damaged files of each kind; 27 kinds."""
 
 
 @pytest.fixture(scope="module")

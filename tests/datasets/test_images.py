@@ -15,12 +15,19 @@ def levels(folder) -> np.ndarray:
     return read(folder).train.numpy().reshape(16, 16)
 
 
+def _save_16_bits(pixels: np.ndarray, path) -> None:
+    if path.suffix == ".pgm":  # which older Pillows read but do not write
+        path.write_bytes(b"P5 16 16 65535\n" + pixels.astype(">u2").tobytes())
+    else:
+        Image.fromarray(pixels).save(path)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_16_bit_images_keep_all_their_levels(tmp_path, name):
-    Image.fromarray(RAMP).save(tmp_path / name)
+    _save_16_bits(RAMP, tmp_path / name)
     np.testing.assert_allclose(levels(tmp_path), np.arange(256).reshape(16, 16) / 255, atol=1e-7)
     fine = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(fine).save(tmp_path / name)
+    _save_16_bits(fine, tmp_path / name)
     np.testing.assert_allclose(levels(tmp_path), fine / 65535, atol=1e-7)
 
 
