@@ -255,6 +255,15 @@ def _make_csv(path: Path, delimiter: str) -> None:
     np.savetxt(path, table(), "%.4g", delimiter, header=delimiter.join("abcd"), comments="")
 
 
+def _make_csv_gz(path: Path) -> None:
+    text = "\n".join(",".join(f"{x:.4g}" for x in row) for row in table())
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+def _make_deep_image(path: Path) -> None:
+    Image.fromarray(grey()[0].astype(np.uint16) * 257).save(path)
+
+
 def _make_image(path: Path) -> None:
     Image.fromarray(grey()[0]).save(path)
 
@@ -308,6 +317,7 @@ KINDS = [
     Kind("inside.npz", _make_npz, _read_data, inside_zip),
     Kind("a.csv", lambda path: _make_csv(path, ","), _read_data),
     Kind("a.tsv", lambda path: _make_csv(path, "\t"), _read_data),
+    Kind("inside.csv.gz", _make_csv_gz, _read_data, inside_gzip),
     Kind("a.parquet", _make_parquet, _read_data),
     Kind("plain.parquet", lambda path: _make_parquet(path, compression="none"), _read_data),
     Kind("a.h5", _make_h5, _read_data),
@@ -320,6 +330,8 @@ KINDS = [
         inside_gzip,
     ),
     Kind("inside.png", _make_image, _read_folder, inside_png),
+    Kind("deep.png", _make_deep_image, _read_folder, inside_png),
+    Kind("deep.tif", _make_deep_image, _read_folder),
     *(Kind(f"a.{end}", _make_image, _read_folder) for end in ("png", "tif", "bmp", "gif", "jpg")),
 ]
 

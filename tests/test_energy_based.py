@@ -205,8 +205,8 @@ METHODS = ["log_likelihood", "gradient", "log_hidden_given"]
         (torch.zeros(2, 4), r"shape \(2, 4\): expected \(rows, 3\)"),
         (torch.zeros(0, 3), r"shape \(0, 3\)"),
         (torch.zeros(3), r"shape \(3,\)"),
-        (torch.tensor([[0.0, 1, 1], [0.5, 0, 0]]), "row 1 is none of the 8 visible states"),
-        (torch.tensor([[float("nan"), 1, 1]]), "row 0 is none"),
+        (torch.tensor([[0.0, 1, 1], [0.5, 0, 0]]), "row 2 .* is none of the 8 visible states"),
+        (torch.tensor([[float("nan"), 1, 1]]), "row 1 .* is none"),
     ],
 )
 def test_unfit_data(method, data, message):
@@ -234,7 +234,7 @@ def test_any_data_are_taken_or_refused(shape, value):
     model, _ = coupled_model()
     result, message = outcome(lambda: model.log_likelihood(torch.full(shape, value).double()))
     if message is not None:
-        assert str(shape) in message or "row 0 is none of the 8" in message
+        assert str(shape) in message or "row 1 (counted from 1) is none of the 8" in message
         return
     assert value in (0, 1)
     assert torch.isfinite(result)

@@ -281,7 +281,7 @@ def test_a_table_has_at_least_one_row():
     ("rows", "message"),
     [
         (gb.Rows(np.zeros((4, 5))), "5 columns"),
-        (gb.Rows(np.full((4, 6), 2.0)), "2 at row 0, column 0"),
+        (gb.Rows(np.full((4, 6), 2.0)), "2 at row 1, column 1"),
         (gb.Rows(np.array([[0.0] * 6, [0, 0, np.nan, 0, 0, 0]])), "(?i)nan"),
         (gb.Rows(np.zeros((4, 6)), scale=float("inf")), "(?i)nan"),
         (gb.Rows(np.ones((4, 6)), scale=float("inf")), "inf"),
@@ -324,3 +324,134 @@ def test_data_that_want_a_gradient_are_trained_on():
     for visible in (gb.Gaussian(6), gb.Bernoulli(6)):
         history = gb.fit(gb.RBM(visible, gb.Bernoulli(2)), data, epochs=1, batch_size=5)
         assert len(history) == 1
+
+
+# what changes or lies
+
+
+def mapped(folder, rows=400) -> gb.Rows:
+    np.save(folder / "a.npy", (np.arange(rows * 6).reshape(rows, 6) % 2).astype("f4"))
+    return gb.Rows(np.load(folder / "a.npy", mmap_mode="r"))
+
+
+ACCESSES = {
+    "slice": lambda rows: rows[:10],
+    "rows": lambda rows: rows[torch.tensor([399])],
+    "into": lambda rows: rows.into(torch.tensor([399]), torch.empty(1, 6)),
+    "drawn": lambda rows: rows.drawn(torch.tensor([399])),
+    "blocks": lambda rows: list(rows.blocks()),
+    "bounds": lambda rows: list(rows.bounds()),
+    "stored": lambda rows: list(rows.stored()),
+    "taken": lambda rows: rows.take(torch.tensor([399])).dense(),
+    "scaled": lambda rows: rows.affine(torch.ones(6), torch.ones(6))[:],
+}
+
+
+@pytest.mark.parametrize("access", ACCESSES.values(), ids=ACCESSES)
+def test_a_file_cut_short_is_noticed_before_it_is_read(tmp_path, access):
+    rows = mapped(tmp_path)
+    access(rows)
+    os.truncate(tmp_path / "a.npy", 200)
+    with pytest.raises(gb.DataError, match=r"a\.npy was changed while it was read \(200 bytes, "):
+        access(rows)
+
+
+def test_a_file_written_over_is_noticed(tmp_path):
+    rows = mapped(tmp_path)
+    with (tmp_path / "a.npy").open("r+b") as file:
+        file.seek(300)
+        file.write(bytes(8))
+    os.utime(tmp_path / "a.npy", ns=(0, 0))
+    with pytest.raises(gb.DataError, match="was changed"):
+        rows[:2]
+
+
+def test_a_file_replaced_or_removed_is_still_read(tmp_path):
+    rows = mapped(tmp_path)
+    before = rows[:]
+    np.save(tmp_path / "b.npy", np.zeros((2, 6)))
+    (tmp_path / "b.npy").replace(tmp_path / "a.npy")
+    assert torch.equal(rows[:], before)
+    (tmp_path / "a.npy").unlink()
+    assert torch.equal(rows[:], before)
+
+
+def test_training_on_a_file_cut_short_keeps_its_checkpoint(tmp_path):
+    rows = mapped(tmp_path)
+    rbm, kept = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(2)), gb.Checkpoints(tmp_path / "kept")
+
+    def cut(rbm, record):
+        if record["epoch"] == 2:
+            os.truncate(tmp_path / "a.npy", 1000)
+
+    g = torch.Generator().manual_seed(0)
+    with pytest.raises(gb.DataError, match="go on from the last checkpoint"):
+        gb.fit(rbm, rows, epochs=3, callbacks=[cut], checkpoints=kept, generator=g)
+    again = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(2))
+    g = torch.Generator().manual_seed(0)
+    assert len(gb.fit(again, mapped(tmp_path), epochs=3, checkpoints=kept, generator=g)) == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (torch.tensor([0, 17]), "row 17 chosen of a table of 17 rows"),
+        (torch.tensor([-18]), "row -18 chosen"),
+        (torch.tensor([2**62]), "row 4611686018427387904 chosen"),
+        (torch.tensor([[0]]), r"shape \(1, 1\)"),
+        (torch.tensor(3), r"shape \(\)"),
+        (torch.tensor([0.5]), "float32: expected a vector of row numbers"),
+        (torch.ones(5, dtype=torch.bool), "yes or no to 5 rows of 17"),
+        (torch.zeros(17, dtype=torch.bool), "no rows chosen"),
+        ([0, 1], "chosen is a list"),
+    ],
+)
+@pytest.mark.parametrize("make", [np.asarray, torch.tensor, sparse.csr_array])
+def test_rows_that_are_not_there_cannot_be_chosen(make, chosen, message):
+    with pytest.raises(gb.DataError, match=message):
+        gb.Rows(make(numbers("f4")), chosen=chosen)
+
+
+def test_rows_may_be_chosen_from_the_end_or_by_a_mask():
+    mask = torch.arange(17) % 5 == 0
+    for chosen in (mask, torch.tensor([0, 5, 10, 15], dtype=torch.uint8), torch.tensor([0, -12])):
+        rows = gb.Rows(numbers("f4"), chosen=chosen)
+        assert torch.equal(rows[:2], torch.from_numpy(numbers("f4"))[[0, 5]])
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo"])
+@pytest.mark.parametrize("index", [-1, 17, 10**6])
+def test_a_sparse_matrix_with_indices_out_of_range_is_refused(form, index):
+    table = sparse.coo_array(numbers("f4")).asformat(form)
+    part = table.coords[0] if form == "coo" else table.indices
+    part[3] = index
+    with pytest.raises(gb.DataError, match="a sparse matrix with a damaged structure"):
+        gb.Rows(table)
+
+
+def test_a_sparse_matrix_whose_rows_run_backwards_is_refused():
+    table = sparse.csr_array(numbers("f4"))
+    table.indptr[3] = 10**6
+    with pytest.raises(gb.DataError, match="damaged structure"):
+        gb.Rows(table)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ma.masked_array(np.eye(6), np.eye(6) > 0), "masked array"),
+        (torch.eye(6).to_sparse(), "layout sparse_coo.*to_dense"),
+        (torch.empty(6, 6, device="meta"), "device meta has no values"),
+        (np.full((6, 6), 1e200), r"1e\+200 at row 1, column 1 .*beyond float32.*rescale"),
+    ],
+)
+def test_data_that_would_be_lost_or_fail_untyped_are_refused(data, message):
+    for read in (lambda: gb.Rows(data), lambda: data):
+        with pytest.raises(gb.DataError, match=message):
+            gb.fit(gb.RBM(gb.Gaussian(6), gb.Bernoulli(2)), read(), epochs=1)
+
+
+def test_long_doubles_and_masks_that_hide_nothing_are_data():
+    for data in (np.eye(6, dtype=np.longdouble), np.ma.masked_array(np.eye(6))):
+        rbm = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(2))
+        assert torch.equal(rbm.visible.check_data(data), torch.eye(6))

@@ -121,5 +121,8 @@ class EnergyBasedModel:
         known = (v[:, None] == self.visible_states[None]).all(-1).any(1)
         if not bool(known.all()):
             row = int((~known).nonzero()[0, 0])
-            raise DataError(f"row {row} is none of the {len(self.visible_states)} visible states")
+            raise DataError(
+                f"row {row + 1} (counted from 1) is none of the {len(self.visible_states)} visible "
+                "states"
+            )
         return v

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+
+def place(row: int | None, column: int, name: str | None = None) -> str:
+    """Where an entry stands, for a message: counted from 1, as a spreadsheet does.
+
+    >>> place(0, 1, "age")
+    'row 1, column 2 (age)'
+    """
+    named = f" ({name})" if name else ""
+    return f"{'' if row is None else f'row {row + 1}, '}column {column + 1}{named}"
+
 
 class GibbsiteError(Exception):
     """Base class: ``except gb.GibbsiteError`` catches everything Gibbsite raises on purpose."""
@@ -13,6 +25,37 @@ class ArgumentError(GibbsiteError, ValueError):
 
 class DataError(GibbsiteError, ValueError):
     """Data do not fit the model, or a data file cannot be read."""
+
+
+class EntryError(DataError):
+    """One entry of a table cannot be used.
+
+    Attributes: ``row`` and ``column``, counted from 0 as Python does; the message counts from 1.
+    """
+
+    def __init__(
+        self,
+        fault: str,
+        row: int,
+        column: int,
+        remedy: str,
+        *,
+        source: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        where = place(row, column, name)
+        told = f"{source}, {where}: {fault}" if source else f"data hold {fault} at {where}"
+        super().__init__(f"{told}{'' if source else ' (counted from 1)'}; {remedy}")
+        self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
+
+    def moved(self, rows: int) -> EntryError:
+        """The same entry in a table that has so many more rows above."""
+        return EntryError(self.fault, self.row + rows, self.column, self.remedy)
+
+    def within(self, source: str, names: Sequence[str] | None) -> EntryError:
+        """The same entry with the file it comes from and, if known, the name of its column."""
+        name = names[self.column] if names else None
+        return EntryError(self.fault, self.row, self.column, self.remedy, source=source, name=name)
 
 
 class ModelFileError(GibbsiteError, ValueError):

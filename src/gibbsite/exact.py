@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gibbsite.checks import check_counts, check_generator
+from gibbsite.checks import check_counts, check_generator, check_memory
 from gibbsite.errors import TooLargeError
 from gibbsite.layers import Marginals
 from gibbsite.model import RBM, check_usable
@@ -154,6 +154,7 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
+    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
     check_generator(generator)
     check_usable(rbm)
     side = _enumerated_side(in_double(rbm))

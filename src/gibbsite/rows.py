@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,67 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.checks import check_memory
+from gibbsite.checks import check_memory, check_tensor, check_unmasked
 from gibbsite.errors import DataError
 
 BLOCK_BYTES = 2**25
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A file as it was when its numbers were mapped into memory; reading beyond its end kills.
+
+    Attributes:
+        path: of the file.
+        stamp: device, inode and time of change of what then lay at that path.
+        end: how many bytes are mapped, from the start of the file.
+    """
+
+    path: Path
+    stamp: tuple[int, int, int]
+    end: int
+
+    @classmethod
+    def of(cls, source: Any) -> MappedFile | None:
+        """The file behind an array, if there is one."""
+        memory, array = _mapping(source)
+        if memory is None or array is None or array.filename is None:
+            return None
+        path = Path(array.filename)
+        start = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            return cls(path, _stamp(path), start + len(memory))
+        except OSError:  # removed, which leaves the mapping as it is
+            return cls(path, (0, 0, 0), start + len(memory))
+
+    def check(self, source: Any) -> None:
+        """Raise `DataError` if the file is shorter than it was, or changed in its place."""
+        memory, _ = _mapping(source)
+        size = self.end if memory is None else memory.size()
+        try:
+            now = _stamp(self.path)
+        except OSError:
+            now = self.stamp
+        replaced = now[:2] != self.stamp[:2]  # by another file: ours is still mapped
+        if size < self.end or (now != self.stamp and not replaced):
+            raise DataError(
+                f"{self.path} was changed while it was read ({size:,} bytes, {self.end:,} needed); "
+                "restore it, and start again or go on from the last checkpoint"
+            )
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _mapping(source: Any) -> tuple[mmap.mmap | None, np.memmap | None]:
+    """The mapped memory that an array lies in, and the array that was made of it."""
+    array = None
+    while source is not None and not isinstance(source, mmap.mmap):
+        array = source if isinstance(source, np.memmap) else array
+        source = getattr(source, "base", None)
+    return source, array
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +83,10 @@ class Rows:
     ``rows[index]``, with a slice or a tensor of row numbers, is shift + scale * those rows, float32
     (float64 if the source is). A 20 GB file or a sparse matrix is thus trained on in the memory of
     a minibatch.
+
+    A file that is mapped into memory must stay as it is: it is looked at before each access, and
+    `DataError` raised if it has changed. In the microseconds between look and access a file that is
+    cut short still ends the process (SIGBUS).
 
     Attributes:
         source: (rows, columns): tensor, numpy array (memory-mapped or not) or scipy sparse matrix.
@@ -41,6 +103,7 @@ class Rows:
     scale: float | Tensor = 1.0
     shift: float | Tensor = 0.0
     chosen: Tensor | None = None
+    _file: MappedFile | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         sparse = hasattr(self.source, "tocsr")
@@ -54,16 +117,21 @@ class Rows:
             raise DataError(f"a source of shape {shape}: expected (rows, columns), not empty")
         if not _is_real(self.source.dtype):
             raise DataError(f"a source of {self.source.dtype}: expected real numbers")
+        if isinstance(self.source, Tensor):
+            check_tensor(self.source)
+        check_unmasked(self.source)
         for name in ("scale", "shift"):
             value = getattr(self, name)
             if isinstance(value, Tensor) and tuple(value.shape) not in ((), shape[1:]):
                 raise DataError(
                     f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
                 )
-        if self.chosen is not None and self.chosen.shape[:1] in ((), (0,)):
-            raise DataError("no rows chosen: a table has at least one")
+        if self.chosen is not None:
+            object.__setattr__(self, "chosen", _row_numbers(self.chosen, shape[0]))
         if sparse:  # other sparse formats cannot give single rows
-            object.__setattr__(self, "source", self.source.tocsr())
+            object.__setattr__(self, "source", _checked_csr(self.source))
+        if self._file is None:
+            object.__setattr__(self, "_file", MappedFile.of(self.source))
 
     def __len__(self) -> int:
         return int(self.source.shape[0]) if self.chosen is None else len(self.chosen)
@@ -78,6 +146,7 @@ class Rows:
 
     def into(self, index: slice | Tensor, out: Tensor | None) -> Tensor:
         """The rows asked for, in `out`, (len(index), columns), where that spares a new tensor."""
+        self.check_unchanged()
         index = index if self.chosen is None else self.chosen[index]
         plain = self._plain(index, out)
         gathered = self._gather(*plain) if plain else None
@@ -93,6 +162,7 @@ class Rows:
 
         In `out` as for `into`.
         """
+        self.check_unchanged()
         plain = self._plain(index if self.chosen is None else self.chosen[index], out)
         numbers = self._numbers()
         return ops.gather_and_draw(*plain, *numbers, generator) if plain and numbers else None
@@ -124,9 +194,22 @@ class Rows:
         _advise(self.source, scattered=False)
         step = max(1, BLOCK_BYTES // self.shape[1])
         for start in range(0, len(self), step):
+            self.check_unchanged()
             index: Any = slice(start, start + step)
             part = self.source[index if self.chosen is None else self.chosen[index].numpy()]
             yield replace(self, source=np.stack([part.min(0), part.max(0)]), chosen=None)[:]
+
+    def stored(self, size: int = BLOCK_BYTES) -> Iterator[Any]:
+        """All of the source as it is kept, about `size` bytes at a time."""
+        step = max(1, size // (self.source.shape[1] * self.source.dtype.itemsize))
+        for start in range(0, self.source.shape[0], step):
+            self.check_unchanged()
+            yield self.source[start : start + step]
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` if the file that the source is mapped from has changed."""
+        if self._file is not None:
+            self._file.check(self.source)
 
     def take(self, index: Tensor) -> Rows:
         """The table of those rows."""
@@ -199,6 +282,46 @@ def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:
     return torch.index_select(data, 0, index, out=out)
 
 
+def _row_numbers(chosen: Any, n: int) -> Tensor:
+    """Rows of a table of n as whole numbers from 0, else `DataError`."""
+    if not isinstance(chosen, Tensor):
+        raise DataError(f"chosen is a {type(chosen).__name__}: expected a tensor of row numbers")
+    check_tensor(chosen)
+    if chosen.ndim != 1 or chosen.is_floating_point():
+        raise DataError(
+            f"chosen of shape {tuple(chosen.shape)}, {chosen.dtype}: expected a vector of row "
+            "numbers, or of a yes or no for every row"
+        )
+    if chosen.dtype == torch.bool:
+        if len(chosen) != n:
+            raise DataError(f"chosen says yes or no to {len(chosen)} rows of {n}; give one each")
+        chosen = chosen.nonzero()[:, 0]
+    if len(chosen) == 0:
+        raise DataError("no rows chosen: a table has at least one")
+    chosen = chosen.to(torch.int64)
+    least, most = (int(end) for end in torch.aminmax(chosen))
+    if least < -n or most >= n:
+        wrong = most if most >= n else least
+        raise DataError(f"row {wrong} chosen of a table of {n} rows; expected 0 to {n - 1}")
+    return chosen if least >= 0 else torch.where(chosen < 0, chosen + n, chosen)
+
+
+def _checked_csr(source: Any) -> Any:
+    """A sparse matrix by rows, every index of which has been checked: scipy's code trusts them."""
+    try:
+        if source.format == "coo":
+            source = type(source)((source.data, source.coords), source.shape)
+        elif source.format in ("csr", "csc", "bsr"):
+            parts = source.data, source.indices, source.indptr
+            source = type(source)(parts, source.shape)
+            source.check_format(full_check=True)
+        by_rows = source.tocsr()
+        by_rows.check_format(full_check=True)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise DataError(f"a sparse matrix with a damaged structure: {error}") from error
+    return by_rows
+
+
 def _is_plain(array: np.ndarray) -> bool:
     """Whether it lies in memory or a file as numbers of this machine, row by row."""
     return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
@@ -217,7 +340,6 @@ def _advise(source: Any, scattered: bool) -> None:
     By default a system may read megabytes around each row; an epoch of rows in random order would
     take hundreds of times as long.
     """
-    while source is not None and not isinstance(source, mmap.mmap):
-        source = getattr(source, "base", None)
-    if source is not None and hasattr(source, "madvise"):  # not every system takes advice
-        source.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
+    memory, _ = _mapping(source)
+    if memory is not None and hasattr(memory, "madvise"):  # not every system takes advice
+        memory.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)

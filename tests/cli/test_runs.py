@@ -14,6 +14,7 @@ import kills
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import gibbsite as gb
@@ -475,3 +476,67 @@ def test_ctrl_c_outside_training_is_exit_code_130(files, monkeypatch, capsys):
             patch.setattr(place, interrupt)
             assert once(EVERY[name](files), patch, capsys)[0] == 130
     assert signal.SIGINT + 128 == 130
+
+
+# data read as the run read them
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    for number, size in enumerate([(9, 12), (12, 9), (16, 16), (20, 8), (8, 8), (10, 10)]):
+        pixels = np.random.default_rng(number).integers(0, 256, size).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_images_are_resized_as_in_the_run(tmp_path, photographs):
+    folder = tmp_path / "run"
+    run("fit", photographs, "--resize", "4x3", *FIT, "-o", folder)
+    for place in (folder, folder / "model.safetensors"):
+        out = tmp_path / f"{place.name}.npy"
+        assert run("transform", place, photographs, "-o", out).exit_code == 0
+        assert np.load(out).shape == (6, 3)
+        assert run("evaluate", place, photographs).exit_code == 0
+    with pytest.raises(gb.DataError, match="4 columns"):
+        run("evaluate", folder, photographs, "--resize", "2x2")
+    (folder / "run.json").unlink()
+    with pytest.raises(gb.DataError, match="give a size to resize all to"):
+        run("evaluate", folder, photographs)
+    assert run("evaluate", folder, photographs, "--resize", "4x3").exit_code == 0
+
+
+def test_arrays_are_found_by_the_key_of_the_run(tmp_path):
+    first, second = (np.eye(6)[order] for order in (slice(None), slice(None, None, -1)))
+    np.savez(tmp_path / "a.npz", first=first, second=second)
+    folder = tmp_path / "run"
+    run("fit", tmp_path / "a.npz", "--key", "second", *FIT, "-o", folder)
+    features = {}
+    for name, options in {
+        "as": [],
+        "second": ["--key", "second"],
+        "first": ["--key", "first"],
+    }.items():
+        out = tmp_path / f"{name}.npy"
+        assert run("transform", folder, tmp_path / "a.npz", "-o", out, *options).exit_code == 0
+        features[name] = np.load(out)
+    assert np.array_equal(features["as"], features["second"])
+    assert np.array_equal(features["first"], features["second"][::-1])
+    assert run("evaluate", folder, tmp_path / "a.npz").exit_code == 0
+    assert run("evaluate", folder, tmp_path / "a.npz", "--key", "first").exit_code == 0
+
+
+# columns that do not vary
+
+
+def test_a_constant_column_is_kept_and_said(tmp_path):
+    table = np.column_stack([np.random.default_rng(0).normal(5, 2, 60), np.full(60, 7.0)])
+    path = tmp_path / "table.csv"
+    np.savetxt(path, table, delimiter=",", header="x,y", comments="")
+    result = run("fit", path, *FIT, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert result.stderr.count("note: constant: column 2 (y) (counted from 1)") == 1
+    rbm = gb.load(tmp_path / "run" / "model.safetensors")
+    assert rbm.visible.sigma[1].item() == pytest.approx(1.0)
+    assert rbm.visible.sigma[0].item() != pytest.approx(1.0)
+    assert run("evaluate", tmp_path / "run", path).exit_code == 0

@@ -198,8 +198,8 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"x": [1.0, 2.0], "y": [0.5, None]}, "row 1, column y: a missing value"),
-        ({"x": [1.0, 2.0], "y": ["a", "b"]}, "column y holds string, expected numbers"),
+        ({"x": [1.0, 2.0], "y": [0.5, None]}, r"row 2, column 2 \(y\): a missing value"),
+        ({"x": [1.0, 2.0], "y": ["a", "b"]}, r"column 2 \(y\) holds string, expected numbers"),
         ({}, "no columns"),
     ],
 )
@@ -237,3 +237,78 @@ def test_what_is_written_reads_back_exactly(tmp_path, write, name):
     rows = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     write(rows, tmp_path / name)
     assert torch.equal(read(tmp_path / name).train, rows)
+
+
+@pytest.mark.parametrize("text", ["1 0.5\n0  1\n", "# a b\n1 0.5\n0 1\n", "1,0.5\n0,1\n"])
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_text_tables(tmp_path, text, end):
+    path = tmp_path / f"a.txt{end}"
+    path.write_bytes(gzip.compress(text.encode()) if end else text.encode())
+    assert read(path).train.tolist() == [[1.0, 0.5], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.TSV.GZ"])
+def test_compressed_tables(tmp_path, name):
+    (tmp_path / name).write_bytes(gzip.compress(b"x,y\n1,0\n\n0,oh\n"))
+    with pytest.raises(gb.DataError, match=r"line 4, column 2 \(y\): 'oh'"):
+        read(tmp_path / name)
+
+
+def test_a_name_misspelt_is_guessed(tmp_path, monkeypatch):
+    with pytest.raises(gb.DataError, match=r"Did you mean digits\?"):
+        gb.datasets.load("digit")
+    np.save(tmp_path / "spikes.npy", ARRAY)
+    with pytest.raises(gb.DataError, match=rf"Did you mean {tmp_path}/spikes\.npy\?"):
+        gb.datasets.load(tmp_path / "spike.npy")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(gb.DataError, match=r"Did you mean spikes\.npy\?"):
+        gb.datasets.load("spikes.np")
+    with pytest.raises(gb.DataError, match=r"patches, mnist$"):
+        gb.datasets.load("something else")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [("nan", "remove or impute"), ("1e200", r"beyond float32, which ends at")]
+)
+def test_values_that_are_no_float32_are_told_with_file_line_and_name(tmp_path, value, reason):
+    (tmp_path / "a.csv").write_text(f"x,y\n1,2\n\n3,{value}\n")
+    with pytest.raises(gb.DataError, match=rf"a\.csv, line 4, column 2 \(y\): .*{reason}"):
+        read(tmp_path / "a.csv")
+    np.save(tmp_path / "a.npy", np.array([[1.0, 2.0], [3.0, float(value)]]))
+    with pytest.raises(gb.DataError, match=rf"a\.npy, row 2, column 2: .*{reason}"):
+        read(tmp_path / "a.npy")
+    parquet.write_table(pyarrow.table({"x": [1.0], "y": [float(value)]}), tmp_path / "a.parquet")
+    with pytest.raises(gb.DataError, match=rf"row 1, column 2 \(y\): .*{reason}"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_file_that_is_not_of_its_kind_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", ARRAY)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(gb.DataError, match=r"a\.npy cannot be read"):
+        read(tmp_path / "a.npy")
+
+
+def test_hdf5_files_packed_or_not(tmp_path):
+    table = np.random.default_rng(0).random((50, 7))
+    ways = {"gzip": {"compression": "gzip", "shuffle": True}, "lzf": {"compression": "lzf"}}
+    ways |= {"checked": {"fletcher32": True}, "plain": {}, "grown": {"maxshape": (None, 7)}}
+    for name, options in ways.items():
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_dataset("train", data=table, **options)
+        assert torch.equal(read(tmp_path / f"{name}.h5").train, torch.tensor(table).float())
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
+def test_parquet_files_of_every_kind(tmp_path, options, compression):
+    table = np.random.default_rng(0).normal(size=(3000, 3))
+    columns = {"x": table[:, 0], "y": table[:, 1].astype("f4"), "z": table[:, 2] > 0}
+    path = tmp_path / "a.parquet"
+    parquet.write_table(
+        pyarrow.table(columns), path, compression=compression, row_group_size=700, **options
+    )
+    data = read(path)
+    expected = np.stack(list(columns.values()), 1, dtype="f4", casting="unsafe")
+    assert np.array_equal(data.train.numpy(), expected)
+    assert data.columns == ("x", "y", "z")

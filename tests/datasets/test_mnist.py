@@ -86,3 +86,14 @@ def test_a_broken_gzip_file_is_named(files, monkeypatch, tmp_path):
     monkeypatch.setenv("GIBBSITE_DATA", str(tmp_path))
     with pytest.raises(gb.DataError, match="not a whole gzip file"):
         gb.datasets.load("mnist")
+
+
+def test_a_download_is_used_though_it_cannot_be_kept(files, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+
+    def serve(url, timeout):
+        return io.BytesIO(gzip.compress(files[url.rsplit("/", 1)[1].removesuffix(".gz")]))
+
+    monkeypatch.setattr(module.urllib.request, "urlopen", serve)
+    with pytest.warns(UserWarning, match="used, but not kept .*XDG_CACHE_HOME"):
+        assert len(gb.datasets.load("mnist").test) == 2

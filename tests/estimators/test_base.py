@@ -506,6 +506,7 @@ def test_set_output_gives_frames(kind, form):
     np.testing.assert_array_equal(features.to_numpy(), kind(**SMALL).fit_transform(BINARY))
 
 
+@pytest.mark.filterwarnings("ignore:constant")
 @given(st.data())
 @settings(max_examples=25)
 def test_odd_tables_work_or_are_refused_by_name(data):

@@ -56,10 +56,10 @@ def test_grey_levels_beyond_one_are_scaled_and_it_is_said(caplog):
 @pytest.mark.parametrize(
     ("bad", "data_range", "words"),
     [
-        (-3.0, "auto", "Negative values in data: -3 at row 2, column 1, outside [0, 1]"),
-        (7.0, (0, 1), "Values out of range in data: 7 at row 2, column 1, outside [0, 1]"),
-        (7.0, (0, 5), "7 at row 2, column 1, outside [0, 5]"),
-        (-7.0, (-1, 1), "Values out of range in data: -7 at row 2, column 1, outside [-1, 1]"),
+        (-3.0, "auto", "data: -3 at row 3, column 2 (counted from 1), outside [0, 1]"),
+        (7.0, (0, 1), "data: 7 at row 3, column 2 (counted from 1), outside [0, 1]"),
+        (7.0, (0, 5), "7 at row 3, column 2 (counted from 1), outside [0, 5]"),
+        (-7.0, (-1, 1), "data: -7 at row 3, column 2 (counted from 1), outside [-1, 1]"),
     ],
 )
 def test_values_out_of_range_are_named_with_their_place(form, bad, data_range, words):
@@ -72,14 +72,14 @@ def test_values_out_of_range_are_named_with_their_place(form, bad, data_range, w
 
 
 def test_a_zero_that_a_sparse_table_leaves_out_counts_too():
-    with pytest.raises(gb.DataError, match=r"0 at row 0, column \d, outside \[1, 2\]"):
+    with pytest.raises(gb.DataError, match=r"0 at row 1, column \d .*, outside \[1, 2\]"):
         fitted(sp.csr_matrix(2 * X), data_range=(1, 2))
 
 
 def test_later_tables_must_lie_in_the_first_ones_range():
     model = fitted(X)
     for call in (model.partial_fit, model.score_samples, model.gibbs):
-        with pytest.raises(gb.DataError, match=r"2 at row 0, column 0, outside \[0, 1\]"):
+        with pytest.raises(gb.DataError, match=r"2 at row 1, column 1 .*, outside \[0, 1\]"):
             call(np.full((1, 4), 2.0))
     assert np.isfinite(model.transform(np.full((1, 4), 2.0))).all()
 

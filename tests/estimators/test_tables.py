@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from oracle import agree
 
 from gibbsite import rows
-from gibbsite.estimators.tables import Units, as_rows, column_scales, extremes, locate
+from gibbsite.estimators.tables import Units, as_rows, extremes, locate
+from gibbsite.training import scaling
 
 tables = arrays(
     st.sampled_from([np.float32, np.float64]),
@@ -54,7 +55,7 @@ def test_the_place_and_size_of_extremes(form, table):
 @FORMS
 @given(table=tables)
 def test_means_and_deviations_of_columns(form, table):
-    mean, scale, constant = column_scales(form(table))
+    mean, scale, constant = scaling(as_rows(form(table), Units()))
     wide = table.astype(float)
     agree(mean.numpy(), wide.mean(0), 1e-9)
     std = wide.std(0)
@@ -67,7 +68,7 @@ def test_means_and_deviations_of_columns(form, table):
 def test_blocks_do_not_show(monkeypatch):
     table = np.random.default_rng(0).normal(1e3, [1, 100, 1e-3], (50, 3))
     monkeypatch.setattr(rows, "BLOCK_BYTES", 4 * 3 * 7)  # seven rows
-    mean, scale, constant = column_scales(table)
+    mean, scale, constant = scaling(as_rows(table, Units()))
     agree(mean.numpy(), table.mean(0), 1e-12)
     agree(scale.numpy(), table.std(0), 1e-9)
     assert not constant.any()

@@ -74,14 +74,14 @@ def test_number_of_states_beyond_floating_point():
 def test_values_outside_0_1_are_named(value):
     data = torch.zeros(3, 4)
     data[1, 2] = value
-    message = rf"data hold {value:g} at row 1, column 2; Bernoulli units .*\[0, 1\].*Gaussian"
+    message = rf"data hold {value:g} at row 2, column 3 .*; Bernoulli units .*\[0, 1\].*Gaussian"
     with pytest.raises(gb.DataError, match=message):
         gb.Bernoulli(4).check_data(data)
 
 
 def test_the_first_bad_value_is_the_one_named():
     data = torch.tensor([[0.0, 0.0], [0.0, 3.0], [7.0, 0.0]])
-    with pytest.raises(gb.DataError, match="hold 3 at row 1, column 1"):
+    with pytest.raises(gb.DataError, match="hold 3 at row 2, column 2"):
         gb.Bernoulli(2).check_data(data)
 
 
@@ -91,7 +91,7 @@ def test_a_value_is_data_exactly_if_it_lies_in_0_1(value):
     layer = gb.Bernoulli(2).double()
     _, message = outcome(lambda: layer.check_data([[0.0, value]]))
     assert (message is None) == (0 <= value <= 1)
-    assert message is None or f"{value:g} at row 0, column 1" in message
+    assert message is None or f"{value:g} at row 1, column 2" in message
 
 
 def test_binary_data_pass_binarisation_unchanged():

@@ -413,7 +413,7 @@ def test_sizes_that_are_none(make, n):
 def test_non_finite_data_are_named_by_row_and_column(make, value):
     data = torch.zeros(4, 3)
     data[2, 1] = value
-    with pytest.raises(gb.DataError, match=rf"data hold {value:g} at row 2, column 1; .*impute"):
+    with pytest.raises(gb.DataError, match=rf"data hold {value:g} at row 3, column 2 .*; .*impute"):
         make(3).check_data(data)
 
 

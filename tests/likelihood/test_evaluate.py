@@ -211,8 +211,8 @@ def test_the_model_and_its_data_are_left_alone(method):
         (torch.zeros(2, 3), "3 columns .* 4 units.*last axis"),
         (torch.zeros(0, 4), r"shape \(0, 4\).*at least one row"),
         (torch.zeros(4), r"shape \(4,\).*expected \(rows, 4\)"),
-        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 0, column 2.*remove or impute"),
-        (torch.full((2, 4), 7.0), "7 at row 0, column 0.*rescale"),
+        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 1, column 3.*remove or impute"),
+        (torch.full((2, 4), 7.0), "7 at row 1, column 1.*rescale"),
         ([[0, 1], [1]], "different lengths"),
         ([["a"] * 4], "real numbers"),
     ],
@@ -227,7 +227,7 @@ def test_values_too_large_to_square(dtype):
     """Finite, but their squares are not: refused by row."""
     rbm, data = gb.RBM(gb.Gaussian(2), gb.Bernoulli(2)).to(dtype), torch.zeros(3, 2).double()
     data[1, 0] = 1e200
-    with pytest.raises(gb.DataError, match=r"row 1 is inf.*rescale"):
+    with pytest.raises(gb.DataError, match=r"row 2 .* is inf.*rescale"):
         gb.evaluate(rbm, data)
     data[1, 0] = 1e30
     assert gb.evaluate(rbm, data).log_likelihood < -1e58

@@ -519,8 +519,8 @@ def test_counts_that_are_none(method, name, value):
         (torch.zeros(2, 3), "3 columns .* 4 units"),
         (torch.zeros(0, 4), r"shape \(0, 4\)"),
         (torch.zeros(4), r"shape \(4,\)"),
-        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 0, column 2"),
-        (torch.full((2, 4), 7.0), "7 at row 0, column 0"),
+        (torch.tensor([[0.0, 1, float("nan"), 0]]), "nan at row 1, column 3"),
+        (torch.full((2, 4), 7.0), "7 at row 1, column 1"),
     ],
 )
 def test_unfit_data(method, data, message):

@@ -143,8 +143,8 @@ def test_random_starts_that_are_none(value):
         (torch.zeros(3, 5), "5 columns .* 4 units"),
         (torch.zeros(0, 4), r"shape \(0, 4\)"),
         (torch.zeros(4), r"shape \(4,\)"),
-        (torch.full((2, 4), float("nan")), "nan at row 0, column 0"),
-        (torch.full((2, 4), 3.0), "3 at row 0, column 0"),
+        (torch.full((2, 4), float("nan")), "nan at row 1, column 1"),
+        (torch.full((2, 4), 3.0), "3 at row 1, column 1"),
     ],
 )
 def test_starts_that_do_not_fit(start, message):

@@ -7,7 +7,7 @@ from montecarlo import assert_mean
 from oracle import random_rbm
 
 import gibbsite as gb
-from gibbsite.training import column_scales, to_data_units
+from gibbsite.training import column_scales, scaling, to_data_units
 from gibbsite.training.initialize import WEIGHT_SCALE
 
 ROWS = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
@@ -101,7 +101,14 @@ def test_column_scales():
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -1e6])
-def test_constant_columns_are_named(value):
+def test_constant_columns_are_named_and_only_shifted(value):
     data = torch.tensor([[1.0, value], [3.0, value]])
-    with pytest.raises(gb.DataError, match="column 1 is constant"):
-        column_scales(data)
+    shift, scale = column_scales(data)
+    assert shift.tolist() == [2.0, value]
+    assert scale.tolist() == [1.0, 1.0]
+    found = scaling(data)
+    assert found.constant.tolist() == [False, True]
+    assert found.told().startswith("constant: column 2 (counted from 1)")
+    assert "column 2 (age)" in found.told(["height", "age"])
+    assert not scaling(data[:, :1]).told()
+    assert scaling(torch.ones(3, 20)).told().count("column") == 11

@@ -21,6 +21,7 @@ from gibbsite.cli.job import (
     MONITOR_ROWS,
     Job,
     fresh,
+    load_as_trained,
     parse_image,
     pick_device,
     start,
@@ -102,6 +103,22 @@ Device = Annotated[
     DeviceName, typer.Option(help="Where to compute; auto: cuda if there is one, else cpu.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors. Default: off.")]
+KeyAsTrained = Annotated[
+    str | None,
+    typer.Option(
+        help="Which array of an .npz or .h5 file. Default: as in the run of the model, else train, "
+        "or the only one.",
+        show_default=False,
+    ),
+]
+ResizeAsTrained = Annotated[
+    str | None,
+    typer.Option(
+        help="Bring the images of a folder to HEIGHTxWIDTH pixels. Default: as in the run of the "
+        "model.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead. Default: off.")
 ]
@@ -422,6 +439,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    key: KeyAsTrained = None,
+    resize: ResizeAsTrained = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains and of binarisation.")] = 0,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
@@ -430,7 +449,7 @@ def evaluate(
     """Say how likely data are under a model, with error bars and whether to believe them."""
     speak(quiet, as_json)
     rbm = gb.load(model).to(pick_device(device.value))
-    source = datasets.load(data)
+    source = load_as_trained(model, data, key, resize)
     rows = source.train if source.test is None else source.test
     if picture is not None:
         _check_free(picture)
@@ -479,13 +498,8 @@ def transform(
     test: Annotated[
         bool, typer.Option(help="Take the test set rather than the rows trained on.")
     ] = False,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            help="Which array of an .npz or .h5 file. Default: train, or the only one.",
-            show_default=False,
-        ),
-    ] = None,
+    key: KeyAsTrained = None,
+    resize: ResizeAsTrained = None,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -494,7 +508,7 @@ def transform(
     speak(quiet, as_json)
     rbm = gb.load(model).to(pick_device(device.value))
     write = _row_writer(output, rbm.hidden.n, None)
-    source = datasets.load(data, key=key)
+    source = load_as_trained(model, data, key, resize)
     rows = source.test if test else source.rows
     if rows is None:
         raise ArgumentError(f"--test: {data} has no test set")

@@ -31,9 +31,9 @@ from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood.baselines import baselines, shortfalls
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
-from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
+from gibbsite.training import SGD, Held, History, Monitor, Scaling, scaling, to_data_units
 from gibbsite.training.checkpoint import history_of
-from gibbsite.training.fit import Callback, linear_decay
+from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
 
@@ -55,6 +55,9 @@ class Job:
             settings.data, key=settings.key, resize=parse_size("--resize", settings.resize)
         )
         named = settings.data in datasets.NAMES
+        if settings.visible in LAYERS:  # rows are still those of the file
+            visible = _make_visible(settings.visible, source.rows.shape[1], settings)
+            source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
         device = pick_device(settings.device)
@@ -71,8 +74,10 @@ class Job:
             exact.check_enumerable(self.rbm)
         self.gradient = _make_gradient(whole)
         self.optimizer = _make_optimizer(self.rbm, whole)
-        self.penalties = [p for p in (gb.L2(whole.l2), gb.L1(whole.l1)) if p.strength > 0]
-        self.rows, self.restore = _to_training_units(self.rbm, source.rows)
+        penalties = [p for p in (gb.L2(whole.l2), gb.L1(whole.l1)) if p.strength > 0]
+        self.rows, self.restore, constant = _to_training_units(self.rbm, source.rows)
+        self.note = "" if constant is None else constant.told(source.columns)
+        self.penalties: list[Penalty] = [*penalties, *_held(self.rbm, constant)]
         self.sets = _shown(self.rbm, source, generator)
         self.generator = (
             generator
@@ -136,6 +141,21 @@ class Job:
         plots.save(plots.samples(data, fantasies, self.shape), folder / "samples.png")
         if len(history):
             plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+
+
+def load_as_trained(
+    model: Path, data: str, key: str | None = None, resize: str | None = None
+) -> datasets.Dataset:
+    """Data read as those of the model's run were, unless options say otherwise."""
+    named = data in datasets.NAMES
+    keyed = not named and Path(data).suffix.lower() in datasets.KEYED
+    folder = not named and Path(data).is_dir()
+    record = (model if model.is_dir() else model.parent) / "run.json"
+    if ((keyed and key is None) or (folder and resize is None)) and record.is_file():
+        settings = Settings.read(record)[0]
+        key = settings.key if keyed and key is None else key
+        resize = settings.resize if folder and resize is None else resize
+    return datasets.load(data, key=key, resize=parse_size("--resize", resize))
 
 
 # the folder
@@ -232,7 +252,10 @@ def fingerprint(source: datasets.Dataset) -> str:
 
 def _stored(rows: Tensor | Rows) -> Iterator[np.ndarray]:
     """The numbers as they are kept, in the order they are kept in, a part at a time."""
-    table = rows.source if isinstance(rows, Rows) else rows.numpy()
+    if isinstance(rows, Rows):
+        yield from rows.stored()
+        return
+    table = rows.numpy()
     step = max(1, BLOCK_BYTES // (table.shape[1] * table.itemsize))
     yield from (table[start : start + step] for start in range(0, len(table), step))
 
@@ -280,7 +303,7 @@ def parse_image(text: str | None, n: int) -> plots.ImageShape | None:
     return shape
 
 
-def _make_visible(kind: str, n: int, settings: Complete) -> Layer:
+def _make_visible(kind: str, n: int, settings: Settings) -> Layer:
     """A visible layer; of the options it gets those that its kind of unit has."""
     if kind not in LAYERS:
         raise ArgumentError(f"--visible {kind}: expected auto, {', '.join(LAYERS)}")
@@ -311,19 +334,30 @@ def _make_optimizer(rbm: gb.RBM, settings: Complete) -> torch.optim.Optimizer:
     raise ArgumentError(f"--optimizer {settings.optimizer}: expected sgd or adam")
 
 
-def _to_training_units(rbm: gb.RBM, rows: Tensor | Rows) -> tuple[Tensor | Rows, Restore]:
-    """Rows to train on, and what brings the model back to the units of the data."""
+def _to_training_units(
+    rbm: gb.RBM, rows: Tensor | Rows
+) -> tuple[Tensor | Rows, Restore, Scaling | None]:
+    """Rows to train on, what brings the model back to the data's units, and how those differ."""
     if not isinstance(rows, Rows):
         rows = rbm.visible.check_data(rows)
     if not rbm.visible.has_units:
-        return rows, lambda rbm: rbm
-    shift, scale = column_scales(rows)
+        return rows, lambda rbm: rbm, None
+    found = scaling(rows)
+    shift, scale = found.shift.float(), found.scale.float()
     inverse = 1 / scale
     there = (x.to(rbm.weight.device) for x in (shift, scale))
     back = dict(zip(("shift", "scale"), there, strict=True))
     if isinstance(rows, Rows):
-        return rows.affine(inverse, -shift * inverse), lambda rbm: to_data_units(rbm, **back)
-    return (rows - shift) / scale, lambda rbm: to_data_units(rbm, **back)
+        return rows.affine(inverse, -shift * inverse), lambda rbm: to_data_units(rbm, **back), found
+    return (rows - shift) / scale, lambda rbm: to_data_units(rbm, **back), found
+
+
+def _held(rbm: gb.RBM, units: Scaling | None) -> list[Penalty]:
+    """What keeps the learned sigma of constant columns, which training would take to 0."""
+    name = "visible.log_sigma"
+    if units is None or name not in dict(rbm.named_parameters()) or not bool(units.constant.any()):
+        return []
+    return [Held(name, units.constant)]
 
 
 def _shown(rbm: gb.RBM, source: datasets.Dataset, generator: torch.Generator) -> dict[str, Tensor]:

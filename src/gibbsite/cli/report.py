@@ -80,6 +80,8 @@ def print_plan(job: Job) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if job.note:
+        err.print(f"note: {escape(job.note)}", soft_wrap=True, highlight=False)
 
 
 def print_figures(figures: Mapping[str, Any]) -> None:

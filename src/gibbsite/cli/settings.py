@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_file
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
@@ -60,6 +60,7 @@ class Settings:
     def read(cls, path: Path) -> tuple[Settings, str]:
         """The settings in a run.json, and the fingerprint of the data they were used on."""
         try:
+            check_file(path)
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["format"] != FORMAT_VERSION:
                 raise ValueError(f"format {record['format']!r}")

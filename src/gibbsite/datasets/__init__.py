@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
-from gibbsite.datasets.files import read, write_csv, write_npy
+from gibbsite.datasets.files import KEYED, read, write_csv, write_npy
 from gibbsite.datasets.mnist import mnist
 from gibbsite.errors import DataError
 
@@ -49,11 +52,23 @@ def load(
     if not there:
         raise DataError(
             f"{name_or_path}: neither a file nor a data set; the names are {', '.join(NAMES)}"
+            f"{_meant(path)}"
         )
     return read(path, key, resize)
 
 
+def _meant(path: Path) -> str:
+    """A question after the name or file that is spelt nearly so, if there is one."""
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = [entry.name for entry in itertools.islice(path.parent.iterdir(), 1000)]
+    names = [*NAMES, *beside] if path.parent == Path() else beside
+    near = difflib.get_close_matches(path.name, names, 1)
+    return f". Did you mean {path.parent / near[0]}?" if near else ""
+
+
 __all__ = [
+    "KEYED",
     "NAMES",
     "Dataset",
     "bars_and_stripes",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gibbsite.checks import check_memory
-from gibbsite.errors import ArgumentError, DataError
+from gibbsite.errors import ArgumentError, DataError, EntryError
+from gibbsite.layers import Layer
 from gibbsite.rows import Rows
 
 
@@ -23,6 +25,7 @@ class Dataset:
         visible: the type of unit the values are meant for, a key of `gibbsite.layers.LAYERS`.
         image_shape: (height, width) if a row is an image.
         description: source and preprocessing, in one sentence.
+        columns: their names, where the source has them.
     """
 
     name: str
@@ -31,11 +34,27 @@ class Dataset:
     visible: str
     image_shape: tuple[int, int] | None
     description: str
+    columns: tuple[str, ...] | None = None
 
     @property
     def train(self) -> Tensor:
         """`rows` as one tensor."""
         return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
+
+    def check(self, visible: Layer, source: str) -> None:
+        """Raise a `DataError` that names source, row and column unless all rows suit the units.
+
+        Of data not yet split the row is that of the file.
+        """
+        for rows, part in ((self.rows, ""), (self.test, ", test")):
+            start = 0
+            for block in () if rows is None else _blocks(rows):
+                try:
+                    visible.check_data(block)
+                except EntryError as error:
+                    entry = error.moved(start)
+                    raise entry.within(f"{source}{part}", self.columns) from error
+                start += len(block)
 
     def split(self, test_fraction: float, generator: torch.Generator | None = None) -> Dataset:
         """Move a random `test_fraction` of train to test, unless there is a test set already.
@@ -57,3 +76,7 @@ class Dataset:
         rows = self.rows
         rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]
         return replace(self, rows=rest, test=rows[order[:n_test]])
+
+
+def _blocks(rows: Tensor | Rows) -> Iterable[Tensor]:
+    return rows.blocks() if isinstance(rows, Rows) else (rows,)

@@ -8,11 +8,13 @@ import io
 import os
 import urllib.error
 import urllib.request
+import warnings
 import zlib
 from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
-from gibbsite.datasets.files import parse_idx, to_rows
+from gibbsite.datasets.files import to_rows
+from gibbsite.datasets.idx import parse_idx
 from gibbsite.errors import DataError, OutputError
 from gibbsite.io import write_atomically
 
@@ -34,7 +36,7 @@ def mnist() -> Dataset:
 
     Bernoulli units take the grey levels as probabilities (dynamic stochastic binarisation in
     `fit`). The files are looked for in ``$GIBBSITE_DATA`` and its folder ``mnist``, then in the
-    cache; else downloaded there from public mirrors.
+    cache; else downloaded there from public mirrors, with a warning if the cache is not writable.
     """
     train, test = (to_rows(parse_idx(_bytes(name), name), name)[0] for name in CHECKSUMS)
     return Dataset(
@@ -104,8 +106,14 @@ def _download(name: str) -> bytes:
 
 
 def _keep(folder: Path, name: str, content: bytes) -> None:
+    """Write a file to the cache; a warning if that cannot be done, as the content is good."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the cache folder {folder}: {error.strerror}") from error
-    write_atomically(folder / name, lambda path: path.write_bytes(content))
+        write_atomically(folder / name, lambda path: path.write_bytes(content))
+    except OSError as error:  # `OutputError` is one
+        reason = str(error) if isinstance(error, OutputError) else f"{folder}: {error.strerror}"
+        warnings.warn(
+            f"{name} is downloaded and used, but not kept ({reason}); set XDG_CACHE_HOME to a "
+            "folder that can be written to, or it is downloaded each time",
+            stacklevel=2,
+        )

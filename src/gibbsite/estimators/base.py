@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.checks import check_counts, check_strength
+from gibbsite.checks import check_counts, check_strength, check_tensor, check_unmasked
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.estimators.scores import EXACT_STATES, log_scores
 from gibbsite.estimators.tables import Units, as_rows
@@ -107,7 +107,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         plan = self._plan()
         check_counts(minimum=0, n_iter=self.n_iter)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS)
+        X = self._table(X, reset=True)
         return self._train(X, self._begin(X), plan, self.n_iter, self.schedule == "linear")
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -120,7 +120,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         plan = self._plan()
         first = not hasattr(self, "rbm_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=first)
+        X = self._table(X, reset=first)
         if first:
             return self._train(X, self._begin(X), plan, 1, False)
         self._training.units = self._admit(X)
@@ -306,7 +306,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _checked(self, X: Any) -> Any:
         """X as an array or CSR matrix of floats, with the columns that were fitted."""
         check_is_fitted(self)
-        return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        return self._table(X, reset=False)
+
+    def _table(self, X: Any, reset: bool) -> Any:
+        """X as scikit-learn checks it, refused where that would lose a mask or fail untyped."""
+        check_unmasked(X)
+        if isinstance(X, Tensor):
+            check_tensor(X)
+        return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=reset)
 
     def _model(self) -> RBM:
         """The model where `device` says; a copy unless that is the CPU."""

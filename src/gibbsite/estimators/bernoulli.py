@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gibbsite.errors import ArgumentError, DataError
+from gibbsite.errors import ArgumentError, DataError, place
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
@@ -195,6 +195,7 @@ def _range_with(X: Any, low: float, high: float) -> Units:
     row, column = locate(X, value)
     what = "Negative values in data" if low == 0 > value else "Values out of range in data"
     raise DataError(
-        f"{what}: {value:g} at row {row}, column {column}, outside [{low:g}, {high:g}]. Rescale "
-        "the data (MinMaxScaler(clip=True)), pass data_range=(low, high), or use GaussianRBM"
+        f"{what}: {value:g} at {place(row, column)} (counted from 1), outside "
+        f"[{low:g}, {high:g}]. Rescale the data (MinMaxScaler(clip=True)), pass data_range=(low, "
+        "high), or use GaussianRBM"
     )

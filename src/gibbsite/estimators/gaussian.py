@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ from torch import Tensor
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError
 from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
-from gibbsite.estimators.tables import Units, column_scales
-from gibbsite.estimators.training import Held, Training
+from gibbsite.estimators.tables import Units, as_rows
+from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM
-from gibbsite.training import to_data_units
+from gibbsite.training import Held, scaling, to_data_units
 from gibbsite.training.fit import Penalty
 
 
@@ -30,7 +31,8 @@ class GaussianRBM(BaseRBM):
     column with mean 0 and standard deviation 1; the model is then converted, exactly, to the units
     of the data, so `rbm_`, `score_samples` (a density, in nats) and `sample` are in those.
 
-    A constant column has no scale: it is only shifted, and its sigma stays where it starts.
+    A constant column has no scale: it is only shifted, its sigma stays where it starts, and a
+    warning names it.
     Sparse tables are densified a minibatch at a time.
 
     Args:
@@ -125,7 +127,10 @@ class GaussianRBM(BaseRBM):
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         n = X.shape[1]
-        shift, scale, constant = column_scales(X)
+        found = scaling(as_rows(X, Units()))
+        if told := found.told(getattr(self, "feature_names_in_", None)):
+            warnings.warn(told, stacklevel=4)
+        shift, scale, constant = found
         if not self.standardize:
             shift, scale = torch.zeros_like(shift), torch.ones_like(scale)
         visible = Gaussian(n, self._sigma(n), bool(self.learn_sigma))

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.rows import Rows
-from gibbsite.training.standardize import column_moments
 
 ROUNDING = 1e-6
 """How far outside a range, as a share of it, values may lie by rounding alone."""
@@ -79,14 +78,3 @@ def locate(table: Any, value: float) -> tuple[int, int]:
             return start + int(found[0, 0]), int(found[0, 1])
         start += len(block)
     raise AssertionError("the value is not in the table")  # pragma: no cover
-
-
-def column_scales(table: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviation and whether constant of each column, (columns,) each, in float64.
-
-    A constant column, one that varies by no more than the rounding of its values, is given the
-    standard deviation 1.
-    """
-    mean, scale = column_moments(as_rows(table, Units()))
-    constant = scale <= 10 * float(np.finfo(table.dtype).eps) * mean.abs()
-    return mean, torch.where(constant, 1.0, scale), constant

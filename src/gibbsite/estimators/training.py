@@ -138,18 +138,6 @@ class Resumed:
         self.state = state
 
 
-@dataclass(frozen=True)
-class Held:
-    """Penalty that leaves some entries of a parameter where they are."""
-
-    name: str
-    entries: Tensor
-
-    def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        ascent = gradient[self.name]
-        ascent.masked_fill_(self.entries.to(ascent.device), 0.0)
-
-
 @dataclass
 class Report:
     """Callback that prints a line an epoch, as scikit-learn's estimator does."""

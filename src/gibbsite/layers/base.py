@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
-from gibbsite.checks import as_tensor, check_counts, check_memory
-from gibbsite.errors import ArgumentError, DataError
+from gibbsite.checks import as_array, as_tensor, check_counts, check_memory, not_finite
+from gibbsite.errors import ArgumentError, DataError, EntryError
 from gibbsite.rows import Rows, picked
 
 
@@ -275,12 +275,16 @@ class Layer(nn.Module, ABC):
 
     def check_data(self, data: Tensor) -> Tensor:
         """`coerce`, and raise `DataError` unless data are (rows, n), finite and not empty."""
-        data = self.coerce(data)
+        given, data = data, self.coerce(data)
         if data.ndim != 2 or len(data) == 0:
             raise DataError(
                 f"data of shape {tuple(data.shape)}: expected (rows, {self.n}), at least one row"
             )
-        require(data, torch.isfinite, "NaN and infinity are not data; remove or impute them")
+        if not bool(torch.isfinite(torch.stack(torch.aminmax(data))).all()):
+            row, column = (int(i) for i in (~torch.isfinite(data)).nonzero()[0])
+            entries = given if isinstance(given, Tensor) else as_array(given)
+            fault, remedy = not_finite(float(entries[row, column]), data.dtype)
+            raise EntryError(fault, row, column, remedy)
         return data
 
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -350,14 +354,13 @@ def check_layer(name: str, value: object) -> Layer:
 
 
 def require(data: Tensor, good: Callable[[Tensor], Tensor], remedy: str) -> None:
-    """Raise a `DataError` that names the first value that is not good, its row and its column.
+    """Raise an `EntryError` that names the first value that is not good, its row and its column.
 
-    Good is a range, so that it is enough to look at the least and the greatest; NaN is both.
+    Good is a range, so that it is enough to look at the least and the greatest.
     """
     if not bool(good(torch.stack(torch.aminmax(data))).all()):
         row, column = (int(i) for i in (~good(data)).nonzero()[0])
-        value = data[row, column].item()
-        raise DataError(f"data hold {value:g} at row {row}, column {column}; {remedy}")
+        raise EntryError(f"{data[row, column].item():g}", row, column, remedy)
 
 
 def first_fault(name: str, value: Tensor, good: Callable[[Tensor], Tensor]) -> str:

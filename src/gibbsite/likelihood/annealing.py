@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.checks import check_counts
+from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.model import RBM
 from gibbsite.sampling import sample
@@ -212,6 +212,7 @@ def anneal(
 def uniform_schedule(temperatures: int) -> Tensor:
     """betas from 0 to 1 in equal steps; `temperatures` of them after 0."""
     check_counts(temperatures=temperatures)
+    check_memory(f"{temperatures} temperatures", 2, temperatures)
     return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64)
 
 

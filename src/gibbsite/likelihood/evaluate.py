@@ -85,8 +85,8 @@ def evaluate(
     scores = negative_free_energies(rbm, v)
     for row in (~torch.isfinite(scores)).nonzero()[:1, 0].tolist():
         raise DataError(
-            f"the free energy of row {row} is {-scores[row].item()}: its values are too large; "
-            "rescale the data"
+            f"the free energy of row {row + 1} (counted from 1) is {-scores[row].item()}: its "
+            "values are too large; rescale the data"
         )
     mean = scores.mean().item()
     return Evaluation(

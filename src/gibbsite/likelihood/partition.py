@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.checks import check_counts, check_generator
+from gibbsite.checks import check_counts, check_generator, check_memory
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
     PILOT_STEPS,
@@ -148,10 +148,12 @@ def log_partition(
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     check_counts(2, chains=chains)
     check_generator(generator)
+    check_memory(f"{chains} chains", chains, sum(rbm.weight.shape))
     if isinstance(temperatures, Tensor):
         temperatures = check_schedule(temperatures)
     else:
         check_counts(2, temperatures=temperatures)
+        check_memory(f"{temperatures} temperatures", 2, temperatures)
     if data is not None:
         data = as_states(rbm, data)
     _check_finite(**dict(rbm.named_parameters()))
@@ -238,6 +240,7 @@ def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
     check_counts(chains=chains)
+    check_memory(f"{chains} chains", chains, sum(rbm.weight.shape))
     generator = torch.Generator(rbm.weight.device).manual_seed(0)  # leave the global one alone
     path = Path(rbm, torch.zeros_like(rbm.visible.bias), torch.zeros_like(rbm.hidden.bias))
     steps, v = 50, path.start(chains, generator)

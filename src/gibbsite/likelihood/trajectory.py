@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gibbsite.checks import check_counts, check_memory
 from gibbsite.likelihood.annealing import Path, anneal, uniform_schedule
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import importance_estimate
@@ -50,6 +51,8 @@ class TrajectoryAIS:
     @torch.no_grad()
     def __call__(self, rbm: RBM, record: dict[str, float]) -> dict[str, float]:
         if self._walk is None:
+            check_counts(chains=self.chains, substeps=self.substeps)
+            check_memory(f"{self.chains} chains", self.chains, sum(rbm.weight.shape))
             self.data = rbm.visible.observe(rbm.visible.check_data(self.data), self.generator)
             self._walk = _begin(rbm, self.data, self.chains, self.generator)
         else:

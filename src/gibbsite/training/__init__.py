@@ -7,17 +7,20 @@ from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
 from gibbsite.training.sgd import SGD
-from gibbsite.training.standardize import column_scales, to_data_units
+from gibbsite.training.standardize import Held, Scaling, column_scales, scaling, to_data_units
 
 __all__ = [
     "L1",
     "L2",
     "SGD",
     "Checkpoints",
+    "Held",
     "History",
     "Monitor",
+    "Scaling",
     "column_scales",
     "fit",
     "initialize",
+    "scaling",
     "to_data_units",
 ]

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
-from gibbsite.errors import ArgumentError, DataError, DivergenceError
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
 from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM, check_usable, fault
 from gibbsite.rows import Rows
@@ -218,8 +218,13 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
         for block in data.bounds():
             rbm.visible.check_data(block)
     except DataError:
+        start = 0
         for block in data.blocks():  # which says where
-            rbm.visible.check_data(block)
+            try:
+                rbm.visible.check_data(block)
+            except EntryError as error:
+                raise error.moved(start) from error
+            start += len(block)
         raise
     return data
 

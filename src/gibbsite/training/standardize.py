@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gibbsite.errors import DataError
+from gibbsite.errors import DataError, place
 from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
 from gibbsite.rows import Rows
 
 
-def column_scales(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, (n,) each; constant columns raise `DataError`."""
-    shift, scale = (moment.float() for moment in column_moments(data))
-    constant = (scale <= 1e-6 * shift.abs().clamp(min=1e-6)).nonzero()
-    if len(constant):
-        raise DataError(
-            f"column {int(constant[0])} is constant ({shift[constant[0]].item():g}), so it has no "
-            "density; leave it out"
+class Scaling(NamedTuple):
+    """What standardising does to each column, (n,) each, in float64: (x - shift) / scale.
+
+    Attributes:
+        shift: the mean. scale: the standard deviation, 1 for a constant column.
+        constant: whether the column varies by no more than the rounding of its values.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    constant: Tensor
+
+    def told(self, names: Sequence[str] | None = None) -> str:
+        """A sentence that names the constant columns; nothing if there are none."""
+        found = [int(column) for column in self.constant.nonzero()]
+        places = [place(None, i, names[i] if names is not None else None) for i in found[:10]]
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        if not found:
+            return ""
+        return (
+            f"constant: {', '.join(places)}{more} (counted from 1); such a column is only shifted "
+            "and keeps its sigma, so it says nothing about the model: leave it out if you can"
         )
-    return shift, scale
+
+
+def scaling(data: Tensor | Rows) -> Scaling:
+    """How to standardise data; the one rule for columns that do not vary."""
+    mean, scale = column_moments(data)
+    if not bool(torch.isfinite(scale).all()):
+        column = int((~torch.isfinite(scale)).nonzero()[0])
+        raise DataError(
+            f"{place(None, column)} (counted from 1) has no finite standard deviation: its values "
+            "are not finite, or so large that their squares overflow; rescale it"
+        )
+    constant = scale <= 10 * torch.finfo((data[:1] * 1.0).dtype).eps * mean.abs()
+    return Scaling(mean, torch.where(constant, 1.0, scale), constant)
+
+
+def column_scales(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, (n,) each; 1 for a constant column."""
+    shift, scale, _ = scaling(data)
+    return shift.float(), scale.float()
 
 
 def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
@@ -76,3 +111,15 @@ def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
         - exact.visible.statistic(v - exact.visible.bias),
     ]
     return float(torch.linalg.vector_norm(torch.cat(gaps)))
+
+
+@dataclass(frozen=True)
+class Held:
+    """Penalty that leaves some entries of a parameter, by its name, where they are."""
+
+    name: str
+    entries: Tensor
+
+    def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
+        ascent = gradient[self.name]
+        ascent.masked_fill_(self.entries.to(ascent.device), 0.0)

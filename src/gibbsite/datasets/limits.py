@@ -1,0 +1,88 @@
+"""Checks of what a file promises, made before any of it is unpacked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gibbsite.checks import check_memory
+from gibbsite.errors import DataError
+
+DEFLATE_RATIO = 1032
+"""Deflate packs no more bytes than this into one."""
+
+LARGE_BYTES, LARGE_RATIO = 2**27, 20
+"""What unpacks to more bytes, and to so many times its size, is first read without being kept."""
+
+TRIED_BYTES, TRIED_RATIO = 2**31, 200
+"""What unpacks to more bytes, and to so many times its size, is refused: trying it takes long."""
+
+_BLOCK_BYTES = 2**20
+
+
+def check_table(dtype: Any, shape: tuple[int, ...], source: str) -> None:
+    """Raise `DataError` unless these are type and shape of a table of numbers or images."""
+    if np.dtype(dtype).kind not in "biuf":
+        raise DataError(f"{source} holds {dtype}, expected numbers")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(
+            f"{source} has shape {shape}, expected (rows, columns) or (rows, height, width), "
+            "with at least one row and column"
+        )
+
+
+def check_bytes(source: str, size: int) -> None:
+    """Raise `TooLargeError` if what a file unpacks to is too much for the memory."""
+    check_memory(f"{source}, unpacked,", -(-size // 4))
+
+
+def table_bytes(dtype: Any, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * int(np.dtype(dtype).itemsize)
+
+
+def check_packed(source: str, size: int, packed: int, start: Callable[[], Any]) -> None:
+    """Raise unless `packed` deflated bytes may be, and are, the `size` bytes that are promised.
+
+    A promise that could fill much memory is tried by reading all of the file once, keeping nothing.
+    """
+    check_bytes(source, size)
+    if size > DEFLATE_RATIO * packed + _BLOCK_BYTES:
+        raise DataError(f"{source} promises {size:,} bytes, which {packed:,} packed cannot hold")
+    if size > TRIED_BYTES and size > TRIED_RATIO * packed:
+        raise DataError(
+            f"{source} promises {size:,} bytes, over {TRIED_RATIO} times the {packed:,} packed; if "
+            "that is right, unpack it to .npy"
+        )
+    if size > LARGE_BYTES and size > LARGE_RATIO * packed:
+        with start() as file:
+            found = 0
+            while found <= size and (block := file.read(_BLOCK_BYTES)):
+                found += len(block)
+        if found != size:
+            raise DataError(f"{source} promises {size:,} bytes, and holds {found:,} or more")
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message, the first ten of them."""
+    more = f", ... ({len(names):,} in all)" if len(names) > 10 else ""
+    return (", ".join(names[:10]) or "(none)") + more
+
+
+def pick(path: Path, names: list[str], key: str | None) -> list[str]:
+    """The array named; or `train` and `test`; or the only one."""
+    if key is not None:
+        chosen = [key] if key in names else []
+    elif "train" in names:
+        chosen = [name for name in ("train", "test") if name in names]
+    else:
+        chosen = names if len(names) == 1 else []
+    if not chosen:
+        raise DataError(
+            f"{path} holds the arrays {listed(names)}; name one of them by key, or call them train "
+            "and test"
+        )
+    return chosen
