@@ -27,6 +27,13 @@ class TooLargeError(GibbsiteError, ValueError):
     """A model is too large to enumerate, or what was asked for too large for the memory."""
 
 
+class LikelihoodWarning(UserWarning):
+    """A log-likelihood rests on an estimate of log Z that failed its checks; they are named.
+
+    ``warnings.simplefilter("error", gb.LikelihoodWarning)`` makes an error of it.
+    """
+
+
 class NonFiniteWeightError(GibbsiteError, ArithmeticError):
     """Importance weights became NaN or infinite."""
 
