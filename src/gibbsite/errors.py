@@ -27,10 +27,11 @@ class TooLargeError(GibbsiteError, ValueError):
     """A model is too large to enumerate, or what was asked for too large for the memory."""
 
 
-class LikelihoodWarning(UserWarning):
+class LikelihoodWarning(GibbsiteError, UserWarning):
     """A log-likelihood rests on an estimate of log Z that failed its checks; they are named.
 
-    ``warnings.simplefilter("error", gb.LikelihoodWarning)`` makes an error of it.
+    A warning, not raised unless asked to:
+    ``warnings.simplefilter("error", gb.LikelihoodWarning)``.
     """
 
 

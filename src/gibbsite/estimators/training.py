@@ -22,6 +22,7 @@ from gibbsite.training import SGD, History, fit
 from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
+from gibbsite.training.units import settle
 
 
 class Plan(NamedTuple):
@@ -81,6 +82,7 @@ class Training:
         """Train for so many epochs more, going on from the chains and the momentum there are."""
         dtype = self.rbm.weight.dtype
         rbm = self.rbm.to(plan.device, self.dtype)
+        settle(rbm)  # standardised, or not because `standardize` says so
         carried = self.state if plan.gradient == self.gradient else None
         gradient = Resumed(ops.reusing(plan.gradient), moved(carried, plan.device))
         optimizer = self._optimizer(plan)

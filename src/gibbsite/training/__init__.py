@@ -7,7 +7,7 @@ from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
 from gibbsite.training.sgd import SGD
-from gibbsite.training.standardize import column_scales, to_data_units
+from gibbsite.training.standardize import column_scales, to_data_units, to_standard_units
 
 __all__ = [
     "L1",
@@ -20,4 +20,5 @@ __all__ = [
     "fit",
     "initialize",
     "to_data_units",
+    "to_standard_units",
 ]

@@ -23,6 +23,7 @@ from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
 from gibbsite.training.sgd import SGD
+from gibbsite.training.units import tell_of_units, units_far_from_standard
 from gibbsite.training.whole import SMALL, whole
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
@@ -79,6 +80,8 @@ def fit(
 
     Raises:
         DataError: data of the wrong width, not finite, or not fit for the visible units.
+            Columns of Gaussian units far from mean 0 and standard deviation 1 are only told, by
+            the logger "gibbsite": see `to_standard_units`.
         DivergenceError: an update became non-finite. The model is put back to the end of the last
             epoch, and the error carries the step and the history.
         ModelFileError: every checkpoint is damaged, or they are of another model.
@@ -97,6 +100,7 @@ def fit(
             f"gradient is the class {gradient.__name__}; pass {gradient.__name__}()"
         )
     rows = _check_rows(rbm, data)
+    tell_of_units(rbm, rows)
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
@@ -125,9 +129,9 @@ def fit(
                     step += 1
                     norms.append(norm)
                     if not norm < float("inf"):
-                        _diverged(rbm, optimizer, good, step, history)
+                        _diverged(rbm, rows, optimizer, good, step, history)
             if not all(bool(torch.isfinite(value).all()) for value in rbm.parameters()):
-                _diverged(rbm, optimizer, good, step, history)
+                _diverged(rbm, rows, optimizer, good, step, history)
             record: Record = {
                 "epoch": epoch,
                 "updates": step,
@@ -241,16 +245,23 @@ def _apply(
 
 
 def _diverged(
-    rbm: RBM, optimizer: Optimizer, good: Mapping[str, Tensor], step: int, history: History
+    rbm: RBM,
+    rows: Tensor | Rows,
+    optimizer: Optimizer,
+    good: Mapping[str, Tensor],
+    step: int,
+    history: History,
 ) -> None:
     """Put the last good parameters back and say where it went wrong."""
     with torch.no_grad():
         for name, parameter in rbm.named_parameters():
             parameter.copy_(good[name])
     rate = optimizer.param_groups[0]["lr"]
+    units = units_far_from_standard(rbm, rows)
+    first = f"Standardise the data ({units}) or lower" if units else "Lower"
     raise DivergenceError(
         f"training became non-finite at update {step}; the model is as it was after "
-        f"{len(history)} epochs. Lower the learning rate (now {rate:g})",
+        f"{len(history)} epochs. {first} the learning rate (now {rate:g})",
         step,
         history,
     )
