@@ -52,6 +52,7 @@ class Job:
             settings.data, key=settings.key, resize=parse_size("--resize", settings.resize)
         )
         named = settings.data in datasets.NAMES
+        self.splits = not named and source.test is None
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
         device = pick_device(settings.device)
