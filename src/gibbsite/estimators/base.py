@@ -280,8 +280,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         log_z = self._log_partition(rbm)
         if log_z.problems:
             warnings.warn(
-                f"scores of {type(self).__name__}(likelihood={self.likelihood!r}) rest on an "
-                f"estimate of log Z that failed its checks: {log_z.verdict}",
+                f"scores of {type(self).__name__}(likelihood={self.likelihood!r}) rest on a "
+                f"log Z that failed its checks: {log_z.verdict}",
                 LikelihoodWarning,
                 stacklevel=2,
             )
