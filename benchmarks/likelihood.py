@@ -55,7 +55,7 @@ def random_model(seed: int) -> tuple[gb.RBM, str]:
 def coverage() -> None:
     """How often the 95% interval holds the exact log Z, where the verdict is trustworthy."""
     for markov_starts in (False, True):
-        partition.EXACT_STATES = 0 if markov_starts else 2**20
+        gb.exact.EXACT_STATES = 0 if markov_starts else 2**20
         held: dict = defaultdict(lambda: [0, 0, 0])
         for seed in range(MODELS):
             rbm, kind = random_model(seed)
@@ -84,7 +84,7 @@ def coverage() -> None:
                 f"  {method:12s} {name:24s} {share}  ({good}/{trusted} trusted of {total})",
                 flush=True,
             )
-    partition.EXACT_STATES = 2**20
+    gb.exact.EXACT_STATES = 2**20
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def two_modes(seed: int, depth: float) -> tuple[gb.RBM, torch.Tensor]:
 def defeat() -> None:
     """Models built to defeat AIS: is a wrong figure ever called trustworthy?"""
     for markov_starts in (False, True):
-        partition.EXACT_STATES = 0 if markov_starts else 2**20
+        gb.exact.EXACT_STATES = 0 if markov_starts else 2**20
         print("defeat:", "Markov-chain starts" if markov_starts else "exact starts")
         for depth in (20.0, 40.0, 80.0, 160.0):
             verdicts = []
@@ -118,7 +118,7 @@ def defeat() -> None:
                     verdicts[-1] = "right, refused"
             counts = {word: verdicts.count(word) for word in sorted(set(verdicts))}
             print(f"  depth {depth:5.0f}: {counts}", flush=True)
-    partition.EXACT_STATES = 2**20
+    gb.exact.EXACT_STATES = 2**20
 
 
 def trained_mnist(

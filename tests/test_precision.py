@@ -131,7 +131,7 @@ def test_gradients_and_draws_of_far_columns(ratio):
 @each_ratio
 def test_estimates_of_far_columns(ratio, monkeypatch):
     """The chains and their weights too keep the digits: as near as at a mean of 0."""
-    monkeypatch.setattr(gb.likelihood.partition, "EXACT_STATES", 0)
+    monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
     rbm = single(6, 4, ratio)
     v = rows_of(rbm)
     g = torch.Generator().manual_seed(0)

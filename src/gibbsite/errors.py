@@ -70,6 +70,14 @@ class TooLargeError(GibbsiteError, ValueError):
     """A model is too large to enumerate, or what was asked for too large for the memory."""
 
 
+class LikelihoodWarning(GibbsiteError, UserWarning):
+    """A log-likelihood rests on an estimate of log Z that failed its checks; they are named.
+
+    A warning, not raised unless asked to:
+    ``warnings.simplefilter("error", gb.LikelihoodWarning)``.
+    """
+
+
 class NonFiniteWeightError(GibbsiteError, ArithmeticError):
     """Importance weights became NaN or infinite."""
 

@@ -25,6 +25,9 @@ from gibbsite.precision import in_double
 MAX_STATES = 2**25
 """The largest number of states enumerated; a larger request raises `TooLargeError`."""
 
+EXACT_STATES = 2**20
+"""Up to so many states, what may be estimated or drawn by chains is summed or drawn exactly."""
+
 BLOCK_BYTES = 2**22
 """Size of one block of states and of the other side's inputs together."""
 
@@ -40,6 +43,11 @@ class Moments(NamedTuple):
 def is_enumerable(rbm: RBM, max_states: float = MAX_STATES) -> bool:
     """Whether the side with fewer states has at most max_states of them."""
     return min(rbm.visible.n_states, rbm.hidden.n_states) <= max_states
+
+
+def is_small(rbm: RBM) -> bool:
+    """True for a model with at most `EXACT_STATES` states to sum over."""
+    return is_enumerable(rbm, EXACT_STATES)
 
 
 def check_enumerable(rbm: RBM) -> None:

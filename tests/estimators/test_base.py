@@ -26,7 +26,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gibbsite as gb
-from gibbsite.estimators import base, training
+from gibbsite.estimators import training
 from gibbsite.estimators.tables import as_rows
 
 BOTH = (gb.BernoulliRBM, gb.GaussianRBM)
@@ -114,7 +114,7 @@ def numbers(v: np.ndarray) -> np.ndarray:
 def test_samples_are_distributed_as_the_model(how, monkeypatch):
     model, n = binary_model(), 4000
     if how == "chains":
-        monkeypatch.setattr(base, "EXACT_STATES", 0)
+        monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
     v = model.sample(n, steps=100, random_state=1)
     p = bernoulli_table(*arrays(model.rbm_)).sum(1)
     observed = np.bincount(numbers(v), minlength=16) / n

@@ -10,7 +10,7 @@ from oracle import bernoulli_case
 from planted import curie_weiss, exchangeable, ferromagnet, opposite_patterns, rows_of
 
 import gibbsite as gb
-from gibbsite.likelihood import equilibrium, equilibrium_draws, partition
+from gibbsite.likelihood import equilibrium_draws
 from gibbsite.likelihood.weights import unseen_95
 
 CASE = bernoulli_case(0)
@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.fixture
 def markov_starts(monkeypatch):
     """As in a model too large to enumerate."""
-    monkeypatch.setattr(equilibrium, "EXACT_STATES", 0)
+    monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
 
 
 def test_an_exact_start_is_a_draw_of_the_model():
@@ -109,7 +109,7 @@ def test_real_units_on_both_sides_have_no_floor():
 
 def test_an_estimate_below_the_floor_is_refused(monkeypatch, markov_starts):
     """Walks find one of two modes that the chains see; the interval is put right."""
-    monkeypatch.setattr(partition, "EXACT_STATES", 0)
+    monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
     rbm, rows = opposite_patterns(2, 40.0)
     result = gb.log_partition(
         rbm, "bridge", data=1 - rows, temperatures=100, generator=generator(2)

@@ -14,7 +14,7 @@ from outcomes import outcome
 from scipy.special import logsumexp
 
 import gibbsite as gb
-from gibbsite.likelihood import equilibrium, monitors, partition, uniform_schedule
+from gibbsite.likelihood import monitors, uniform_schedule
 
 CASES = {
     "bernoulli": bernoulli_case(0),
@@ -168,8 +168,7 @@ def test_one_row_says_nothing_about_the_spread_of_rows():
 
 @each_method
 def test_the_generator_decides(method, monkeypatch):
-    for module in (partition, equilibrium):
-        monkeypatch.setattr(module, "EXACT_STATES", 0)
+    monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
     before = torch.get_rng_state()
     results = [
         gb.evaluate(CASE.rbm, CASE.data, method, **FEW, generator=generator(s)) for s in (1, 1, 2)

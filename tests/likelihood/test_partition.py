@@ -27,7 +27,6 @@ from scipy.stats import binom, t
 import gibbsite as gb
 from gibbsite.likelihood import (
     Path,
-    equilibrium,
     partition,
     salakhutdinov_murray_schedule,
     temperatures_within,
@@ -63,8 +62,7 @@ def model(case: Case, dtype: torch.dtype = torch.float64) -> gb.RBM:
 @pytest.fixture
 def markov_starts(monkeypatch):
     """As in a model too large to enumerate, reverse runs start from Markov chains."""
-    for module in (partition, equilibrium):
-        monkeypatch.setattr(module, "EXACT_STATES", 0)
+    monkeypatch.setattr(gb.exact, "EXACT_STATES", 0)
 
 
 def assert_near(result: gb.LogPartition, truth: float, slack: float = 1e-9) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,6 @@ from torch import Tensor
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
 from gibbsite.cli.job import (
-    EXACT_STATES,
     MONITOR_ROWS,
     Job,
     fresh,
@@ -26,6 +25,14 @@ from gibbsite.cli.job import (
     pick_device,
     start,
     take_up,
+)
+from gibbsite.cli.options import (
+    given,
+    idle_in_estimate,
+    idle_in_training,
+    option_named,
+    refuse_both,
+    tell_idle,
 )
 from gibbsite.cli.process import Ending, lost_output, steady_output
 from gibbsite.cli.progress import EstimateBar
@@ -62,7 +69,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Restricted Boltzmann machines: train one, sample it, look inside it.",
     epilog=EXIT_CODES,
 )
 
@@ -157,8 +163,27 @@ def _run() -> int:
 
 
 def _fail(message: str) -> int:
+    message = option_named(message, typer.main.get_command(app))
     complain(f"[bold red]error:[/] {escape(message)}")
     return 1
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gibbsite {gb.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Say which this is, and end."
+        ),
+    ] = False,
+) -> None:
+    """Restricted Boltzmann machines: train one, sample it, look inside it."""
 
 
 @app.command()
@@ -315,13 +340,9 @@ def fit(
 ) -> None:
     """Train a model; write it, its history and pictures into one run folder."""
     speak(quiet, as_json)
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    }
-    job, folder = start(_settings(config, given), output)
+    job, folder = start(_settings(config, given(context)), output)
     print_plan(job)
+    tell_idle(context, idle_in_training(job))
     if config is not None and job.fingerprint != Settings.read(config)[1]:
         err.print(f"note: the data are not those of {escape(str(config))}", soft_wrap=True)
     with locked(folder):
@@ -349,8 +370,8 @@ def resume(
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
     """Settings from a run.json, if any, and the options given."""
-    if given.pop("exact_gradient", False):
-        given["gradient"] = "exact"
+    if given.pop("exact_gradient", False) and given.setdefault("gradient", "exact") != "exact":
+        raise typer.BadParameter(f"--exact and --gradient {given['gradient']} exclude each other")
     for name in ("context", "output", "config", "quiet", "as_json"):
         given.pop(name, None)
     given = {name: getattr(value, "value", value) for name, value in given.items()}
@@ -374,6 +395,7 @@ def _finish(job: Job, folder: Path, as_json: bool) -> None:
 
 @app.command()
 def sample(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
     n: Annotated[int, typer.Option("-n", help="Samples to draw, one row each.")] = 100,
     steps: Annotated[
@@ -399,7 +421,12 @@ def sample(
     """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
     speak(quiet, as_json)
     rbm = gb.load(model).to(pick_device(device.value))
-    write = _row_writer(output, rbm.visible.n, image)
+    write = _row_writer(output, rbm.visible.n, image, (".npy", ".csv", ".png"))
+    picture = output.suffix == ".png"
+    tell_idle(context, [(not picture, "image", f"{output} is no picture")])
+    if picture and n > plots.MAX_TILES:
+        err.print(f"note: a picture holds {plots.MAX_TILES} samples at most; .npy and .csv all {n}")
+        n = plots.MAX_TILES
     rows = gb.sample(rbm, n, steps=steps, generator=fresh(seed, rbm.weight.device))
     write(rows.cpu())
     _report_file(output, n, rbm.visible.n, "samples", as_json)
@@ -407,6 +434,7 @@ def sample(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model file or run folder.", show_default=False)],
     data: Annotated[
         str,
@@ -447,14 +475,18 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Say how likely data are under a model, with error bars and whether to believe them."""
+    refuse_both(context, "budget", "temperatures", "--budget sets --temperatures; give only one")
     speak(quiet, as_json)
     rbm = gb.load(model).to(pick_device(device.value))
     source = load_as_trained(model, data, key, resize)
     rows = source.train if source.test is None else source.test
     if picture is not None:
         _check_free(picture)
+    summed = method is MethodName.exact or (method is MethodName.auto and exact.is_small(rbm))
+    tell_idle(context, idle_in_estimate(summed))
     if budget is not None:
         check_budget(budget, 0)
+    if budget is not None and not summed:
         temperatures = temperatures_for(rbm, budget, chains)
     generator = fresh(seed, rbm.weight.device)
     v = rbm.visible.observe(rbm.visible.check_data(rows), generator)
@@ -479,7 +511,7 @@ def evaluate(
         gap = gb.free_energy_gap(rbm, train, v)
     kind = "train" if source.test is None else "test"
     compared = Compared(result, kind, baselines(rbm, v, train[:MONITOR_ROWS]), gap)
-    if picture is not None:
+    if picture is not None and not summed:
         plots.save(plots.annealing(result.log_partition), picture)
     if as_json:
         print_json(as_record(compared))
@@ -507,7 +539,7 @@ def transform(
     """Write the features of data: the mean of h given each row, in the order of the rows."""
     speak(quiet, as_json)
     rbm = gb.load(model).to(pick_device(device.value))
-    write = _row_writer(output, rbm.hidden.n, None)
+    write = _row_writer(output, rbm.hidden.n, None, (".npy", ".csv"))
     source = load_as_trained(model, data, key, resize)
     rows = source.test if test else source.rows
     if rows is None:
@@ -563,7 +595,7 @@ def list_datasets(as_json: AsJson = False) -> None:
 
 def _inspect(rbm: gb.RBM) -> dict[str, Any]:
     log_z = None
-    if exact.is_enumerable(rbm, EXACT_STATES):
+    if exact.is_small(rbm):
         log_z = gb.log_partition(rbm, "exact").value
     return {
         "visible": rbm.visible.describe(),
@@ -583,7 +615,9 @@ def _inspect(rbm: gb.RBM) -> dict[str, Any]:
     }
 
 
-def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor], None]:
+def _row_writer(
+    path: Path, columns: int, image: str | None, endings: Sequence[str]
+) -> Callable[[Tensor], None]:
     """Check the output before the work is done; returns what writes it."""
     _check_free(path)
     shape = parse_image(image, columns)
@@ -595,8 +629,8 @@ def _row_writer(path: Path, columns: int, image: str | None) -> Callable[[Tensor
         ".csv": lambda rows: datasets.write_csv(rows, path),
         ".png": lambda rows: plots.save(plots.images(rows, shape), path),
     }
-    if path.suffix not in writers:
-        raise ArgumentError(f"--output {path}: expected a name that ends in {', '.join(writers)}")
+    if path.suffix not in endings:
+        raise ArgumentError(f"--output {path}: expected a name that ends in {', '.join(endings)}")
     return writers[path.suffix]
 
 

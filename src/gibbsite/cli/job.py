@@ -37,7 +37,6 @@ from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
 
-EXACT_STATES = 2**20
 MONITOR_ROWS = 10_000
 CHEAP_ROWS = 200
 HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
@@ -55,6 +54,7 @@ class Job:
             settings.data, key=settings.key, resize=parse_size("--resize", settings.resize)
         )
         named = settings.data in datasets.NAMES
+        self.splits = not named and source.test is None
         if settings.visible in LAYERS:  # rows are still those of the file
             visible = _make_visible(settings.visible, source.rows.shape[1], settings)
             source.check(visible, settings.data)
@@ -418,7 +418,7 @@ def _log_partition(
     rbm: gb.RBM, data: Tensor, budget: float, generator: torch.Generator
 ) -> gb.LogPartition | None:
     """log Z exactly, or within a budget of seconds, or not at all."""
-    if exact.is_enumerable(rbm, EXACT_STATES):
+    if exact.is_small(rbm):
         return gb.log_partition(rbm, "exact")
     if budget <= 0:
         return None

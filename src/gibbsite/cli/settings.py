@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gibbsite.checks import check_counts, check_file
+from gibbsite.checks import check_counts, check_file, check_strength
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
@@ -96,6 +96,7 @@ class Settings:
         if not 0 <= whole.momentum < 1:
             raise ArgumentError(f"--momentum {whole.momentum}: expected 0 up to less than 1")
         check_budget(whole.budget)
+        check_strength(l2=whole.l2, l1=whole.l1)
         if not 0 < whole.sigma < math.inf:
             raise ArgumentError(f"--sigma {whole.sigma}: expected a number above 0")
         if self.checkpoint_every is None:

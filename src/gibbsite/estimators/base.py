@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from gibbsite import exact
 from gibbsite.checks import check_counts, check_strength, check_tensor, check_unmasked
-from gibbsite.errors import ArgumentError, DataError
-from gibbsite.estimators.scores import EXACT_STATES, log_scores
+from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
+from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, log_scores, pseudo_scores
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import (
     Plan,
@@ -28,6 +29,7 @@ from gibbsite.estimators.training import (
     make_gradient,
 )
 from gibbsite.layers import Bernoulli, Layer
+from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History, initialize
@@ -164,6 +166,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             report = Report(type(self).__name__, rows) if self.verbose else None
             training.advance(rows, plan, int(epochs), falling, report)
         self._keep(training)
+        rows = as_rows(X, self._units())
+        training.sample = training.sample.joined(rows, self.rbm_.weight.dtype)
         if training.history.interrupted:
             raise KeyboardInterrupt  # fit kept the model; whoever called must hear of it too
         return self
@@ -249,23 +253,60 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self._units().of_data(np.concatenate(means)).astype(h.dtype, copy=False)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        r"""Log-likelihood or pseudo-log-likelihood of each row in nats, (n_samples,).
+        r"""Log-likelihood of each row in nats, $\log p(v) = -F(v) - \log Z$, (n_samples,).
 
-        Deterministic. Which of the two is said by the hyperparameter `likelihood`:
+        Deterministic; the score of a row does not depend on the others. The hyperparameter
+        `likelihood` says where log Z comes from:
 
-        - "exact": $\log p(v) = -F(v) - \log Z$, by enumeration; TooLargeError (a ValueError)
-          where neither layer has at most 2^25 states.
-        - "pseudo": $\sum_i \log p(v_i \mid v_{-i})$, all units, each conditional exact.
-        - "ais": as "exact", with log Z estimated by annealed importance sampling, always with the
-          same seed; log Z is too low on average, so the result is too high.
+        - "exact": enumeration; TooLargeError (a ValueError) where neither layer has at most 2^25
+          states.
+        - "bridge": estimated by annealing in both directions, with rows that `fit` kept.
+        - "ais": estimated by annealing in one direction: in half the time, but log Z is too low
+          on average, so the result too high, and no check can confirm it: it always warns.
         - "auto": "exact" if one of the layers has at most 2^20 states (20 hidden units), else
-          "pseudo".
+          "bridge": the same quantity for every model, so that a search compares like with like.
 
-        The two are different quantities: to compare models of different sizes, choose one.
+        "pseudo" asks for something else, $\sum_i \log p(v_i \mid v_{-i})$, each conditional exact.
+
+        An estimate that fails its checks warns by `LikelihoodWarning`. `log_partition` has its
+        error bar; it is made once a fitted model, in about 5,000 Gibbs steps of 100 chains.
         """
         X = self._checked(X)
         self._admit(X)
-        return log_scores(self._model(), as_rows(X, self._units()), self.likelihood)
+        rbm, rows = self._model(), as_rows(X, self._units())
+        check_choice("likelihood", self.likelihood, *LIKELIHOODS)
+        if self.likelihood == "pseudo":
+            return pseudo_scores(rbm, rows)
+        log_z = self._log_partition(rbm)
+        if log_z.problems:
+            warnings.warn(
+                f"scores of {type(self).__name__}(likelihood={self.likelihood!r}) rest on a "
+                f"log Z that failed its checks: {log_z.verdict}",
+                LikelihoodWarning,
+                stacklevel=2,
+            )
+        return log_scores(rbm, rows, log_z.value)
+
+    def log_partition(self) -> LogPartition:
+        """log Z of `rbm_` as `score_samples` uses it, with its error and its `verdict`.
+
+        By the method that `likelihood` names ("auto" for "pseudo", which needs none), always with
+        the same seed. Kept until the model changes. Raises NotFittedError before `fit`.
+        """
+        check_is_fitted(self)
+        check_choice("likelihood", self.likelihood, *LIKELIHOODS)
+        return self._log_partition(self._model())
+
+    def _log_partition(self, rbm: RBM) -> LogPartition:
+        method = "auto" if self.likelihood == "pseudo" else self.likelihood
+        question = method, rbm.weight.device.type, fingerprint(rbm)
+        known = self._training.log_z
+        if known is None or known[0] != question:
+            fixed = torch.Generator(rbm.weight.device).manual_seed(0)
+            data = self._training.sample.rows
+            known = question, log_partition(rbm, method, data=data, generator=fixed)
+            self._training.log_z = known
+        return known[1]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples` over the rows, in nats; what GridSearchCV maximises."""
@@ -297,7 +338,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         generator = self._training.generator(rbm.weight.device)
         if random_state is not None:
             generator.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
-        if exact.is_enumerable(rbm, EXACT_STATES):
+        if exact.is_small(rbm):
             v = exact.sample(rbm, n_samples, generator)
         else:
             v = sample(rbm, n_samples, steps=steps, generator=generator)

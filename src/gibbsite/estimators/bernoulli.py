@@ -50,7 +50,8 @@ class BernoulliRBM(BaseRBM):
         momentum: of the updates, 0 up to less than 1; m multiplies the effective step by 1/(1-m).
         schedule: learning rate in `fit`: "linear" falls towards 0, "constant" stays.
         l1, l2: strengths of the penalties l1 |W|_1 and l2/2 |W|^2, in nats.
-        likelihood: what `score_samples` returns: "auto", "exact", "pseudo" or "ais".
+        likelihood: what `score_samples` returns: log p(v) by "auto", "exact", "bridge" or "ais",
+            or "pseudo".
         device: "cpu", "cuda", or "auto": CUDA where there is one.
         data_range: the numbers (low, high) that mean 0 and 1; others are mapped linearly, and
             values outside raise `DataError` in `fit`, `partial_fit`, `score_samples`, `gibbs`.
@@ -123,8 +124,9 @@ class BernoulliRBM(BaseRBM):
         """The fitted estimator with the parameters of a ``sklearn.neural_network.BernoulliRBM``.
 
         Hyperparameters that both have are taken over; so are the names of the columns. Chains are
-        not: `partial_fit` starts new ones. Raises NotFittedError for a model not fitted, and
-        `ArgumentError` for anything else.
+        not: `partial_fit` starts new ones. Nor are rows: an estimate of log Z has none to start
+        from, so that `score` warns; ``gb.evaluate(ours.rbm_, X)`` starts from those of X. Raises
+        NotFittedError for a model not fitted, and `ArgumentError` for anything else.
 
         >>> import numpy as np, sklearn.neural_network, gibbsite as gb
         >>> theirs = sklearn.neural_network.BernoulliRBM(2, random_state=0).fit(np.eye(3))

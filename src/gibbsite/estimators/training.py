@@ -12,15 +12,17 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.errors import ArgumentError
+from gibbsite.estimators.scores import NONE, Sample
 from gibbsite.estimators.tables import Units
 from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanField
-from gibbsite.likelihood import pseudo_likelihood
+from gibbsite.likelihood import LogPartition, pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import SGD, History, fit
 from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
+from gibbsite.training.units import settle
 
 
 class Plan(NamedTuple):
@@ -48,6 +50,8 @@ class Training:
         dtype: what training is in; the model has that of the data between calls. Gradients from
             samples are noisier than the rounding of float32.
         history: of the last call.
+        sample: some of the rows trained on, in the units of the data's model.
+        log_z: what was last found for log Z, and the question to which it is the answer.
     """
 
     rbm: RBM
@@ -59,6 +63,8 @@ class Training:
     momentum: dict[str, Tensor] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     history: History = field(default_factory=History)
+    sample: Sample = NONE
+    log_z: tuple[object, LogPartition] | None = None
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A fresh generator on the device, seeded from `random`."""
@@ -76,6 +82,7 @@ class Training:
         """Train for so many epochs more, going on from the chains and the momentum there are."""
         dtype = self.rbm.weight.dtype
         rbm = self.rbm.to(plan.device, self.dtype)
+        settle(rbm)  # standardised, or not because `standardize` says so
         carried = self.state if plan.gradient == self.gradient else None
         gradient = Resumed(ops.reusing(plan.gradient), moved(carried, plan.device))
         optimizer = self._optimizer(plan)

@@ -21,9 +21,6 @@ from gibbsite.sampling import (
 )
 from gibbsite.sampling.diagnostics import r_hat
 
-EXACT_STATES = 2**20
-"""Up to this many states draws are exact."""
-
 RECORDS = 250
 """About how often chains are looked at."""
 
@@ -72,7 +69,7 @@ def equilibrium_draws(
     Args:
         sampler: default `Gibbs()`.
     """
-    if exact.is_enumerable(rbm, EXACT_STATES):
+    if exact.is_small(rbm):
         return Equilibrium(exact.sample(rbm, n, generator), n)
     v = overdispersed_start(rbm, n, generator)
     if data is not None:

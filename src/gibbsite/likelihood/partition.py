@@ -26,7 +26,7 @@ from gibbsite.likelihood.annealing import (
     pilot_steps,
     uniform_schedule,
 )
-from gibbsite.likelihood.equilibrium import EXACT_STATES, Equilibrium, equilibrium_draws
+from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.likelihood.rounding import precise_enough, rounding_problems
 from gibbsite.likelihood.weights import (
@@ -160,7 +160,7 @@ def log_partition(
     check_usable(rbm)
     rbm = precise_enough(rbm)
     if method == "auto":
-        method = "exact" if exact.is_enumerable(rbm, EXACT_STATES) else "bridge"
+        method = "exact" if exact.is_small(rbm) else "bridge"
     if method == "exact":
         log_z = exact.log_partition(in_double(rbm))
         _check_finite(**{"log Z": log_z})

@@ -7,7 +7,14 @@ from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
 from gibbsite.training.sgd import SGD
-from gibbsite.training.standardize import Held, Scaling, column_scales, scaling, to_data_units
+from gibbsite.training.standardize import (
+    Held,
+    Scaling,
+    column_scales,
+    scaling,
+    to_data_units,
+    to_standard_units,
+)
 
 __all__ = [
     "L1",
@@ -23,4 +30,5 @@ __all__ = [
     "initialize",
     "scaling",
     "to_data_units",
+    "to_standard_units",
 ]

@@ -25,6 +25,7 @@ from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
 from gibbsite.training.sgd import SGD
+from gibbsite.training.units import tell_of_units, units_far_from_standard
 from gibbsite.training.whole import SMALL, whole
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
@@ -87,6 +88,8 @@ def fit(
 
     Raises:
         DataError: data of the wrong width, not finite, or not fit for the visible units.
+            Columns of Gaussian units far from mean 0 and standard deviation 1 are only told, by
+            the logger "gibbsite": see `to_standard_units`.
         DivergenceError: an update became non-finite, or free energies of the data too large for
             the dtype to resolve a nat. The model is put back to the end of the last epoch, and the
             error carries the step and the history.
@@ -106,6 +109,7 @@ def fit(
     gradient = Centered(PCD()) if gradient is None else gradient
     _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
     rows = _check_rows(rbm, data)
+    tell_of_units(rbm, rows)
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
@@ -135,7 +139,7 @@ def fit(
                         step += 1
                         norms.append(norm)
                         if not norm < float("inf"):
-                            _diverged(run, good, step, NON_FINITE)
+                            _diverged(run, rows, good, step, NON_FINITE)
                 _check_progress(run, rows, good, step)
                 record: Record = {
                     "epoch": epoch,
@@ -155,7 +159,7 @@ def fit(
         except KeyboardInterrupt:
             history.interrupted = True
             if fault(rbm):  # in the middle of an epoch
-                _diverged(run, good, step, NON_FINITE)
+                _diverged(run, rows, good, step, NON_FINITE)
     return history
 
 
@@ -301,12 +305,13 @@ def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], s
     log-likelihood, and the odds behind a gradient, are differences of such numbers.
     """
     if found := fault(run.rbm):
-        _diverged(run, good, step, f"{NON_FINITE} ({found})")
+        _diverged(run, rows, good, step, f"{NON_FINITE} ({found})")
     kind = run.rbm.weight.dtype
     largest = run.rbm.free_energy(rows[:PRECISION_ROWS]).abs().max().item()
     if not largest * torch.finfo(kind).eps < 1:
         _diverged(
             run,
+            rows,
             good,
             step,
             f"reached free energies of {largest:.0e} nats, too large for "
@@ -314,18 +319,19 @@ def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], s
         )
 
 
-def _diverged(run: Run, good: Mapping[str, Tensor], step: int, what: str) -> NoReturn:
+def _diverged(
+    run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int, what: str
+) -> NoReturn:
     """Put the last good parameters back and say where it went wrong."""
     with torch.no_grad():
         for name, parameter in run.rbm.named_parameters():
             parameter.copy_(good[name])
     rate = run.optimizer.param_groups[0]["lr"]
-    remedy = f"Lower the learning rate (now {rate:g})"
-    if run.rbm.visible.has_units:
-        remedy += ", and train on standardised columns"
+    units = units_far_from_standard(run.rbm, rows)
+    first = f"Standardise the data ({units}) or lower" if units else "Lower"
     raise DivergenceError(
         f"training {what} at update {step}; the model is as it was after "
-        f"{len(run.history)} epochs. {remedy}",
+        f"{len(run.history)} epochs. {first} the learning rate (now {rate:g})",
         step,
         run.history,
     )

@@ -77,6 +77,27 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
     return mean, torch.sqrt(squares / count)
 
 
+def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
+    """The model of (v - shift) / scale, when rbm is the model of v: `to_data_units` undone.
+
+    To go on with a model in the units of the data, such as the command writes, on rows of which
+    each column has mean 0 and standard deviation 1. Raises `ArgumentError` for Bernoulli units.
+
+    >>> import torch, gibbsite as gb
+    >>> from gibbsite.training import column_scales, to_data_units, to_standard_units
+    >>> rbm = gb.RBM(gb.Gaussian(1, sigma=5.0), gb.Bernoulli(1))
+    >>> data = torch.tensor([[290.0], [300.0]])
+    >>> shift, scale = column_scales(data)
+    >>> standard = to_standard_units(rbm, shift, scale)
+    >>> history = gb.fit(standard, (data - shift) / scale)
+    >>> to_data_units(standard, shift, scale).visible.sigma
+    tensor([5.])
+    """
+    shift, scale = shift.double(), scale.double()  # shift / scale may need many digits
+    standard = to_data_units(copy.deepcopy(rbm).double(), -shift / scale, 1 / scale)
+    return standard.to(rbm.weight.dtype)
+
+
 @torch.no_grad()
 def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     r"""The model of shift + scale * v, when rbm is the model of v; a new RBM.

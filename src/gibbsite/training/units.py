@@ -1,0 +1,57 @@
+"""Units of measurement: data on which one learning rate cannot suit every parameter."""
+
+from __future__ import annotations
+
+import logging
+from weakref import WeakSet
+
+from torch import Tensor
+
+from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.training.standardize import column_moments
+
+log = logging.getLogger("gibbsite")
+
+NARROW, WIDE, AWAY = 0.5, 5.0, 1.5
+"""Columns of standard deviations and means (in those) beyond which training was seen to suffer."""
+
+FEWEST_ROWS = 50
+"""Of fewer rows the standard deviations say too little."""
+
+_settled: WeakSet[RBM] = WeakSet()
+
+
+def settle(rbm: RBM) -> None:
+    """Say nothing about the units of this model's data: they were chosen, or told already."""
+    _settled.add(rbm)
+
+
+def tell_of_units(rbm: RBM, rows: Tensor | Rows) -> None:
+    """A warning in the log, once a model, if its data are far from standardised."""
+    if rbm in _settled or len(rows) < FEWEST_ROWS:
+        return
+    found = units_far_from_standard(rbm, rows)
+    if found:
+        settle(rbm)
+        log.warning(
+            "%s: one learning rate suits some of the parameters and harms others; train in "
+            "standard units, see gibbsite.training.to_standard_units",
+            found,
+        )
+
+
+def units_far_from_standard(rbm: RBM, rows: Tensor | Rows) -> str:
+    """What columns of units with a scale are far from mean 0 and standard deviation 1; or ''."""
+    if not rbm.visible.has_units:
+        return ""
+    mean, scale = column_moments(rows.spread() if isinstance(rows, Rows) else rows)
+    varies = scale > 1e-6 * mean.abs()
+    away, scale = mean[varies].abs(), scale[varies]
+    if not bool(((scale < NARROW) | (scale > WIDE) | (away > AWAY * scale)).any()):
+        return ""
+    ends = f"{float(scale.min()):.3g} to {float(scale.max()):.3g}"
+    return (
+        f"the columns have standard deviations from {ends}, and means up to "
+        f"{float((away / scale).max()):.3g} of those from 0"
+    )
