@@ -7,9 +7,9 @@ import inspect
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
 from gibbsite.training.fit import Callback, linear_decay
-from gibbsite.training.history import append
+from gibbsite.training.history import Record, append
 from gibbsite.training.monitor import CHEAP_STATES
 
 EXACT_STATES = 2**20
@@ -40,7 +40,24 @@ CHEAP_ROWS = 200
 HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
 """What a run that was killed while it wrote a file leaves behind."""
 
+MEASURED_EVERY = 5
+"""Epochs between two estimates of log Z, each of which costs about as much as an epoch."""
+
 Restore = Callable[[gb.RBM], gb.RBM]
+
+
+@dataclass(frozen=True)
+class InDataUnits:
+    """A callback that is shown the model in the units of the data; all else is the callback's."""
+
+    observe: Callback
+    restore: Restore
+
+    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
+        return self.observe(self.restore(rbm), record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.observe, name)
 
 
 class Job:
@@ -83,7 +100,8 @@ class Job:
         observers: list[Callback] = [Monitor(*self.sets.values())]
         if not exact.is_enumerable(rbm, CHEAP_STATES):
             watched = list(self.sets.values())[-1]
-            observers.append(gb.TrajectoryAIS(watched, generator=self._aside()))
+            every = max(MEASURED_EVERY, settings.epochs // 20)
+            observers.append(gb.TrajectoryAIS(watched, generator=self._aside(), every=every))
         try:
             with EpochBar(settings.epochs, -(-len(self.rows) // settings.batch_size)) as progress:
                 history = gb.fit(
@@ -96,7 +114,7 @@ class Job:
                     batch_size=settings.batch_size,
                     penalties=self.penalties,
                     callbacks=[
-                        *(self._in_data_units(observe) for observe in observers),
+                        *(InDataUnits(observe, self.restore) for observe in observers),
                         lambda rbm, record: append(folder / "history.jsonl", record),
                         progress.show,
                     ],
@@ -115,9 +133,6 @@ class Job:
     def _aside(self) -> torch.Generator:
         """A generator for what must not change the run."""
         return fresh(self.settings.seed, self.rbm.weight.device)
-
-    def _in_data_units(self, observe: Callback) -> Callback:
-        return lambda rbm, record: observe(self.restore(rbm), record)
 
     def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
         fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=self.generator)

@@ -121,10 +121,12 @@ def glance(record: Mapping[str, float]) -> str:
     names = {
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",
-        "ais_log_likelihood": "test about",
         "free_energy_gap": "gap",
     }
     parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
+    if "ais_log_likelihood" in record:  # only where its checks hold
+        value, error = record["ais_log_likelihood"], record["ais_stderr"]
+        parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
     if "train_log_likelihood" not in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
     return "  ".join(parts) + " nats"

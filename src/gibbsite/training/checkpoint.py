@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class Run:
     generator: torch.Generator | None
     state: Any
     history: History
+    callbacks: Sequence[Any] = ()
+    """Those with a `state_dict` go on where they were."""
 
     def chains(self) -> int:
         """Rows of the largest table that the gradient carries; 0 if it carries none."""
@@ -133,6 +135,9 @@ class Run:
             "gradient": self.state,
             "generators": [generator.get_state() for generator in self._generators()],
             "history": self.history.records,
+            "callbacks": [
+                [type(callback).__name__, callback.state_dict()] for callback in self._stateful()
+            ],
         }
 
     @torch.no_grad()
@@ -155,6 +160,7 @@ class Run:
             counted = [record[name] for record in records for name in ("updates", "seconds")]
             if not all(isinstance(value, int | float) for value in counted):
                 raise ValueError("its history is none")
+            self._restore_callbacks(kept.get("callbacks", []))
             self.history.records.extend(records)
             self.state = state
         except Exception as error:  # the parts of another run do not fit in all sorts of ways
@@ -162,6 +168,22 @@ class Run:
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "
                 "optimizer and scheduler that it was made with, or another folder"
             ) from error
+
+    def _stateful(self) -> list[Any]:
+        return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
+
+    def _restore_callbacks(self, kept: Any) -> None:
+        """Give each callback the next state of its kind; those that find none start afresh."""
+        left = [(kind, state) for kind, state in kept]
+        for callback in self._stateful():
+            kind = type(callback).__name__
+            found = next((pair for pair in left if pair[0] == kind), None)
+            if found is None:
+                continue
+            left = [pair for pair in left if pair is not found]
+            if not isinstance(found[1], dict):
+                raise ValueError(f"the state of {kind} is none")
+            callback.load_state_dict(found[1])
 
     def _kinds(self) -> dict[str, Any]:
         """What must be the same in the run that goes on."""
