@@ -7,9 +7,9 @@ import inspect
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 import gibbsite as gb
 from gibbsite import datasets, exact, ops, plots
 from gibbsite.checks import check_memory
-from gibbsite.cli.progress import EpochBar, Ticking
+from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, Ticking
 from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
 from gibbsite.gradients import Gradient
@@ -31,7 +31,7 @@ from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.rows import BLOCK_BYTES, Rows
 from gibbsite.training import SGD, History, Monitor, column_scales, to_data_units
 from gibbsite.training.fit import Callback, linear_decay
-from gibbsite.training.history import Record, append
+from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
 
 EXACT_STATES = 2**20
@@ -42,22 +42,6 @@ HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.p
 
 MEASURED_EVERY = 5
 """Epochs between two estimates of log Z, each of which costs about as much as an epoch."""
-
-Restore = Callable[[gb.RBM], gb.RBM]
-
-
-@dataclass(frozen=True)
-class InDataUnits:
-    """A callback that is shown the model in the units of the data; all else is the callback's."""
-
-    observe: Callback
-    restore: Restore
-
-    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
-        return self.observe(self.restore(rbm), record)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.observe, name)
 
 
 class Job:

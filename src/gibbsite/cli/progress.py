@@ -15,7 +15,10 @@ from gibbsite import ops
 from gibbsite.cli.report import err
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood.weights import log_mean_exp
+from gibbsite.training.fit import Callback
 from gibbsite.training.history import Record
+
+Restore = Callable[[gb.RBM], gb.RBM]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,20 @@ class Ticking:
     def follow(self, state: Any, updates: int) -> None:
         """Take note of updates that were not made by `step`."""
         self.tick(updates)
+
+
+@dataclass(frozen=True)
+class InDataUnits:
+    """A callback that is shown the model in the units of the data; all else is the callback's."""
+
+    observe: Callback
+    restore: Restore
+
+    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
+        return self.observe(self.restore(rbm), record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.observe, name)
 
 
 class EpochBar:

@@ -170,7 +170,8 @@ class Run:
             ) from error
 
     def _stateful(self) -> list[Any]:
-        return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
+        both = "state_dict", "load_state_dict"
+        return [c for c in self.callbacks if all(hasattr(c, name) for name in both)]
 
     def _restore_callbacks(self, kept: Any) -> None:
         """Give each callback the next state of its kind; those that find none start afresh."""
