@@ -37,8 +37,8 @@ class TrajectoryAIS:
 
     Every `every` epochs log Z is estimated anew. Chains are annealed from independent units to the
     model, resampled by their weights on the way, and settle on the 16 rungs of `chains` / 10
-    ladders, one half from that way up, the other from a way down that starts at data. Then
-    the rungs exchange rows (replica exchange) for 8 `substeps` sweeps, and Bennett's
+    ladders, one half from that way up, the other from a way down that starts at data and at v given
+    random h. Then the rungs exchange rows (replica exchange) for 8 `substeps` sweeps, and Bennett's
     acceptance ratio between neighbours gives log Z. With the defaults that costs about as much
     as an epoch of 60,000 rows.
 
@@ -144,12 +144,12 @@ def measure(
     rbm: RBM, data: Tensor, chains: int, substeps: int, generator: torch.Generator | None
 ) -> Measured:
     """log Z from replica exchange that starts at either end of the annealing path."""
-    rows = torch.cat([data, _scattered(rbm, len(data), generator)])
-    path = Path.fit(rbm, rows, generator)
+    scattered = _scattered(rbm, len(data), generator)
+    path = Path.fit(rbm, torch.cat([data, scattered]), generator)
     betas = _spaced_rungs(path, generator)
     fine, half = _refined(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
     rising, annealed = _rise(path, fine, chains, half, generator)
-    falling = _fall(path, fine, rows, half, generator)
+    falling = _fall(path, fine, _ends(data, scattered, half, generator), generator)
     ladder = Ladder(path, betas, torch.cat([rising, falling], 1))
     sweeps = SWEEPS * substeps
     settling = int(SETTLING * sweeps)
@@ -229,11 +229,17 @@ def _rise(
     return torch.stack(kept), Estimate(value, math.sqrt(variance), 0.0)
 
 
-def _fall(
-    path: Path, betas: Tensor, rows: Tensor, n: int, generator: torch.Generator | None
-) -> Tensor:
-    """n rows at each rung, from some of `rows` on the last that go down to the first."""
-    v = rows[torch.randint(len(rows), (n,), generator=generator, device=rows.device)].clone()
+def _ends(data: Tensor, scattered: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """n rows, one half of the data and one scattered."""
+    few, rest = (
+        rows[torch.randint(len(rows), (m,), generator=generator, device=rows.device)]
+        for rows, m in ((data, n // 2), (scattered, n - n // 2))
+    )
+    return torch.cat([few, rest])
+
+
+def _fall(path: Path, betas: Tensor, v: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Rows at each rung, from v on the last that go down to the first."""
     kept = [v]
     for gap in reversed(betas.unbind()):
         for beta in gap.flip(0)[1:].tolist():
