@@ -253,6 +253,7 @@ class Curve:
 
 def curve() -> None:
     """TrajectoryAIS in training against exact sums and long bridges, and what it costs."""
+    torch.set_num_threads(1)
     digits = gb.datasets.load("digits")
     test = torch.bernoulli(digits.test, generator=generator(1))
     print("curve: digits, PCD-1, constant rate, exact truth, epochs 1, 2, 5, 10, 20 and 40")
