@@ -1,7 +1,7 @@
 """Can the likelihood be trusted? Coverage, known models, rates, cost.
 
 Run: GIBBSITE_DATA=... python benchmarks/likelihood.py [coverage defeat mnist20 mnist500 gaussian
-rate cost]; without names, all of them. mnist20 and mnist500 train a model first.
+rate cost curve]; without names, all of them. mnist20 and mnist500 train a model first.
 """
 
 from __future__ import annotations
@@ -220,9 +220,82 @@ def cost() -> None:
         )
 
 
+class Curve:
+    """Callback: TrajectoryAIS beside the truth, exact or by a long bridge, and its seconds."""
+
+    def __init__(self, data: torch.Tensor, epochs: tuple[int, ...], temperatures: int) -> None:
+        self.data, self.epochs, self.temperatures = data, epochs, temperatures
+        self.lines: list[str] = []
+        self.misses = self.shown = self.measured = 0
+        self.worst = self.seconds = 0.0
+
+    def __call__(self, rbm: gb.RBM, record: dict[str, float]) -> dict[str, float]:
+        if int(record["epoch"]) not in self.epochs:
+            return {}
+        tracker = gb.TrajectoryAIS(self.data, generator=generator(int(record["epoch"])))
+        started = time.perf_counter()
+        figures = tracker(rbm, {})
+        self.seconds += time.perf_counter() - started
+        self.measured += 1
+        told = "left out: " + "; ".join(p.split(":")[0] for p in tracker.problems)
+        truth = gb.evaluate(
+            rbm, self.data, temperatures=self.temperatures, generator=generator(0)
+        ).log_likelihood
+        if figures["ais_trusted"]:
+            error, bar = figures["ais_log_likelihood"] - truth, figures["ais_stderr"]
+            self.shown += 1
+            self.misses += abs(error) > 2.262 * bar + 0.01  # Student's t, 9 degrees of freedom
+            self.worst = max(self.worst, abs(error))
+            told = f"error {error:+.3f} stderr {bar:.3f} trips {figures['ais_ess']:.0f}"
+        self.lines.append(f"  epoch {int(record['epoch']):3d} truth {truth:9.3f} {told}")
+        return {}
+
+
+def curve() -> None:
+    """TrajectoryAIS in training against exact sums and long bridges, and what it costs."""
+    torch.set_num_threads(1)
+    digits = gb.datasets.load("digits")
+    test = torch.bernoulli(digits.test, generator=generator(1))
+    print("curve: digits, PCD-1, constant rate, exact truth, epochs 1, 2, 5, 10, 20 and 40")
+    for rate, n_hidden in itertools.product((0.05, 0.3, 1.0, 3.0), (8, 16)):
+        watch = Curve(test, (1, 2, 5, 10, 20, 40), 2)
+        for seed in range(3):
+            rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(n_hidden))
+            optimizer = torch.optim.SGD(rbm.parameters(), lr=rate)
+            gb.fit(
+                rbm,
+                digits.train,
+                optimizer=optimizer,
+                epochs=40,
+                callbacks=[watch],
+                generator=generator(seed),
+            )
+        print(
+            f"  rate {rate:4.2f}, {n_hidden:2d} hidden: {watch.shown} shown of {watch.measured}, "
+            f"{watch.misses} outside the 95% interval, largest error {watch.worst:.3f}",
+            flush=True,
+        )
+    mnist = gb.datasets.load("mnist")
+    test = torch.bernoulli(mnist.test, generator=generator(1))
+    for n_hidden, epochs, seen in ((100, 30, (5, 10, 20, 30)), (500, 8, (1, 4, 8))):
+        watch = Curve(test, seen, 10_000)
+        rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(n_hidden))
+        started = time.perf_counter()
+        gb.fit(rbm, mnist.rows, epochs=1, generator=generator(1))
+        epoch = time.perf_counter() - started
+        rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(n_hidden))
+        gb.fit(rbm, mnist.rows, epochs=epochs, callbacks=[watch], generator=generator(0))
+        print(f"curve: MNIST, {n_hidden} hidden, default fit, truth by a bridge of 10,000")
+        print("\n".join(watch.lines))
+        print(
+            f"  one estimate {watch.seconds / watch.measured:.2f} s; one epoch {epoch:.2f} s",
+            flush=True,
+        )
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    parts = (coverage, defeat, mnist20, mnist500, gaussian, rate, cost)
+    parts = (coverage, defeat, mnist20, mnist500, gaussian, rate, cost, curve)
     for part in parts:
         if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
             part()

@@ -136,6 +136,24 @@ def test_a_stopped_run_is_resumed_to_the_same_bytes(
     assert histories[0] == histories[1]
 
 
+def test_the_estimates_of_the_likelihood_are_resumed_too(tmp_path, monkeypatch):
+    """More than 2^16 states a side, so that TrajectoryAIS, which draws numbers, is asked."""
+    data = tmp_path / "table.npy"
+    np.save(data, np.random.default_rng(0).normal(3, 2, (30, 2)).repeat(10, 1))
+    options = ["--epochs", 12, "--hidden", 17, "--budget", 0, "--checkpoint-every", 1]
+    run("fit", data, *options, "-o", tmp_path / "whole")
+    stopped(monkeypatch, "fit", data, *options, "-o", tmp_path / "run", after=8, error=Stop())
+    assert run("resume", tmp_path / "run").exit_code == 0
+    names = ("run", "whole")
+    histories = [History.read(tmp_path / name / "history.jsonl") for name in names]
+    told = [
+        [{k: x for k, x in line.items() if k != "seconds"} for line in history.records]
+        for history in histories
+    ]
+    assert told[0] == told[1]
+    assert [line["epoch"] for line in told[0] if "ais_trusted" in line] == [5, 10]
+
+
 def test_resuming_a_run_that_has_ended_changes_nothing(whole):
     before = model(whole)
     assert run("resume", whole).exit_code == 0

@@ -87,6 +87,7 @@ def train(
     double=False,
     stop=None,
     generator="own",
+    callbacks=(),
 ):
     """One run from the start, in objects of its own, as a process of its own would make them."""
     rbm = gb.RBM(visible(data.shape[1]), gb.Bernoulli(hidden))
@@ -102,6 +103,7 @@ def train(
         epochs=epochs,
         batch_size=16,  # 50 rows: the last batch has 2
         generator=torch.Generator().manual_seed(1) if generator == "own" else None,
+        callbacks=callbacks,
         checkpoints=keep,
     )
     return rbm, history
@@ -482,3 +484,83 @@ def test_what_no_checkpoint_can_hold_is_refused(tmp_path):
 def test_every_is_a_count(tmp_path, every):
     with pytest.raises(gb.ArgumentError, match="every="):
         gb.Checkpoints(tmp_path, every)
+
+
+# callbacks that carry a state
+
+
+class Counting:
+    """Tells how often it was called, by what it carries from epoch to epoch."""
+
+    def __init__(self):
+        self.total = torch.zeros(2)
+
+    def __call__(self, rbm, record):
+        self.total += record["epoch"]
+        return {"total": self.total.sum().item()}
+
+    def state_dict(self):
+        return {"total": self.total}
+
+    def load_state_dict(self, state):
+        self.total.copy_(state["total"])
+
+
+def observed(keep=None, epochs=EPOCHS):
+    """`train` with callbacks that have a state, one kind of them twice, and one that has none."""
+    grey = 0.2 + 0.6 * DATA
+    tracker = gb.TrajectoryAIS(grey, 20, 10, torch.Generator().manual_seed(7), every=2)
+    callbacks = [Counting(), tracker, gb.Monitor(DATA), Counting()]
+    return train(keep, epochs=epochs, callbacks=callbacks)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 5])
+def test_the_history_goes_on_as_if_never_stopped(tmp_path, done):
+    keep = gb.Checkpoints(tmp_path)
+    observed(keep, epochs=done)
+    assert_same(observed(keep), observed())
+
+
+def test_a_callback_that_the_checkpoint_does_not_know_starts_afresh(tmp_path):
+    keep = gb.Checkpoints(tmp_path)
+    train(keep, epochs=2)
+    _, history = observed(keep, epochs=3)
+    assert history.records[-1]["total"] == 6  # twice the number of one epoch
+
+
+def test_a_checkpoint_from_before_callbacks_had_a_state_is_read(tmp_path, monkeypatch):
+    carried = checkpoint.Run.carried
+    keep = gb.Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoint.Run,
+            "carried",
+            lambda run: {k: x for k, x in carried(run).items() if k != "callbacks"},
+        )
+        observed(keep, epochs=2)
+    ours, _ = observed(keep)
+    expected, _ = observed()
+    assert torch.equal(ours.weight, expected.weight)
+
+
+HOSTILE = {
+    "no list": 3,
+    "no pairs": [1, 2],
+    "no state": [["TrajectoryAIS", None]],
+    "other names": [["TrajectoryAIS", {"a": torch.zeros(2)}]],
+    "short": [["TrajectoryAIS", {"start": torch.zeros(3), "now": torch.zeros(3)}]],
+    "numbers": [["TrajectoryAIS", {"start": 1, "now": "x"}]],
+    "other shape": [["Counting", {"total": torch.zeros(10**6)}]],
+    "nothing": [["Counting", {}]],
+}
+
+
+@pytest.mark.parametrize("forged", HOSTILE.values(), ids=HOSTILE)
+def test_forged_states_of_callbacks_are_refused(tmp_path, monkeypatch, forged):
+    carried = checkpoint.Run.carried
+    keep = gb.Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Run, "carried", lambda run: carried(run) | {"callbacks": forged})
+        observed(keep, epochs=2)
+    with pytest.raises(gb.ModelFileError, match="of another run"):
+        observed(keep)

@@ -21,7 +21,7 @@ from torch import Tensor
 import gibbsite as gb
 from gibbsite import datasets, exact, ops, plots
 from gibbsite.checks import check_memory
-from gibbsite.cli.progress import EpochBar, EstimateBar, Ticking, busy
+from gibbsite.cli.progress import EpochBar, EstimateBar, InDataUnits, Restore, Ticking, busy
 from gibbsite.cli.report import complain, err, escape
 from gibbsite.cli.settings import FORMAT_VERSION, Complete, Settings, temperatures_for
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, OutputError
@@ -42,7 +42,8 @@ CHEAP_ROWS = 200
 HALF_WRITTEN = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
 """What a run that was killed while it wrote a file leaves behind."""
 
-Restore = Callable[[gb.RBM], gb.RBM]
+MEASURED_EVERY = 5
+"""Epochs between two estimates of log Z, each of which costs about as much as an epoch."""
 
 
 class Job:
@@ -91,7 +92,8 @@ class Job:
         observers: list[Callback] = [Monitor(*self.sets.values())]
         if not exact.is_enumerable(rbm, CHEAP_STATES):
             watched = list(self.sets.values())[-1]
-            observers.append(gb.TrajectoryAIS(watched, generator=self._aside()))
+            every = max(MEASURED_EVERY, settings.epochs // 20)
+            observers.append(gb.TrajectoryAIS(watched, generator=self._aside(), every=every))
         try:
             with EpochBar(settings.epochs, -(-len(self.rows) // settings.batch_size)) as progress:
                 history = gb.fit(
@@ -104,7 +106,7 @@ class Job:
                     batch_size=settings.batch_size,
                     penalties=self.penalties,
                     callbacks=[
-                        *(self._in_data_units(observe) for observe in observers),
+                        *(InDataUnits(observe, self.restore) for observe in observers),
                         lambda rbm, record: append(folder / "history.jsonl", record),
                         progress.show,
                     ],
@@ -130,9 +132,6 @@ class Job:
     def _aside(self) -> torch.Generator:
         """A generator for what must not change the run."""
         return fresh(self.settings.seed, self.rbm.weight.device)
-
-    def _in_data_units(self, observe: Callback) -> Callback:
-        return lambda rbm, record: observe(self.restore(rbm), record)
 
     def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
         fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=self.generator)

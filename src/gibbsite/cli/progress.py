@@ -18,7 +18,10 @@ from gibbsite import ops
 from gibbsite.cli.report import err
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood.weights import log_mean_exp
+from gibbsite.training.fit import Callback
 from gibbsite.training.history import Record
+
+Restore = Callable[[gb.RBM], gb.RBM]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,20 @@ def busy(what: str) -> Iterator[None]:
         return
     with err.status(what):
         yield
+
+
+@dataclass(frozen=True)
+class InDataUnits:
+    """A callback that is shown the model in the units of the data; all else is the callback's."""
+
+    observe: Callback
+    restore: Restore
+
+    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
+        return self.observe(self.restore(rbm), record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.observe, name)
 
 
 class EpochBar:
@@ -144,10 +161,12 @@ def glance(record: Mapping[str, float]) -> str:
     names = {
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",
-        "ais_log_likelihood": "test about",
         "free_energy_gap": "gap",
     }
     parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
+    if "ais_log_likelihood" in record:  # only where its checks hold
+        value, error = record["ais_log_likelihood"], record["ais_stderr"]
+        parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
     if "train_log_likelihood" not in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
     return "  ".join(parts) + " nats"

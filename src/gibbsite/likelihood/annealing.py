@@ -237,7 +237,7 @@ def overlap_schedule(
     check_counts(temperatures=temperatures)
     pilot = uniform_schedule(PILOT_TEMPERATURES)
     run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
-    return _respaced(pilot, run.increments.sqrt(), temperatures)
+    return respaced(pilot, run.increments.sqrt(), temperatures)
 
 
 @torch.no_grad()
@@ -263,7 +263,7 @@ def adapted_schedule(
         for variance in (run.variances, run.increments.cumsum(0))
     )
     difficulty = torch.maximum(widening, own) * ends.diff()
-    return _respaced(pilot[ends], difficulty.sqrt(), temperatures)
+    return respaced(pilot[ends], difficulty.sqrt(), temperatures)
 
 
 def pilot_steps(temperatures: int) -> int:
@@ -271,7 +271,7 @@ def pilot_steps(temperatures: int) -> int:
     return max(100, min(1000, temperatures // 4))
 
 
-def _respaced(betas: Tensor, lengths: Tensor, temperatures: int) -> Tensor:
+def respaced(betas: Tensor, lengths: Tensor, temperatures: int) -> Tensor:
     """betas cut anew into parts of equal length, given the length between each two."""
     lengths = lengths + 0.05 * lengths.mean() + 1e-12  # pilots miss barriers: pass nowhere unseen
     total = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(lengths, 0)])

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +138,8 @@ class Run:
     generator: torch.Generator | None
     state: Any
     history: History
+    callbacks: Sequence[Any] = ()
+    """Those with a `state_dict` go on where they were."""
 
     def chains(self) -> int:
         """Rows of the largest table that the gradient carries; 0 if it carries none."""
@@ -156,6 +158,9 @@ class Run:
             "gradient": self.state,
             "generators": [generator.get_state() for generator in self._generators()],
             "history": self.history.records,
+            "callbacks": [
+                [type(callback).__name__, callback.state_dict()] for callback in self._stateful()
+            ],
         }
 
     @torch.no_grad()
@@ -175,6 +180,7 @@ class Run:
             optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
             schedule = self._schedule_there(kept["scheduler"])
             drawn = self._generators_there(kept["generators"])
+            self._restore_callbacks(kept.get("callbacks", []))
 
             for generator, numbers in zip(self._generators(), drawn, strict=True):
                 generator.set_state(numbers)
@@ -209,6 +215,23 @@ class Run:
     def _generators_there(self, kept: list[Any]) -> list[Tensor]:
         pairs = zip(self._generators(), kept, strict=True)
         return [check_same("generator", here.get_state(), there) for here, there in pairs]
+
+    def _stateful(self) -> list[Any]:
+        both = "state_dict", "load_state_dict"
+        return [c for c in self.callbacks if all(hasattr(c, name) for name in both)]
+
+    def _restore_callbacks(self, kept: Any) -> None:
+        """Give each callback the next state of its kind; those that find none start afresh."""
+        left = [(kind, state) for kind, state in kept]
+        for callback in self._stateful():
+            kind = type(callback).__name__
+            found = next((pair for pair in left if pair[0] == kind), None)
+            if found is None:
+                continue
+            left = [pair for pair in left if pair is not found]
+            if not isinstance(found[1], dict):
+                raise ValueError(f"the state of {kind} is none")
+            callback.load_state_dict(found[1])
 
     def _kinds(self) -> dict[str, Any]:
         """What must be the same in the run that goes on."""

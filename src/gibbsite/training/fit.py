@@ -78,7 +78,8 @@ def fit(
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
             The tensors in it are overwritten by the next update: clone what is to be kept.
         callbacks: called as ``callback(rbm, record)`` after each epoch; what they return joins the
-            record. They observe; they do not change the model.
+            record. They observe; they do not change the model. One that has `state_dict()` and
+            `load_state_dict(state)`, of tensors and plain values, goes on with the checkpoint.
         checkpoints: where to keep the run's state; it goes on from what is there.
 
     Returns:
@@ -122,7 +123,7 @@ def fit(
 
     gradient, penalties = ops.reusing(gradient), list(map(ops.reusing, penalties))
     start = gradient.init(rbm, generator)
-    run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History())
+    run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History(), callbacks)
     if kept is not None:
         run.restore(kept)
     history, parameters = run.history, dict(rbm.named_parameters())

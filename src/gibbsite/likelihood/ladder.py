@@ -1,0 +1,145 @@
+"""Replica exchange between the rungs of an annealing path: log Z with evidence of mixing."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from gibbsite import ops
+from gibbsite.likelihood.annealing import Path
+
+BISECTIONS = 40
+
+
+class Sweeps(NamedTuple):
+    """The record of so many sweeps of a ladder.
+
+    Attributes:
+        up: log p* at the next rung less that at its own, of each row below the last rung,
+            (sweeps, rungs - 1, ladders), float64.
+        down: the same change, of each row above the first rung.
+        trips: passages from the first rung to the last, (ladders,).
+    """
+
+    up: Tensor
+    down: Tensor
+    trips: Tensor
+
+
+class Ladder:
+    """Independent ladders of one row a rung, (rungs, ladders, n_visible), along a path."""
+
+    def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
+        self.path, self.rungs, self.ladders = path, len(betas), v.shape[1]
+        self.v = v.reshape(-1, v.shape[2])
+        rbm = path.rbm
+        self.to_visible = rbm.hidden.coupled(rbm.weight.T)
+        self.base = rbm.visible.coupled(path.visible_inputs[:, None])[:, 0]
+        steps = betas.to(v.dtype)
+        above, below = torch.cat([steps[1:], steps[-1:]]), torch.cat([steps[:1], steps[:-1]])
+        self.here, self.above, self.below = (
+            beta.repeat_interleave(self.ladders)[:, None].to(v.device)
+            for beta in (steps, above, below)
+        )
+        self.from_base = torch.zeros(self.rungs, self.ladders, dtype=torch.bool, device=v.device)
+
+    @torch.no_grad()
+    def run(self, sweeps: int, generator: torch.Generator | None) -> Sweeps:
+        """Weigh, exchange, move: so many times. Rows on the first rung are drawn afresh."""
+        ups, downs = [], []
+        trips = torch.zeros(self.ladders, dtype=torch.long, device=self.v.device)
+        with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.v)):
+            for sweep in range(sweeps):
+                inputs = ops.product(self.v, self.path.to_hidden)
+                up, down = self._changes(inputs)
+                ups.append(up)
+                downs.append(down)
+                order = self._exchange(up - down, sweep % 2, generator)
+                self.from_base = self.from_base.reshape(-1)[order].view(self.rungs, -1)
+                trips += self.from_base[-1]
+                self.from_base[-1], self.from_base[0] = False, True
+                self.v = self._moved(inputs[order], generator)
+        return Sweeps(torch.stack(ups), torch.stack(downs), trips)
+
+    def _changes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """log p* of each row at the rung above less at its own, and at its own less below."""
+        hidden, base = self.path.rbm.hidden, self.path.hidden_inputs
+        here, above, below = (
+            hidden.log_partition(torch.lerp(base, inputs, beta)).double()
+            for beta in (self.here, self.above, self.below)
+        )
+        linear = (self.v @ self.base).double()
+        up = above - here - (self.above - self.here)[:, 0] * linear
+        down = here - below - (self.here - self.below)[:, 0] * linear
+        shape = self.rungs, self.ladders
+        return up.view(shape)[:-1], down.view(shape)[1:]
+
+    def _exchange(self, gain: Tensor, first: int, generator: torch.Generator | None) -> Tensor:
+        """Where each row comes from, after rungs `first` + 0 and 1, 2 and 3, ... have exchanged."""
+        order = torch.arange(len(self.v), device=self.v.device).view(self.rungs, -1)
+        lower = torch.arange(first, self.rungs - 1, 2, device=self.v.device)
+        gain = gain[lower]
+        accepted = torch.rand(gain.shape, generator=generator, device=gain.device).log() < gain
+        low, high = order[lower], order[lower + 1]
+        order[lower] = torch.where(accepted, high, low)
+        order[lower + 1] = torch.where(accepted, low, high)
+        return order.view(-1)
+
+    def _moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One Gibbs sweep of every row at its own rung; independent draws on the first."""
+        path, rbm = self.path, self.path.rbm
+        h = rbm.hidden.sample_(torch.lerp(path.hidden_inputs, inputs, self.here), generator)
+        moved = torch.lerp(path.visible_inputs, ops.product(h, self.to_visible), self.here)
+        return rbm.visible.sample_(moved, generator)
+
+
+class LadderEstimate(NamedTuple):
+    """log Z at the last rung less log Z at the first, in nats, from each part of the record."""
+
+    value: float
+    stderr: float
+    """From the spread between ladders, which are independent."""
+    drift: float
+    """Second half of the sweeps less the first."""
+    by_start: float
+    """First half of the ladders less the second."""
+
+
+def ladder_estimate(record: Sweeps) -> LadderEstimate:
+    """Bennett's acceptance ratio between neighbouring rungs, summed over the rungs."""
+    sweeps, _, ladders = record.up.shape
+
+    def total(times: slice, which: slice) -> float:
+        return float(_bennett(record.up[times, :, which], record.down[times, :, which]).sum())
+
+    every, half, middle = slice(None), sweeps // 2, ladders // 2
+    steps = _bennett(record.up, record.down)
+    # the estimating equation's derivative by each ladder: how far it alone would pull the value
+    above = torch.sigmoid(steps[:, None] - record.up)
+    below = torch.sigmoid(record.down - steps[:, None])
+    information = (above * (1 - above)).sum((0, 2)) + (below * (1 - below)).sum((0, 2))
+    pulls = ((below - above).sum(0) / information.clamp(min=1e-300)[:, None]).sum(0)
+    return LadderEstimate(
+        float(steps.sum()),
+        math.sqrt(float((pulls**2).sum()) * ladders / (ladders - 1)),
+        total(slice(half, None), every) - total(slice(half), every),
+        total(every, slice(middle)) - total(every, slice(middle, None)),
+    )
+
+
+def _bennett(up: Tensor, down: Tensor) -> Tensor:
+    """log Z_{k+1} - log Z_k from rows at both, (rungs - 1,), by bisection."""
+    up, down = (x.transpose(0, 1).flatten(1) for x in (up, down))
+    low = torch.minimum(up.amin(1), down.amin(1)) - 50
+    high = torch.maximum(up.amax(1), down.amax(1)) + 50
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        ours = torch.logsumexp(logsigmoid(up - middle[:, None]), 1)
+        theirs = torch.logsumexp(logsigmoid(middle[:, None] - down), 1)
+        low = torch.where(ours > theirs, middle, low)
+        high = torch.where(ours > theirs, high, middle)
+    return (low + high) / 2
