@@ -158,6 +158,16 @@ def random_model(seed: int) -> tuple[gb.RBM, str]:
     return rbm, f"{'Gaussian' if gaussian else 'Bernoulli'}, strength {strength}"
 
 
+def unseen() -> Iterator[Planted]:
+    """Wells that neither data nor starts lead to: no finite run can see them."""
+    for share in (0.1, 0.5, 0.9):
+        for seed in range(10):
+            rbm, pattern = heavy_well(seed, 40.0, share)
+            rows = torch.bernoulli(torch.full((200, 20), 0.5), generator=generator(seed))
+            far = rows[(rows != pattern[0]).sum(1) > 5]
+            yield Planted(f"unseen well of {share:.0%} of the mass", rbm, far, enumerated(rbm))
+
+
 def planted() -> Iterator[Planted]:
     """All families, from either side of what is planted and without data."""
     for family in (_patterns, _ferromagnets, _curie_weiss, _ising, _hopfield, _wells, _random):

@@ -320,7 +320,7 @@ def test_an_option_beside_config_counts_even_if_it_is_the_default(tmp_path, whol
         ({"visible": "spin"}, "--visible spin: expected auto, "),
         ({"device": "tpu"}, "--device tpu: expected auto, cpu or cuda"),
         ({"data": "none.npy"}, "none.npy: neither a file nor a data set"),
-        ({"hidden": 10**30}, "--hidden: expected a number below"),
+        ({"hidden": 10**30}, "hidden: expected a whole number of at most"),
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
     ],
 )

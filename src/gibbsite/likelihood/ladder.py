@@ -14,6 +14,9 @@ from gibbsite.likelihood.annealing import Path
 
 BISECTIONS = 40
 
+KEPT_EVERY = 10
+"""Sweeps between rows of the last rung that are kept."""
+
 
 class Sweeps(NamedTuple):
     """The record of so many sweeps of a ladder.
@@ -23,11 +26,13 @@ class Sweeps(NamedTuple):
             (sweeps, rungs - 1, ladders), float64.
         down: the same change, of each row above the first rung.
         trips: passages from the first rung to the last, (ladders,).
+        last: rows on the last rung at every tenth sweep, (sweeps / 10, ladders, n_visible).
     """
 
     up: Tensor
     down: Tensor
     trips: Tensor
+    last: Tensor
 
 
 class Ladder:
@@ -50,7 +55,7 @@ class Ladder:
     @torch.no_grad()
     def run(self, sweeps: int, generator: torch.Generator | None) -> Sweeps:
         """Weigh, exchange, move: so many times. Rows on the first rung are drawn afresh."""
-        ups, downs = [], []
+        ups, downs, last = [], [], []
         trips = torch.zeros(self.ladders, dtype=torch.long, device=self.v.device)
         with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.v)):
             for sweep in range(sweeps):
@@ -63,7 +68,9 @@ class Ladder:
                 trips += self.from_base[-1]
                 self.from_base[-1], self.from_base[0] = False, True
                 self.v = self._moved(inputs[order], generator)
-        return Sweeps(torch.stack(ups), torch.stack(downs), trips)
+                if sweep % KEPT_EVERY == 0:
+                    last.append(self.v[-self.ladders :])
+        return Sweeps(torch.stack(ups), torch.stack(downs), trips, torch.stack(last))
 
     def _changes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """log p* of each row at the rung above less at its own, and at its own less below."""

@@ -17,6 +17,8 @@ from gibbsite.likelihood.ladder import Ladder, LadderEstimate, ladder_estimate
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import Estimate, importance_estimate
 from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, overdispersed_start
+from gibbsite.sampling.diagnostics import r_hat
 
 RUNGS = 16
 SWEEPS = 8
@@ -26,6 +28,11 @@ PILOT_CHAINS, PILOT_STEPS = 20, 100
 SETTLING = 1 / 3
 """Share of the sweeps that is left out of the estimate."""
 
+PLAIN_CHAINS, PLAIN_STEPS = 100, 100
+MOST_APART = 5
+"""Of the plain chains; one in a hundred is expected."""
+
+MAX_LADDER_R_HAT = 1.5
 MIN_TRIPS = 1.0
 MAX_STDERR = 1.0
 BARS = 3.0
@@ -45,12 +52,14 @@ class TrajectoryAIS:
     The figure is left out, with the reasons in `problems`, unless
 
     - the ladders carried rows from the independent units to the model, once each on average;
+    - the ladders agree with one another in the mean of every hidden unit (R-hat at most 1.5),
+    - they come near the places where 100 plain chains from data and from spread starts end up,
     - the two halves, of different starts, agree within three standard errors, and
     - no annealed estimate, of which the mean is never above Z, lies as far above it;
     - the standard error is at most 1 nat.
 
-    A mode that neither start nor any exchange has found is not seen; it would make the figure
-    too high. Grey data are drawn once. Sources: Desjardins, Courville, Bengio (2011), On tracking
+    A mode that no start and no exchange has found is not seen; it would make the figure too high.
+    Grey data are drawn once. Sources: Desjardins, Courville, Bengio (2011), On tracking
     the partition function; Bennett (1976); Burda, Grosse, Salakhutdinov (2015) on starts from
     either end.
 
@@ -141,11 +150,12 @@ class Measured(NamedTuple):
     problems: tuple[str, ...]
 
 
+@torch.no_grad()
 def measure(
     rbm: RBM, data: Tensor, chains: int, substeps: int, generator: torch.Generator | None
 ) -> Measured:
     """log Z from replica exchange that starts at either end of the annealing path."""
-    scattered = _scattered(rbm, len(data), generator)
+    scattered = overdispersed_start(rbm, len(data), generator)
     path = Path.fit(rbm, torch.cat([data, scattered]), generator)
     betas = _spaced_rungs(path, generator)
     fine, half = _refined(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
@@ -161,8 +171,10 @@ def measure(
     base = path.log_partition_at_zero()
     stderr = math.hypot(estimate.stderr, estimate.drift, estimate.by_start / 2)
     excess = annealed.value - estimate.value, math.hypot(annealed.stderr, stderr)
-    problems = tuple(_problems(estimate, stderr, trips, excess))
-    return Measured(base + estimate.value, stderr, float(trips.sum()), problems)
+    problems = _problems(estimate, stderr, trips, excess)
+    unmixed = _unmixed(rbm, record.last, _plain_chains(rbm, data, generator))
+    failed = (*unmixed, *problems)
+    return Measured(base + estimate.value, stderr, float(trips.sum()), failed)
 
 
 def _problems(
@@ -191,10 +203,39 @@ def _problems(
         )
 
 
-def _scattered(rbm: RBM, n: int, generator: torch.Generator | None) -> Tensor:
-    """v given hidden units without a bias: a base that keeps near data misses modes elsewhere."""
-    bias = rbm.hidden.bias / rbm.hidden.bias_per_input()
-    return rbm.sample_visible(rbm.hidden.sample(-bias.expand(n, -1), generator), generator)
+def _plain_chains(rbm: RBM, data: Tensor, generator: torch.Generator | None) -> Tensor:
+    """v of Gibbs chains after a short run, half from data, half from spread starts."""
+    n = PLAIN_CHAINS // 2
+    v = overdispersed_start(rbm, 2 * n, generator)
+    v[:n] = data[torch.randint(len(data), (n,), generator=generator, device=data.device)]
+    sampler = Gibbs()
+    return sampler.advance(rbm, sampler.init(rbm, v, generator), PLAIN_STEPS, generator).v
+
+
+def _unmixed(rbm: RBM, last: Tensor, plain: Tensor) -> Iterator[str]:
+    """Signs in the means of hidden units that ladders, or where plain chains end, lie apart.
+
+    A plain chain is apart if its nearest row of a ladder is farther than all but 1% of the ladders'
+    rows have one in another ladder.
+    """
+    means = rbm.hidden_mean(last).double()
+    least = 1e-8 * (means**2).amax((0, 1))
+    worst = float(r_hat(means.mean(0), means.var(0).clamp(min=least), len(means)).max())
+    if worst > MAX_LADDER_R_HAT:
+        yield (
+            f"ladders disagree, R-hat of a hidden unit {worst:.2f} > {MAX_LADDER_R_HAT}: they do "
+            "not mix; use more substeps"
+        )
+    rows = means.flatten(0, 1)
+    ladder = torch.arange(means.shape[1], device=rows.device).repeat(means.shape[0])
+    between = torch.cdist(rows, rows).masked_fill_(ladder[:, None] == ladder, math.inf)
+    usual = between.amin(1).quantile(0.99) + 1e-6
+    apart = int((torch.cdist(rbm.hidden_mean(plain).double(), rows).amin(1) > usual).sum())
+    if apart >= MOST_APART:
+        yield (
+            f"{apart} of {len(plain)} plain chains end where no ladder comes: a part of the "
+            "distribution may be missed; use more substeps"
+        )
 
 
 def _spaced_rungs(path: Path, generator: torch.Generator | None) -> Tensor:
