@@ -87,8 +87,8 @@ def _verdicts(cases: Iterator[Planted]) -> Counter:
 
 def _told(name: str, counts: Counter) -> str:
     return (
-        f"  {name:30s} {counts['trusted']} trusted of {counts['models']}: {counts['inside']} inside "
-        f"the interval, {counts['off']} more than 0.1 beyond it, {counts['far_off']} more than 0.5; "
+        f"  {name:30s} {counts['trusted']} trusted of {counts['models']}: {counts['inside']} in "
+        f"the interval, {counts['off']} off it by 0.1 nats, {counts['far_off']} by 0.5; "
         f"refused {counts['refused']} of {counts['good']} good ones"
     )
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from oracle import random_rbm
+from planted import opposite_patterns, planted
 
 import gibbsite as gb
 from gibbsite.likelihood.annealing import Path, uniform_schedule
@@ -17,17 +18,6 @@ GREY = 0.1 + 0.8 * DATA.test[:100]
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def patterns(depth: float, seed: int) -> tuple[gb.RBM, torch.Tensor]:
-    """Two opposite patterns of equal mass, `depth` nats deep, and rows of one of them."""
-    pattern = (torch.rand(20, generator=generator(seed)) < 0.5).float() * 2 - 1
-    rbm = gb.RBM(gb.Bernoulli(20), gb.Bernoulli(4))
-    with torch.no_grad():
-        rbm.weight.copy_(depth / 20 * pattern[:, None].expand(-1, 4))
-        rbm.visible.bias.copy_(-0.5 * rbm.weight.sum(1))
-        rbm.hidden.bias.copy_(-0.5 * rbm.weight.sum(0))
-    return rbm, ((pattern + 1) / 2).expand(100, -1).clone()
 
 
 def check_shown(figures: dict[str, float], truth: float) -> bool:
@@ -75,8 +65,23 @@ def test_the_figure_is_right_for_any_model(make, seed):
     assert check_shown(figures, gb.exact.log_likelihood(rbm, rows).mean().item())
 
 
+SEVERAL_PHASES = [
+    case
+    for case in planted()
+    if case.data is not None and case.family in ("opposite patterns", "ferromagnet", "Curie-Weiss")
+][::12]
+
+
+@pytest.mark.parametrize("case", SEVERAL_PHASES, ids=lambda case: case.family)
+def test_phases_that_ladders_do_not_mix_are_not_believed(case):
+    """Rows of one phase of two: ladders that start there carry rows, but not to the other."""
+    measured = measure(case.rbm, case.data, 100, 25, generator(1))
+    if not measured.problems:
+        assert abs(measured.value - case.log_z) < 4 * measured.stderr + 0.05
+
+
 def test_chains_that_do_not_travel_are_not_believed():
-    rbm, rows = patterns(160.0, 0)
+    rbm, rows = opposite_patterns(0, 160.0)
     rows = torch.cat([rows, 1 - rows])
     tracker = TrajectoryAIS(rows, substeps=1, generator=generator(0))
     assert tracker(rbm, {}) == {"ais_trusted": 0.0}

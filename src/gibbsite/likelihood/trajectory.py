@@ -33,6 +33,9 @@ MOST_APART = 5
 """Of the plain chains; one in a hundred is expected."""
 
 MAX_LADDER_R_HAT = 1.5
+MIN_KEPT = 4
+"""Rows of each ladder to judge its mixing by."""
+
 MIN_TRIPS = 1.0
 MAX_STDERR = 1.0
 BARS = 3.0
@@ -173,7 +176,7 @@ def measure(
     excess = annealed.value - estimate.value, math.hypot(annealed.stderr, stderr)
     problems = _problems(estimate, stderr, trips, excess)
     unmixed = _unmixed(rbm, record.last, _plain_chains(rbm, data, generator))
-    failed = (*unmixed, *problems)
+    failed = (*problems, *unmixed)
     return Measured(base + estimate.value, stderr, float(trips.sum()), failed)
 
 
@@ -218,6 +221,9 @@ def _unmixed(rbm: RBM, last: Tensor, plain: Tensor) -> Iterator[str]:
     A plain chain is apart if its nearest row of a ladder is farther than all but 1% of the ladders'
     rows have one in another ladder.
     """
+    if len(last) < MIN_KEPT:
+        yield "too few sweeps to compare ladders; use more substeps"
+        return
     means = rbm.hidden_mean(last).double()
     least = 1e-8 * (means**2).amax((0, 1))
     worst = float(r_hat(means.mean(0), means.var(0).clamp(min=least), len(means)).max())
