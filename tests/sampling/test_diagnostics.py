@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from arviz_stats.base import array_stats
 from hypothesis import given
 from hypothesis import strategies as st
 from montecarlo import FAILURE, quantile
@@ -236,3 +237,20 @@ def test_any_series_gives_a_figure_or_is_refused(shape, value, seed):
             assert not math.isnan(found)
         else:
             assert str(tuple(series.shape)) in message
+
+
+@pytest.mark.parametrize("chains", [2, 7])
+@pytest.mark.parametrize("rho", [0.0, 0.9, 0.99])
+def test_as_arviz_has_them(chains, rho):
+    """An oracle written by others: the same split R-hat, and nearly the same effective draws.
+
+    It sums the autocorrelations by pairs up to the first that is negative, so not to the same lag.
+    """
+    series = ar1(rho, 4000, chains).double()
+    by_chain = series.numpy().T
+    expected = array_stats.rhat(by_chain, chain_axis=0, draw_axis=1, method="split")
+    assert gb.split_r_hat(series) == pytest.approx(float(expected), rel=1e-9)
+    if rho < 0.99:  # else too few to say
+        draws = array_stats.ess(by_chain, chain_axis=0, draw_axis=1, method="mean")
+        ours = series.numel() / gb.autocorrelation_time(series)
+        assert ours == pytest.approx(float(draws), rel=0.35)
