@@ -76,7 +76,7 @@ def _read_image(path: Path, resize: ImageSize | None) -> np.ndarray:
 
 
 def _check_promise(image: Any, size: int) -> None:
-    """Refuse what is larger than a file of that size will be, or more than one picture."""
+    """Refuse an image too large for a file of that size, or of more than one picture."""
     if image.width * image.height > max(PIXELS, PIXELS_PER_BYTE * size):
         raise DataError(f"promises {image.width}x{image.height} pixels; make it smaller first")
     if image.format in ("GIF", "PNG", "TIFF") and getattr(image, "n_frames", 1) > 1:

@@ -1,4 +1,4 @@
-"""Centring: the gradient as it looks when every statistic has mean about zero."""
+"""Centring: the gradient of a model whose statistics have means near zero."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CenteredState(NamedTuple):
     hidden: Tensor | None
 
     def check(self, rbm: RBM) -> None:
-        """Raise `DataError` unless the means are finite, one for each unit, or not there yet."""
+        """Raise `DataError` unless the means are finite, one for each unit, or both None."""
         pairs = (self.visible, rbm.visible), (self.hidden, rbm.hidden)
         for mean, layer in pairs:
             if mean is None:
@@ -81,7 +81,7 @@ class Centered(ops.Reusing, twins=True):
         return moved, CenteredState(inner, v_mean, h_mean)
 
     def _running(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
-        """The old mean, a step nearer the new one."""
+        """The running mean moved by `RATE` towards the new one."""
         out = self.workspace.other(name, old, new, len(new))
         return out.copy_(new) if old is None else torch.lerp(old, new, RATE, out=out)
 

@@ -21,7 +21,7 @@ from gibbsite.ops.random import (
     words,
 )
 
-# rows are taken out of tables before the inner loops, which are vectorised only so; doubts are
+# rows are taken out of arrays before the inner loops, which are vectorised only so; doubts are
 # summed up there and settled afterwards, from a copy of the inputs
 
 
@@ -81,7 +81,7 @@ def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
 
 @inlined
 def draw_group(part, group, key):  # type: ignore[no-untyped-def]
-    """A group of rows of probabilities is drawn, unless it is all zeros and ones."""
+    """Draw a group of rows of probabilities in place, unless it is all zeros and ones."""
     between = part.dtype.type(0)
     for i in range(len(part)):
         between += others(part[i])
@@ -132,7 +132,7 @@ def draw_gaussian_double(x, bias, sigma, scale, key):  # type: ignore[no-untyped
 
 @inlined
 def gather_rows(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
-    """out <- shift + scale * table[index]; returns how many of these rows the table lacks."""
+    """out <- shift + scale * table[index]; returns how many indices are out of range."""
     missing = 0
     for i in range(len(out)):
         if 0 <= index[i] < len(table):

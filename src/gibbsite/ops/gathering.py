@@ -1,4 +1,4 @@
-"""Rows of a table in any order, as floats."""
+"""Rows of an array, gathered in any order as floats."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def gather_and_draw(
     out = _gathered(table, rows, out)
     if not compiled(out):
         return None
-    numbers = np.float32(scale), np.float32(shift), key(generator)
-    return out if run("gather_and_draw", out, table, rows, *numbers) else None
+    scalars = np.float32(scale), np.float32(shift)
+    done = run("gather_and_draw", out, table, rows, *scalars, key(generator))
+    return out if done else None
 
 
 def gather(
@@ -33,7 +34,7 @@ def gather(
 ) -> Tensor | None:
     """shift + scale * table[rows] in float32, (len(rows), n); table is rounded to that first.
 
-    None if the table lacks one of the rows, whole numbers from 0, or if nothing is compiled here.
+    rows are indices from 0. None if one is out of range, or if nothing is compiled here.
     """
     out = _gathered(table, rows, out)
     if not compiled(out):
@@ -45,7 +46,7 @@ def gather(
 def gather_in_units(
     table: np.ndarray, rows: np.ndarray, out: Tensor, shift: Any, scale: Any
 ) -> Tensor | None:
-    """(table[rows] - shift) / scale, computed in float64; shift, scale are numbers or (n,).
+    """(table[rows] - shift) / scale, computed in float64; shift, scale are scalars or (n,).
 
     None as for `gather`.
     """
@@ -59,7 +60,7 @@ def gather_in_units(
 
 
 def _gathered(table: np.ndarray, rows: np.ndarray, out: Tensor | None) -> Tensor:
-    """Where rows of a table go, if both are such as the kernels take."""
+    """Tensor for the rows gathered, once all shapes and dtypes are such as the kernels take."""
     if table.ndim != 2 or table.dtype.char not in "Bfd" or not table.dtype.isnative:
         raise DataError(f"a table of {table.dtype}, {table.shape}: expected uint8 or floats, 2-d")
     if rows.ndim != 1 or rows.dtype != np.int64:
