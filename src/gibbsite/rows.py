@@ -168,7 +168,7 @@ class Rows:
         return ops.gather_and_draw(*plain, *units, generator) if plain and units else None
 
     def listed(self, order: Tensor) -> tuple[Rows, Tensor]:
-        """All rows of the source, and the indices there of these rows, taken in that order."""
+        """All rows of the source, as `Rows`, and the indices there of these rows in that order."""
         chosen = order if self.chosen is None else self.chosen[order]
         return replace(self, chosen=None), chosen
 

@@ -23,7 +23,7 @@ from gibbsite.datasets.limits import (
 from gibbsite.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
-"""To train on, and to test on."""
+"""Names of the arrays to train on and to test on."""
 
 LARGEST_CHUNK = 2**26
 """Bytes of one chunk of an HDF5 data set; a chunk is unpacked whole."""

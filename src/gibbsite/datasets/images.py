@@ -120,7 +120,7 @@ def _highest(image: Any) -> int:
 
 
 def _tag(image: Any, number: int, default: int) -> int:
-    """A number from the header of a TIFF; 32-bit numbers of another format are of 16 bits."""
+    """A value from the header of a TIFF; 32-bit numbers of another format are of 16 bits."""
     if image.format != "TIFF":
         return default
     value = image.tag_v2.get(number, default)

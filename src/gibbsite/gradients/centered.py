@@ -105,7 +105,7 @@ def center(
     h_mean: Tensor,
     workspace: ops.Workspace = ops.FRESH,
 ) -> dict[str, Tensor]:
-    """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
+    """Overwrite a gradient with its centred direction for these offsets, and return it."""
     mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
     lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
     b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))

@@ -133,7 +133,7 @@ class Bernoulli(Layer):
         return ops.draw_probabilities_(self.coerce(picked(data, index, out)), generator)
 
     def initialize(self, data: Tensor) -> None:
-        """Log-odds of each column, with one half count added to either side."""
+        """Set the bias to the log-odds of each column, half a count added to either side."""
         ones = data.sum(0)
         with torch.no_grad():
             self.bias.copy_(torch.log((ones + 0.5) / (len(data) - ones + 0.5)))

@@ -178,7 +178,7 @@ class Gaussian(Layer):
             self.bias.copy_(data.mean(0))
 
     def fitted(self, data: Tensor) -> Gaussian:
-        """Means and standard deviations; of a column that is constant, a millionth of its size."""
+        """`Layer.fitted`; the sigma of a constant column is a millionth of its size."""
         data = data.double()
         least = 1e-6 * data.abs().amax(0).clamp(min=1e-6)
         layer = Gaussian(self.n).double()

@@ -100,7 +100,7 @@ def rooms(weight, most):  # type: ignore[no-untyped-def]
 
 @inlined
 def draw_minibatch(data, update, batch, key, both):  # type: ignore[no-untyped-def]
-    """Draw the minibatch of an update into the first rows of both; returns how many."""
+    """Draw the minibatch of an update into the first rows of both; returns their number."""
     minibatch = data[update * batch : (update + 1) * batch]
     copy_rows(minibatch, both)
     draw_all(both[: len(minibatch)], key)

@@ -38,10 +38,10 @@ class Workspace:
 
         So a state that is carried from round to round has two, written in turn.
         """
-        table = self.table(name, like, *shape)
-        if taken is not None and table.data_ptr() == taken.data_ptr():
+        buffer = self.table(name, like, *shape)
+        if taken is not None and buffer.data_ptr() == taken.data_ptr():
             return self.table(f"{name}, other", like, *shape)
-        return table
+        return buffer
 
 
 class Fresh(Workspace):
@@ -55,7 +55,9 @@ FRESH = Fresh()
 
 
 class Reusing:
-    """Base of objects that work in a `workspace`: fresh buffers, but in the copy from `reusing`.
+    """Base of objects that take buffers from a `workspace`.
+
+    They are fresh ones, or in the copy that `reusing` makes the same ones in every round.
 
     Each class says for itself, by ``twins=True``, that such a copy is safe, as a subclass may keep
     tensors that it is given.
@@ -69,15 +71,15 @@ class Reusing:
         cls._has_twins = twins
 
     def reusing(self) -> Self:
-        """Copy it with a workspace of its own, and so its parts.
+        """A copy with a workspace of its own; its parts are replaced by such copies, too.
 
         The result of a round is overwritten in the next, its state in the one after.
         """
-        twin = copy.copy(self)
+        copied = copy.copy(self)
         for name, part in vars(self).items():
-            object.__setattr__(twin, name, reusing(part))
-        object.__setattr__(twin, "workspace", Workspace())
-        return twin
+            object.__setattr__(copied, name, reusing(part))
+        object.__setattr__(copied, "workspace", Workspace())
+        return copied
 
 
 def reusing(x: T) -> T:

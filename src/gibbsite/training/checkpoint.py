@@ -175,8 +175,8 @@ class Run:
                 if kept["kinds"][name] != here:
                     raise ValueError(f"{name}: {kept['kinds'][name]} there, {here} here")
             state = gradient_state(self.state, kept["gradient"], self.rbm.weight.device)
-            twin = self._model_there(kept["parameters"])
-            check_state(state, twin)
+            model = self._model_there(kept["parameters"])
+            check_state(state, model)
             optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
             schedule = self._schedule_there(kept["scheduler"])
             drawn = self._generators_there(kept["generators"])
@@ -192,19 +192,19 @@ class Run:
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "
                 "optimizer and scheduler that it was made with, or another folder"
             ) from error
-        for parameter, there in zip(self.rbm.parameters(), twin.parameters(), strict=True):
+        for parameter, there in zip(self.rbm.parameters(), model.parameters(), strict=True):
             parameter.copy_(there)
         self.history.records.extend(records)
         self.state = state
 
     def _model_there(self, parameters: Mapping[str, Any]) -> RBM:
         """A copy of the model with those parameters."""
-        twin = copy.deepcopy(self.rbm)
-        for name, parameter in twin.named_parameters():
+        model = copy.deepcopy(self.rbm)
+        for name, parameter in model.named_parameters():
             parameter.copy_(check_same(name, parameter, parameters[name]))
-        if found := fault(twin):
+        if found := fault(model):
             raise ValueError(f"its model's {found}")
-        return twin
+        return model
 
     def _schedule_there(self, kept: Any) -> dict[str, Any]:
         if self.scheduler is None:

@@ -18,7 +18,7 @@ from gibbsite.rows import Rows
 
 
 class Scaling(NamedTuple):
-    """Standardising of each column, (n,) each, in float64: (x - shift) / scale.
+    """Shift and scale of columns x, (n,) each, in float64, so that (x - shift) / scale is standard.
 
     Attributes:
         shift: the mean. scale: the standard deviation, 1 for a constant column.
