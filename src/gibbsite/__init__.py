@@ -96,7 +96,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The estimators, when first asked for: they need scikit-learn, the rest does not."""
+    """Import the estimators when first asked for: they need scikit-learn, the rest does not."""
     if name in ("BernoulliRBM", "GaussianRBM"):
         from gibbsite import estimators
 

@@ -1,4 +1,4 @@
-"""Arguments and arrays as users hand them over: made usable, or refused by name."""
+"""Checks and conversions of the arguments and arrays that users pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_COUNT = 2**62
 """Whole numbers beyond this fit into no size or loop of torch."""
 
 SMALL_BYTES = 2**24
-"""What is smaller fits wherever the program itself fits."""
+"""Size up to which a request fits wherever the program itself fits."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -65,7 +65,7 @@ def check_file(path: Path) -> None:
 
 
 def check_memory(what: str, *sizes: int) -> None:
-    """Raise `TooLargeError` if prod(sizes) float32 numbers need over a quarter of the memory.
+    """Raise `TooLargeError` if prod(sizes) float32 entries need over a quarter of the memory.
 
     Whatever is that large is copied a few times at least before anything comes of it. Memory is
     what the machine has or what the control groups of the process allow; where other programs use
@@ -119,13 +119,13 @@ def cgroup_memory(
 
 
 def _available_bytes() -> int | None:
-    """What the system could hand out without swapping, if it says."""
+    """Bytes that the system could hand out without swapping, if it says."""
     kilobytes = _field(_read_text(Path("/proc/meminfo")), "MemAvailable:")
     return 1024 * kilobytes or None
 
 
 def _field(text: str, name: str) -> int:
-    """The number behind a name in lines of "name number", else 0."""
+    """Value of a name in lines of "name value", else 0."""
     for line in text.splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == name and words[1].isdecimal():
@@ -173,7 +173,7 @@ def as_array(x: object) -> np.ndarray:
 
 
 def check_tensor(x: Tensor) -> None:
-    """Raise `DataError` unless x is a tensor of real numbers that lie in memory one by one."""
+    """Raise `DataError` unless x is a dense tensor of real numbers."""
     if x.is_complex():
         raise DataError(f"{x.dtype} values: expected real numbers")
     if x.layout != torch.strided or x.is_quantized or x.is_nested:
@@ -184,7 +184,7 @@ def check_tensor(x: Tensor) -> None:
 
 
 def check_unmasked(x: object) -> None:
-    """Raise `DataError` for an array that hides entries, as what follows would show them."""
+    """Raise `DataError` for a masked array, the hidden entries of which would be taken for data."""
     if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
         raise DataError(
             "a masked array with hidden entries: they would be taken for data; fill them or leave "
@@ -193,7 +193,7 @@ def check_unmasked(x: object) -> None:
 
 
 def not_finite(value: float, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
-    """Fault and remedy of a value that is not finite in dtype."""
+    """Fault and remedy, for a message, of a value that is not finite in dtype."""
     if not math.isfinite(value):
         return f"{value:g}", "NaN and infinity are not data; remove or impute them"
     kind, largest = str(dtype).removeprefix("torch."), torch.finfo(dtype).max

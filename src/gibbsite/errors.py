@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def place(row: int | None, column: int, name: str | None = None) -> str:
-    """Where an entry stands, for a message: counted from 1, as a spreadsheet does.
+    """Row and column of an entry, for a message: counted from 1, as a spreadsheet does.
 
     >>> place(0, 1, "age")
     'row 1, column 2 (age)'
@@ -28,7 +28,7 @@ class DataError(GibbsiteError, ValueError):
 
 
 class EntryError(DataError):
-    """One entry of a table cannot be used.
+    """One entry of the data cannot be used.
 
     Attributes: ``row`` and ``column``, counted from 0 as Python does; the message counts from 1.
     """
@@ -49,11 +49,11 @@ class EntryError(DataError):
         self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
 
     def moved(self, rows: int) -> EntryError:
-        """The same entry in a table that has so many more rows above."""
+        """The same error for data that have so many more rows above."""
         return EntryError(self.fault, self.row + rows, self.column, self.remedy)
 
     def within(self, source: str, names: Sequence[str] | None) -> EntryError:
-        """The same entry with the file it comes from and, if known, the name of its column."""
+        """The same error with the file it comes from and, if known, the name of its column."""
         name = names[self.column] if names else None
         return EntryError(self.fault, self.row, self.column, self.remedy, source=source, name=name)
 
@@ -71,7 +71,7 @@ class TooLargeError(GibbsiteError, ValueError):
 
 
 class LikelihoodWarning(GibbsiteError, UserWarning):
-    """A log-likelihood rests on an estimate of log Z that failed its checks; they are named.
+    """A log-likelihood rests on an estimate of log Z that failed the checks named.
 
     A warning, not raised unless asked to:
     ``warnings.simplefilter("error", gb.LikelihoodWarning)``.

@@ -26,7 +26,7 @@ MAX_STATES = 2**25
 """The largest number of states enumerated; a larger request raises `TooLargeError`."""
 
 EXACT_STATES = 2**20
-"""Up to so many states, what may be estimated or drawn by chains is summed or drawn exactly."""
+"""Number of states up to which sums and draws are exact by default, not estimates or chains."""
 
 BLOCK_BYTES = 2**22
 """Size of one block of states and of the other side's inputs together."""
@@ -41,7 +41,7 @@ class Moments(NamedTuple):
 
 
 def is_enumerable(rbm: RBM, max_states: float = MAX_STATES) -> bool:
-    """Whether the side with fewer states has at most max_states of them."""
+    """True if the side with fewer states has at most max_states of them."""
     return min(rbm.visible.n_states, rbm.hidden.n_states) <= max_states
 
 
@@ -170,9 +170,9 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     odds = torch.softmax(_block_log_sums(side, blocks), 0)
     chosen = torch.multinomial(odds, n, replacement=True, generator=generator)
     states = side.weight.new_empty(n, side.visible.n)
-    for number in set(chosen.tolist()):
-        start, stop = blocks[number]
-        rows = (chosen == number).nonzero()[:, 0]
+    for index in set(chosen.tolist()):
+        start, stop = blocks[index]
+        rows = (chosen == index).nonzero()[:, 0]
         block = side.visible.states(start, stop)
         odds = torch.softmax(-side.free_energy(block), 0)
         states[rows] = block[
@@ -190,7 +190,7 @@ def _enumerated_side(rbm: RBM) -> RBM:
 
 
 def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of state numbers that cover every state of the visible layer."""
+    """Half-open ranges of state indices that cover every state of the visible layer."""
     total = int(side.visible.n_states)
     row_bytes = (side.visible.n + side.hidden.n) * side.weight.element_size()
     rows = max(1, min(total, BLOCK_BYTES // row_bytes))
@@ -199,14 +199,14 @@ def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
 
 
 def _block_log_sums(side: RBM, blocks: list[tuple[int, int]]) -> Tensor:
-    """`_block_log_sum` of every block, in a tensor made beforehand.
+    """`_block_log_sum` of every block, in a tensor allocated beforehand.
 
     A list of small results would lie between the large temporaries on the heap and stop their
     space from being used again: gigabytes, with a thousand blocks.
     """
     sums = side.weight.new_empty(len(blocks))
-    for number, block in enumerate(blocks):
-        sums[number] = _block_log_sum(side, *block)
+    for index, block in enumerate(blocks):
+        sums[index] = _block_log_sum(side, *block)
     return sums
 
 

@@ -30,7 +30,7 @@ def save(rbm: RBM, path: str | Path) -> None:
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
     format version and each layer's type, size and options. Raises `OutputError`, and
-    `ArgumentError` for a model with numbers that are not finite, which `load` would refuse.
+    `ArgumentError` for a model with parameters that are not finite, which `load` would refuse.
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -54,8 +54,8 @@ def load(path: str | Path) -> RBM:
 
     ``path`` may be the folder of a run, which holds its model as ``model.safetensors``. Raises
     `DataError` if there is no such file or it may not be read, and `ModelFileError` if it is
-    damaged, not a Gibbsite model, of a version that this one cannot read, or holds a number that no
-    model can have, such as NaN. Nothing in it is executed.
+    damaged, not a Gibbsite model, of a version that this one cannot read, or holds a parameter that
+    no model can have, such as NaN. Nothing in it is executed.
     """
     path = model_file(Path(path))
     metadata, tensors = read_tensors(path, "not a Gibbsite model", "restore it from a copy")
@@ -76,7 +76,7 @@ def load(path: str | Path) -> RBM:
 
 
 def model_file(path: Path) -> Path:
-    """The model of a run folder, or the file itself."""
+    """Path of the model in a run folder; any other path unchanged."""
     try:
         return path / "model.safetensors" if path.is_dir() else path
     except OSError as error:  # a name too long, a folder that may not be looked into
@@ -86,7 +86,7 @@ def model_file(path: Path) -> Path:
 def read_tensors(
     path: Path, kind: str, remedy: str = ""
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file, checked against the bytes that there are.
+    """Metadata and tensors of a safetensors file, checked against its length.
 
     Raises `DataError` if it cannot be read and `ModelFileError` if it is damaged: `kind` then says
     what else it may be, `remedy` what to do.
@@ -107,7 +107,7 @@ def read_tensors(
 
 @contextmanager
 def refusing(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
-    """Turn whatever a header that lies makes safetensors and torch raise into `ModelFileError`."""
+    """Turn any error that a forged or damaged file causes into `ModelFileError`."""
     try:
         yield
     except ModelFileError:
@@ -152,7 +152,7 @@ def check_writable(path: Path) -> None:
 
 
 def _place(path: Path) -> Path:
-    """Where the file is that path names, links followed; `OutputError` if it is no plain file."""
+    """Path with links followed; `OutputError` if there is something other than a file."""
     place = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(place.lstat().st_mode):

@@ -65,11 +65,11 @@ class RBM(nn.Module):
         return mirror
 
     def hidden_inputs(self, v: Tensor) -> Tensor:
-        """What v sends to the hidden layer, without its bias: statistic(v) W, (..., n_hidden)."""
+        """Inputs of the hidden layer given v, without bias: statistic(v) W, (..., n_hidden)."""
         return self.visible.statistic(self.visible.coerce(v)) @ self.weight
 
     def visible_inputs(self, h: Tensor) -> Tensor:
-        """What h sends to the visible layer, without its bias: W statistic(h), (..., n_visible)."""
+        """Inputs of the visible layer given h, without bias: W statistic(h), (..., n_visible)."""
         return self.hidden.statistic(self.hidden.coerce(h)) @ self.weight.T
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class RBM(nn.Module):
 
 
 def fault(rbm: RBM) -> str:
-    """The first number of a model that no formula can use, such as ``weight holds nan``, or ""."""
+    """The first parameter that no formula can use, such as ``weight holds nan``, or ""."""
     return (
         first_fault("weight", rbm.weight, torch.isfinite)
         or _of("visible", rbm.visible.fault())

@@ -1,4 +1,4 @@
-"""Pictures a person wants to see of a run. Each function returns a matplotlib Figure.
+"""Pictures of a model and its training. Each function returns a matplotlib Figure.
 
 >>> import gibbsite as gb
 >>> from gibbsite import plots
@@ -41,7 +41,7 @@ _CURVES = (
 
 
 def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
-    """What each hidden unit adds to the visible inputs when on: the columns of the weight.
+    """Columns of the weight: what each hidden unit adds to the visible inputs when on.
 
     The 100 units of largest norm, largest first, all on one colour scale; the weight as a matrix
     if a row of data is not an image.

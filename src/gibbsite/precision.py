@@ -12,16 +12,16 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def in_double(module: M) -> M:
-    """The same module to compute with in float64; itself if it is.
+    """A view of the module to compute with in float64; the module itself if it is in float64.
 
-    What it computes is differentiable in the parameters of the module given. It has them as they
-    are now, and is not for training.
+    Results are differentiable in the parameters of the module given. The view has their values as
+    they are now, and is not for training.
     """
     if all(tensor.dtype == torch.float64 for tensor in _floats(module)):
         return module
-    twin = copy.copy(module)
-    vars(twin).update({name: _widened(value) for name, value in vars(module).items()})
-    return twin
+    wide = copy.copy(module)
+    vars(wide).update({name: _widened(value) for name, value in vars(module).items()})
+    return wide
 
 
 def _floats(module: nn.Module) -> list[Tensor]:

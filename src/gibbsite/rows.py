@@ -21,12 +21,12 @@ BLOCK_BYTES = 2**25
 
 @dataclass(frozen=True)
 class MappedFile:
-    """A file as it was when its numbers were mapped into memory; reading beyond its end kills.
+    """A file as it was when it was mapped into memory; reading beyond its end kills the process.
 
     Attributes:
         path: of the file.
         stamp: device, inode and time of change of what then lay at that path.
-        end: how many bytes are mapped, from the start of the file.
+        end: number of bytes mapped, from the start of the file.
     """
 
     path: Path
@@ -78,9 +78,9 @@ def _mapping(source: Any) -> tuple[mmap.mmap | None, np.memmap | None]:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table of numbers of which only the rows asked for become a float tensor.
+    """A 2-d array of which only the rows asked for become a float tensor.
 
-    ``rows[index]``, with a slice or a tensor of row numbers, is shift + scale * those rows, float32
+    ``rows[index]``, with a slice or a tensor of row indices, is shift + scale * those rows, float32
     (float64 if the source is). A 20 GB file or a sparse matrix is thus trained on in the memory of
     a minibatch.
 
@@ -90,8 +90,8 @@ class Rows:
 
     Attributes:
         source: (rows, columns): tensor, numpy array (memory-mapped or not) or scipy sparse matrix.
-        scale, shift: numbers, or tensors of (columns,); 1/255 makes grey levels of bytes.
-        chosen: numbers of the source's rows that make up the table; None for all.
+        scale, shift: scalars, or tensors of shape (columns,); 1/255 makes grey levels of bytes.
+        chosen: indices of the source's rows to keep, in order; None for all.
 
     >>> import numpy as np, gibbsite as gb
     >>> images = gb.Rows(np.array([[0, 255], [51, 0]], dtype=np.uint8), scale=1 / 255)
@@ -127,7 +127,7 @@ class Rows:
                     f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
                 )
         if self.chosen is not None:
-            object.__setattr__(self, "chosen", _row_numbers(self.chosen, shape[0]))
+            object.__setattr__(self, "chosen", _row_indices(self.chosen, shape[0]))
         if sparse:  # other sparse formats cannot give single rows
             object.__setattr__(self, "source", _checked_csr(self.source))
         if self._file is None:
@@ -153,7 +153,7 @@ class Rows:
         if gathered is not None:
             return gathered
         values = self._values(index)
-        return values if self._numbers() == (1.0, 0.0) else values * self.scale + self.shift
+        return values if self._scale_and_shift() == (1.0, 0.0) else values * self.scale + self.shift
 
     def drawn(
         self, index: Tensor, generator: torch.Generator | None = None, out: Tensor | None = None
@@ -164,11 +164,11 @@ class Rows:
         """
         self.check_unchanged()
         plain = self._plain(index if self.chosen is None else self.chosen[index], out)
-        numbers = self._numbers()
-        return ops.gather_and_draw(*plain, *numbers, generator) if plain and numbers else None
+        units = self._scale_and_shift()
+        return ops.gather_and_draw(*plain, *units, generator) if plain and units else None
 
     def listed(self, order: Tensor) -> tuple[Rows, Tensor]:
-        """The whole table, and the numbers in it of the rows that order names."""
+        """All rows of the source, as `Rows`, and the indices there of these rows in that order."""
         chosen = order if self.chosen is None else self.chosen[order]
         return replace(self, chosen=None), chosen
 
@@ -187,7 +187,7 @@ class Rows:
             yield self[start : start + rows]
 
     def bounds(self) -> Iterator[Tensor]:
-        """Rows between which all lie, column by column: of bytes least and greatest, else all."""
+        """Rows that span the range of every column: of bytes the extremes of blocks, else all."""
         if not self._holds_bytes():
             yield from self.blocks()
             return
@@ -212,15 +212,15 @@ class Rows:
             self._file.check(self.source)
 
     def take(self, index: Tensor) -> Rows:
-        """The table of those rows."""
+        """Those rows, as `Rows`."""
         return replace(self, chosen=index if self.chosen is None else self.chosen[index])
 
     def affine(self, scale: Tensor, shift: Tensor) -> Rows:
-        """The table of shift + scale * rows, (columns,) each."""
+        """shift + scale * rows, as `Rows`; scale and shift are (columns,)."""
         return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
 
     def spread(self, limit: int = 2**22) -> Tensor:
-        """Rows at equal distances all over the table, as many as have `limit` numbers."""
+        """Rows at equal distances all over the data, with about `limit` entries at most."""
         rows, columns = self.shape
         stride = -(-rows * columns // limit)
         return self[torch.arange(0, rows, max(1, stride))]
@@ -228,17 +228,17 @@ class Rows:
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
-    def _gather(self, table: np.ndarray, numbers: np.ndarray, out: Tensor | None) -> Tensor | None:
+    def _gather(self, source: np.ndarray, index: np.ndarray, out: Tensor | None) -> Tensor | None:
         """`into` by a kernel, if there is one."""
-        scale_and_shift = self._numbers()
-        return ops.gather(table, numbers, out, *scale_and_shift) if scale_and_shift else None
+        units = self._scale_and_shift()
+        return ops.gather(source, index, out, *units) if units else None
 
     def _gathers_doubles(self) -> bool:
-        """Whether rounding to float32 as the kernel gathers them loses nothing."""
-        return self._numbers() == (1.0, 0.0)
+        """True if float64 rows may be rounded to float32 as they are gathered, without loss."""
+        return self._scale_and_shift() == (1.0, 0.0)
 
-    def _numbers(self) -> tuple[float, float] | None:
-        """Scale and shift, unless they differ from column to column."""
+    def _scale_and_shift(self) -> tuple[float, float] | None:
+        """Scale and shift as scalars, unless they differ from column to column."""
         scale, shift = self.scale, self.shift
         both = isinstance(scale, float) and isinstance(shift, float)
         return (float(scale), float(shift)) if both else None
@@ -246,7 +246,7 @@ class Rows:
     def _plain(
         self, index: slice | Tensor, out: Tensor | None
     ) -> tuple[np.ndarray, np.ndarray, Tensor | None] | None:
-        """Table, row numbers and `out` for a kernel that gathers rows in float32, if they fit."""
+        """Source, indices and `out` for a kernel that gathers rows in float32, if they fit."""
         source = self.source
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
@@ -282,8 +282,8 @@ def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:
     return torch.index_select(data, 0, index, out=out)
 
 
-def _row_numbers(chosen: Any, n: int) -> Tensor:
-    """Rows of a table of n as whole numbers from 0, else `DataError`."""
+def _row_indices(chosen: Any, n: int) -> Tensor:
+    """Indices or a mask of n rows as int64 indices from 0, else `DataError`."""
     if not isinstance(chosen, Tensor):
         raise DataError(f"chosen is a {type(chosen).__name__}: expected a tensor of row numbers")
     check_tensor(chosen)
@@ -307,7 +307,7 @@ def _row_numbers(chosen: Any, n: int) -> Tensor:
 
 
 def _checked_csr(source: Any) -> Any:
-    """A sparse matrix by rows, every index of which has been checked: scipy's code trusts them."""
+    """A sparse matrix in CSR form with every index checked, as scipy's own code trusts them."""
     try:
         if source.format == "coo":
             source = type(source)((source.data, source.coords), source.shape)
@@ -323,22 +323,22 @@ def _checked_csr(source: Any) -> Any:
 
 
 def _is_plain(array: np.ndarray) -> bool:
-    """Whether it lies in memory or a file as numbers of this machine, row by row."""
+    """True for a C-contiguous, aligned array in this machine's byte order."""
     return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 def _is_real(dtype: Any) -> bool:
-    """Whether a torch or numpy type is one of real numbers."""
+    """True if a torch or numpy dtype is one of real numbers."""
     if isinstance(dtype, torch.dtype):
         return not dtype.is_complex
     return np.dtype(dtype).kind in "biuf"
 
 
 def _advise(source: Any, scattered: bool) -> None:
-    """Tell the system how a file is about to be read: lone rows of it want no reading ahead.
+    """Tell the system whether a mapped file is about to be read in scattered rows or in order.
 
-    By default a system may read megabytes around each row; an epoch of rows in random order would
-    take hundreds of times as long.
+    By default a system may read megabytes around each row: an epoch of rows in random order would
+    then take hundreds of times as long.
     """
     memory, _ = _mapping(source)
     if memory is not None and hasattr(memory, "madvise"):  # not every system takes advice

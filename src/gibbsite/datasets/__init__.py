@@ -37,7 +37,7 @@ def load(
     A name wins over a file of that name; write ``./digits`` for the file. Raises `DataError`.
 
     Args:
-        key: which array of an .npz or .h5 file.
+        key: name of the array in an .npz or .h5 file.
         resize: (height, width) in pixels that the images of a folder are brought to.
     """
     if str(name_or_path) in NAMES:
@@ -58,7 +58,7 @@ def load(
 
 
 def _meant(path: Path) -> str:
-    """A question after the name or file that is spelt nearly so, if there is one."""
+    """A "did you mean", for a message, if a name or file is spelt nearly so; else ""."""
     beside: list[str] = []
     with suppress(OSError):
         beside = [entry.name for entry in itertools.islice(path.parent.iterdir(), 1000)]

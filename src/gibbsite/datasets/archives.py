@@ -23,7 +23,7 @@ from gibbsite.datasets.limits import (
 from gibbsite.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
-"""To train on, and to test on."""
+"""Names of the arrays to train on and to test on."""
 
 LARGEST_CHUNK = 2**26
 """Bytes of one chunk of an HDF5 data set; a chunk is unpacked whole."""
@@ -90,7 +90,7 @@ def read_hdf5(path: Path, key: str | None, h5py: Any) -> Arrays:
 
 
 def _check_stored(item: Any, source: str, h5py: Any) -> None:
-    """Refuse a data set that is no table of numbers or that does not lie in its file."""
+    """Refuse a data set that holds no numbers, or holds them outside its file."""
     layout = item.id.get_create_plist()
     if item.is_virtual or layout.get_external_count():
         raise DataError(

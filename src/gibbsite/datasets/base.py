@@ -1,4 +1,4 @@
-"""What every data source gives."""
+"""`Dataset`, the result of every data source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Dataset:
 
     Attributes:
         name: for titles and folders.
-        rows: what to train on, (rows, n_visible); `Rows` where that saves memory.
+        rows: rows to train on, (rows, n_visible); `Rows` where that saves memory.
         test: rows never trained on, or None where there are none.
         visible: the type of unit the values are meant for, a key of `gibbsite.layers.LAYERS`.
         image_shape: (height, width) if a row is an image.

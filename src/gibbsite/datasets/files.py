@@ -38,7 +38,7 @@ TEXTS = (".csv", ".tsv", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays as they are in a file, and what its readers know about their places.
+    """Arrays as they are in a file, with the names and lines that a message can give.
 
     Attributes:
         train, test: to train on, and to test on or None.

@@ -76,7 +76,7 @@ def _read_image(path: Path, resize: ImageSize | None) -> np.ndarray:
 
 
 def _check_promise(image: Any, size: int) -> None:
-    """Refuse what is larger than a file of that size will be, or more than one picture."""
+    """Refuse an image too large for a file of that size, or of more than one picture."""
     if image.width * image.height > max(PIXELS, PIXELS_PER_BYTE * size):
         raise DataError(f"promises {image.width}x{image.height} pixels; make it smaller first")
     if image.format in ("GIF", "PNG", "TIFF") and getattr(image, "n_frames", 1) > 1:
@@ -120,7 +120,7 @@ def _highest(image: Any) -> int:
 
 
 def _tag(image: Any, number: int, default: int) -> int:
-    """A number from the header of a TIFF; 32-bit numbers of another format are of 16 bits."""
+    """A value from the header of a TIFF; 32-bit numbers of another format are of 16 bits."""
     if image.format != "TIFF":
         return default
     value = image.tag_v2.get(number, default)

@@ -1,4 +1,4 @@
-"""Checks of what a file promises, made before any of it is unpacked."""
+"""Checks of the sizes and types that a file promises, made before any of it is unpacked."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ DEFLATE_RATIO = 1032
 """Deflate packs no more bytes than this into one."""
 
 LARGE_BYTES, LARGE_RATIO = 2**27, 20
-"""What unpacks to more bytes, and to so many times its size, is first read without being kept."""
+"""Files that unpack to more bytes, and so many times their size, are read once unkept before."""
 
 TRIED_BYTES, TRIED_RATIO = 2**31, 200
-"""What unpacks to more bytes, and to so many times its size, is refused: trying it takes long."""
+"""Files that unpack to more bytes, and so many times their size, are refused: a trial is slow."""
 
 _BLOCK_BYTES = 2**20
 
 
 def check_table(dtype: Any, shape: tuple[int, ...], source: str) -> None:
-    """Raise `DataError` unless these are type and shape of a table of numbers or images."""
+    """Raise `DataError` unless dtype and shape are those of real numbers, 2-d, or of images."""
     if np.dtype(dtype).kind not in "biuf":
         raise DataError(f"{source} holds {dtype}, expected numbers")
     if len(shape) not in (2, 3) or 0 in shape:
@@ -36,7 +36,7 @@ def check_table(dtype: Any, shape: tuple[int, ...], source: str) -> None:
 
 
 def check_bytes(source: str, size: int) -> None:
-    """Raise `TooLargeError` if what a file unpacks to is too much for the memory."""
+    """Raise `TooLargeError` if a file unpacks to more bytes than the memory should hold."""
     check_memory(f"{source}, unpacked,", -(-size // 4))
 
 
@@ -73,7 +73,7 @@ def listed(names: list[str]) -> str:
 
 
 def pick(path: Path, names: list[str], key: str | None) -> list[str]:
-    """The array named; or `train` and `test`; or the only one."""
+    """Names of the arrays to read: `key`; or `train` and `test`; or the only one."""
     if key is not None:
         chosen = [key] if key in names else []
     elif "train" in names:

@@ -80,7 +80,7 @@ def _verified(name: str, content: bytes, source: str) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """No more of it than the larger of the two files can have."""
+    """Unpack a file, but no more of it than the larger of the two files can have."""
     with gzip.open(io.BytesIO(content)) as file:
         return file.read(LARGEST_BYTES + 1)
 

@@ -57,7 +57,7 @@ def _common_type(path: Path, schema: Any, arrow: Any) -> np.dtype:
 
 
 def _batches(path: Path, file: Any, rows: int) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """A few rows at a time: the first one's number, and the columns."""
+    """Batches of rows: the index of the first one, and the columns."""
     start = 0
     per_batch = max(1, min(_BATCH_ROWS, 2**22 // len(file.schema_arrow)))
     for batch in file.iter_batches(per_batch):
@@ -118,7 +118,7 @@ class _Compact:
         self.content, self.place = content, 0
 
     def struct(self, depth: int = 0) -> dict[int, int]:
-        """Whole numbers by field; other fields are passed over."""
+        """Read a struct: its integers by field; other fields are passed over."""
         if depth > 8:
             raise DataError("a page header is nested too deep")
         fields: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What every gradient estimator does; they differ only in how they get the model's phase."""
+"""Parts common to gradient estimators; they differ only in how they get the model's phase."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gibbsite.model import RBM
 
 
 class Gradient(Protocol):
-    """`init` makes what is carried between updates, `step` gives one gradient.
+    """Estimator: `init` makes the state carried between updates, `step` gives one gradient.
 
     The gradient is of the mean log-likelihood of the rows of v, keyed by ``named_parameters()``.
     Each phase is a mean over its own rows, so minibatches and chains of any number fit together.
     The tensors of a gradient are the caller's to overwrite, as `fit` does.
 
-    A state is made of tensors, numbers, None, lists, mappings and named tuples. One that comes out
-    of a checkpoint has tensors of the shapes and types that `init` gives; a named tuple with a
+    A state is made of tensors, scalars, None, lists, mappings and named tuples. One that comes out
+    of a checkpoint has tensors of the shapes and dtypes that `init` gives; a named tuple with a
     method ``check(rbm)``, which raises `DataError`, can ask for more.
     """
 
@@ -44,7 +44,7 @@ def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
 
 
 class Statistics(NamedTuple):
-    """Both phases of both layers, and E[h | v] with the weight and the sign of its row."""
+    """Both phases of both layers, and E[h | v] times the weight and the sign of its row."""
 
     visible: Phases
     hidden: Phases
@@ -52,7 +52,7 @@ class Statistics(NamedTuple):
 
     @classmethod
     def of(cls, v: Tensor, hidden_mean: Tensor, rows: int, workspace: ops.Workspace) -> Statistics:
-        """From v and E[h | v], the first rows of which are the data's."""
+        """Compute them from v and E[h | v], the first rows of which are the data's."""
         v_means = workspace.table("means of v", v, 3, v.shape[1])
         h_means = workspace.table("means of h", v, 3, hidden_mean.shape[1])
         shares = workspace.table("shares", hidden_mean, *hidden_mean.shape)
@@ -62,7 +62,7 @@ class Statistics(NamedTuple):
 
 
 class Contrast(Stateless, ops.Reusing):
-    """An estimator whose model phase is of sampled v: `phases` makes both."""
+    """An estimator whose model phase is of sampled v; `phases` computes both phases."""
 
     def phases(
         self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
@@ -84,13 +84,13 @@ def contrast(rbm: RBM, statistics: Statistics, workspace: ops.Workspace) -> dict
     The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
     """
     visible, hidden, shares = statistics
-    table = workspace.table("gradient", rbm.weight, *rbm.weight.shape)
-    product = ops.product(visible.table.T, shares, table)
+    out = workspace.table("gradient", rbm.weight, *rbm.weight.shape)
+    product = ops.product(visible.table.T, shares, out)
     here = rbm.visible.coupled(product, lambda x: x)
     weight = rbm.hidden.coupled(here.T, lambda x: x).T
 
     def interactions(ours: Tensor, product: Tensor) -> Tensor:
-        """Sums over the other layer's units, for each of a layer's."""
+        """Sum over the other layer's units, for each unit of a layer."""
         return ops.row_dots(ours, product, workspace.table("interactions", product, len(product)))
 
     ours = rbm.visible.contrast(visible, lambda: interactions(rbm.weight, weight))

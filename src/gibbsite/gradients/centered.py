@@ -1,4 +1,4 @@
-"""Centring: the gradient as it looks when every statistic has mean about zero."""
+"""Centring: the gradient of a model whose statistics have means near zero."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CenteredState(NamedTuple):
     hidden: Tensor | None
 
     def check(self, rbm: RBM) -> None:
-        """Raise `DataError` unless the means are finite, one for each unit, or not there yet."""
+        """Raise `DataError` unless the means are finite, one for each unit, or both None."""
         pairs = (self.visible, rbm.visible), (self.hidden, rbm.hidden)
         for mean, layer in pairs:
             if mean is None:
@@ -81,7 +81,7 @@ class Centered(ops.Reusing, twins=True):
         return moved, CenteredState(inner, v_mean, h_mean)
 
     def _running(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
-        """The old mean, a step nearer the new one."""
+        """The running mean moved by `RATE` towards the new one."""
         out = self.workspace.other(name, old, new, len(new))
         return out.copy_(new) if old is None else torch.lerp(old, new, RATE, out=out)
 
@@ -105,7 +105,7 @@ def center(
     h_mean: Tensor,
     workspace: ops.Workspace = ops.FRESH,
 ) -> dict[str, Tensor]:
-    """A gradient, overwritten with the centred direction that belongs to it and the offsets."""
+    """Overwrite a gradient with its centred direction for these offsets, and return it."""
     mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
     lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
     b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))

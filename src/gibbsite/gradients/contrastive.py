@@ -16,16 +16,16 @@ from gibbsite.sampling import Gibbs, Sampler, advance, random_start
 
 
 class Chains(Contrast):
-    """What estimators have in common that run chains from any start."""
+    """Base of the estimators that run chains; they differ in where these start."""
 
     sampler: Sampler
 
     def to_hidden(self, rbm: RBM) -> Tensor:
-        """What carries v to the hidden layer."""
+        """Matrix that maps v to the inputs of the hidden layer."""
         return rbm.visible.coupled(rbm.weight, self.workspace.like("to hidden"))
 
     def joined(self, v: Tensor, end: Tensor) -> Tensor:
-        """The rows of v and of `end` in one table."""
+        """The rows of v, then those of `end`, in one tensor."""
         out = self.workspace.table("both v", v, len(v) + len(end), v.shape[1])
         return torch.cat([v, end], out=out)
 
@@ -38,7 +38,7 @@ class Chains(Contrast):
         start: int = 0,
         taken: Tensor | None = None,
     ) -> Any:
-        """The state with h, if it has one, drawn given what v sends to the hidden layer.
+        """The state with h, if it has one, drawn given the inputs of the hidden layer.
 
         These inputs are overwritten with E[h | v]; the chains' are the rows from `start` on. The
         new h does not go where `taken`, the old one, lies.

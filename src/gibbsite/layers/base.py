@@ -33,13 +33,13 @@ class Marginals(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """The data's phase and the model's of one layer in one table, so that one product does both.
+    """The data's phase and the model's of one layer in one tensor, so that one product does both.
 
     Attributes:
-        table: (rows + others, n), states or means of units, the data's first.
-        rows: how many are the data's.
+        table: tensor (rows + others, n) of states or means of units, the data's first.
+        rows: number of rows that are the data's.
         means: over the data's rows, over the model's, and the difference, (3, n).
-        known: whether the table holds states rather than means.
+        known: True if the table holds states, False if means.
     """
 
     table: Tensor
@@ -65,15 +65,15 @@ class Layer(nn.Module, ABC):
 
     bias: nn.Parameter
     has_units: ClassVar[bool] = False
-    """Whether states are measured in units of the data, so that `rescaled` works."""
+    """True if states are measured in units of the data, so that `rescaled` works."""
     is_binary: ClassVar[bool] = False
-    """Whether units are 0 or 1, with log-odds bias + inputs and no other parameter.
+    """True if units are 0 or 1, with log-odds bias + inputs and no other parameter.
 
     Kernels for binary models then stand in for the layer's methods.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A subclass that has its own formula does without its parents' shortcuts past it."""
+        """Drop inherited shortcuts past a formula that the subclass overrides."""
         super().__init_subclass__(**options)
         own = vars(cls)
         cls.is_binary = own.get("is_binary", False)
@@ -96,7 +96,7 @@ class Layer(nn.Module, ABC):
 
     @abstractmethod
     def statistic(self, x: Tensor) -> Tensor:
-        """What meets the weight, unit by unit and linear in x: (..., n) -> (..., n)."""
+        """Statistic s(x) that meets the weight, by unit and linear in x: (..., n) -> (..., n)."""
 
     @abstractmethod
     def log_partition(self, inputs: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class Layer(nn.Module, ABC):
     ) -> Tensor:
         """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight.
 
-        weight as it is if the layer need not change it, else what `table` gives for it, filled.
+        weight itself if the layer need not change it, else in the buffer that `table` gives for it.
         """
         return weight.detach()
 
@@ -188,7 +188,7 @@ class Layer(nn.Module, ABC):
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
         `units` are (rows, n), `weights` (rows,). `interaction` gives the weighted sum of
-        statistic(x) * inputs, (n,): what a parameter inside the statistic (a scale) acts on.
+        statistic(x) * inputs, (n,), on which a parameter inside the statistic (a scale) acts.
         """
 
     def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
@@ -204,25 +204,25 @@ class Layer(nn.Module, ABC):
         return {name: positive[name] - negative[name] for name in positive}
 
     def precondition_(self, gradient: dict[str, Tensor]) -> None:
-        """Turn the gradient of the layer's own parameters, in place, into the way to step.
+        """Turn the gradient of the layer's own parameters, in place, into the step's direction.
 
-        Each entry may be multiplied by a positive number: the way still leads uphill, and vanishes
-        where the gradient does. Here all stay as they are.
+        Each entry may be multiplied by a positive number: the direction still leads uphill, and
+        vanishes where the gradient does. Here all stay as they are.
         """
 
     def bias_per_input(self, out: Tensor | None = None) -> Tensor:
-        """How far the bias must move to do what an input of 1 does, (n,); in `out`, if given."""
+        """Change of the bias that does what an input of 1 does, (n,); in `out`, if given."""
         return torch.ones_like(self.bias) if out is None else out.fill_(1)
 
     # states
 
     @property
     def n_states(self) -> float:
-        """How many states the layer has; infinite for continuous units."""
+        """Number of states of the layer; infinite for continuous units."""
         return math.inf
 
     def states(self, start: int, stop: int) -> Tensor:
-        """States number start to stop - 1, (stop - start, n); finite layers only."""
+        """States of index start to stop - 1, (stop - start, n); finite layers only."""
         raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
 
     @abstractmethod
@@ -234,16 +234,16 @@ class Layer(nn.Module, ABC):
 
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n states spread over all that the units could be, (n, units), to start chains from.
+        """n states spread over all possible ones, (n, units), to start chains from.
 
-        Units without such states, as real ones, are drawn without inputs.
+        Units that have no such spread, as real ones, are drawn without inputs.
         """
         return self.sample(self.bias.new_zeros(n, self.n), generator)
 
     # checks
 
     def fault(self) -> str:
-        """The first of its numbers that no formula can use, such as ``bias holds nan``, or ""."""
+        """The first parameter that no formula can use, such as ``bias holds nan``, or ""."""
         for name, value in self.state_dict(keep_vars=True).items():
             if found := first_fault(name, value, torch.isfinite):
                 return found
@@ -330,7 +330,7 @@ class Layer(nn.Module, ABC):
         return cls(n, **options)
 
     def describe(self) -> str:
-        """Such as ``Bernoulli(64)``."""
+        """Name and size, such as ``Bernoulli(64)``."""
         return f"{type(self).__name__}({self.n})"
 
     def extra_repr(self) -> str:
@@ -343,11 +343,11 @@ SHORTCUTS = {
     "contrast": ("parameter_gradient", "marginals_with_mean"),
     "take": ("observe",),
 }
-"""Methods that have a general form here, which follows from those formulas."""
+"""Methods with a general form in `Layer`, and the formulas from which that follows."""
 
 
 def check_layer(name: str, value: object) -> Layer:
-    """value if it is a layer, else `ArgumentError`."""
+    """Return value if it is a layer, else raise `ArgumentError`."""
     if not isinstance(value, Layer):
         raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")
     return value

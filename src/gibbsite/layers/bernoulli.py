@@ -89,13 +89,13 @@ class Bernoulli(Layer):
 
     def states(self, start: int, stop: int) -> Tensor:
         """The binary digits of start, ..., stop - 1, lowest digit in column 0."""
-        numbers = torch.arange(start, stop, device=self.bias.device)
-        digits = numbers[:, None] >> torch.arange(self.n, device=self.bias.device)
+        indices = torch.arange(start, stop, device=self.bias.device)
+        digits = indices[:, None] >> torch.arange(self.n, device=self.bias.device)
         return (digits & 1).to(self.bias.dtype)
 
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Coins, each row with a rate of ones of its own, from 0 to 1."""
+        """Independent coins, with a rate of ones drawn for each row from 0 to 1."""
         rates = torch.rand(n, 1, generator=generator, device=self.bias.device)
         rows = rates.to(self.bias.dtype).expand(n, self.n).contiguous()
         return ops.draw_probabilities_(rows, generator)
@@ -133,7 +133,7 @@ class Bernoulli(Layer):
         return ops.draw_probabilities_(self.coerce(picked(data, index, out)), generator)
 
     def initialize(self, data: Tensor) -> None:
-        """Log-odds of each column, with one half count added to either side."""
+        """Set the bias to the log-odds of each column, half a count added to either side."""
         ones = data.sum(0)
         with torch.no_grad():
             self.bias.copy_(torch.log((ones + 0.5) / (len(data) - ones + 0.5)))

@@ -24,8 +24,8 @@ class Gaussian(Layer):
 
     Args:
         n: number of units.
-        sigma: standard deviation given the other layer, in the units of the data: one number
-            shared by all units, or n numbers.
+        sigma: standard deviation given the other layer, in the units of the data: a scalar
+            shared by all units, or n values.
         learn_sigma: train sigma too, as ``log_sigma`` (so that it stays positive).
 
     >>> import torch, gibbsite as gb
@@ -62,14 +62,14 @@ class Gaussian(Layer):
         return scale.expand(self.n)
 
     def _scale(self) -> Tensor:
-        """`sigma` as it is now, without a gradient, in the one place kept for it."""
+        """`sigma` as it is now, without a gradient, in a buffer kept for it."""
         if not self.learn_sigma or type(self).sigma is not Gaussian.sigma:
             return self.sigma.detach()
         log_sigma = self.log_sigma.detach()
         return torch.exp(log_sigma, out=self._space.like("sigma")(log_sigma)).expand(self.n)
 
     def fault(self) -> str:
-        """Of sigma what counts is what the formulas use: exp(log_sigma) may be 0 or infinite."""
+        """`Layer.fault`, which also looks at sigma itself: exp(log_sigma) may be 0 or infinite."""
 
         def usable(sigma: Tensor) -> Tensor:
             return torch.isfinite(sigma) & torch.isfinite(1 / sigma) & (sigma > 0)
@@ -119,7 +119,7 @@ class Gaussian(Layer):
         return torch.div(weight, self._scale()[:, None], out=table(weight))
 
     def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """From the means and squares of the two phases; variances given the inputs cancel."""
+        """`Layer.contrast` from means and squares of both phases; variances given inputs cancel."""
         sigma, (_, spread, bias) = self._scale(), phases.means
         gradient = {"bias": bias.div_(sigma).div_(sigma)}
         if self.learn_sigma:
@@ -132,7 +132,7 @@ class Gaussian(Layer):
     def parameter_gradient(
         self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
-        """bias: Cheng's (3.12). log_sigma: E[(x - b)^2] / sigma^2 - statistic * inputs."""
+        """Gradients of bias, Cheng's (3.12), and log_sigma, E[(x - b)^2]/sigma^2 - s(x) inputs."""
         deviation = units.mean - self.bias
         gradient = {"bias": (weights @ deviation) / self.sigma**2}
         if self.learn_sigma:
@@ -143,10 +143,11 @@ class Gaussian(Layer):
         return gradient
 
     def precondition_(self, gradient: dict[str, Tensor]) -> None:
-        """The mean, over the units that share a log_sigma, of what is a sum over them.
+        """Turn the gradient of a shared log_sigma, a sum over units, into their mean.
 
-        So is its Fisher information, 2 for each unit without weights: along the mean it steps as
-        far as one unit's own would, and a rate that suits the other parameters suits it too.
+        Its Fisher information is such a sum, too, of 2 for each unit without weights: along the
+        mean it steps as far as one unit's own would, and a rate that suits the other parameters
+        suits it too.
         """
         if "log_sigma" in gradient:
             gradient["log_sigma"].div_(self.n // self.log_sigma.numel())
@@ -177,7 +178,7 @@ class Gaussian(Layer):
             self.bias.copy_(data.mean(0))
 
     def fitted(self, data: Tensor) -> Gaussian:
-        """Means and standard deviations; of a column that is constant, a millionth of its size."""
+        """`Layer.fitted`; the sigma of a constant column is a millionth of its size."""
         data = data.double()
         least = 1e-6 * data.abs().amax(0).clamp(min=1e-6)
         layer = Gaussian(self.n).double()

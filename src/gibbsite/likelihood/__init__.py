@@ -1,4 +1,4 @@
-"""How good a model is: log Z and the log-likelihood with their errors, and cheap monitors."""
+"""Likelihood: log Z and the log-likelihood with their errors, and cheap monitors."""
 
 from gibbsite.likelihood.annealing import (
     Path,

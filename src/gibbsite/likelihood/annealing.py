@@ -72,7 +72,7 @@ class Path:
 
     @cached_property
     def to_hidden(self) -> Tensor:
-        """What carries v to the hidden layer, as it was when first asked for."""
+        """Matrix that maps v to the inputs of the hidden layer, as it was when first asked for."""
         return self.rbm.visible.coupled(self.rbm.weight)
 
     @cached_property
@@ -106,15 +106,15 @@ class Path:
 
 
 class AnnealedRun(NamedTuple):
-    """What a walk gave, all float64.
+    """Result of a walk, all float64.
 
     Attributes:
         log_weights: (chains,).
         increments: variance over chains of the log weight gained at each step, (temperatures,).
         variances: variance over chains of the log weight after each step, (temperatures,).
         profile: mean log weight after each step, (temperatures,).
-        betas: where each step led, (temperatures,).
-        v: where the chains are, (chains, n_visible), before a move at the last beta.
+        betas: beta that each step led to, (temperatures,).
+        v: states of the chains, (chains, n_visible), before a move at the last beta.
     """
 
     log_weights: Tensor
@@ -143,7 +143,7 @@ class Walk:
 
     @property
     def steps(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return self.reached[0]
 
     @torch.no_grad()
@@ -284,7 +284,7 @@ def respaced(betas: Tensor, lengths: Tensor, temperatures: int) -> Tensor:
 
 
 def check_schedule(betas: Tensor) -> Tensor:
-    """betas as float64, or `ArgumentError` unless they rise from 0 to 1 in two steps or more."""
+    """betas as float64; `ArgumentError` unless they rise from 0 to 1 in two steps or more."""
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 3:
         raise ArgumentError(

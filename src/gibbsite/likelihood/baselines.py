@@ -1,4 +1,4 @@
-"""How likely rows are under models that any RBM should beat, to hold its likelihood against."""
+"""Log-likelihoods under simple models, which any RBM should beat."""
 
 from __future__ import annotations
 

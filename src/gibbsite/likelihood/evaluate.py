@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
         log_likelihood: mean of log p(v) over the rows.
         stderr: its standard error from log Z alone; 0 if exact.
         lower, upper: 95% interval from log Z alone.
-        method: how log Z was found.
+        method: by which log Z was found.
         warnings: the checks of log Z that failed; empty if none did.
         rows: log p(v) of each row, (rows,); all share the error of log Z.
         rows_stderr: standard error of the mean over rows, as a sample of the population.

@@ -54,7 +54,7 @@ class Ladder:
 
     @torch.no_grad()
     def run(self, sweeps: int, generator: torch.Generator | None) -> Sweeps:
-        """Weigh, exchange, move: so many times. Rows on the first rung are drawn afresh."""
+        """Weigh, exchange and move the rows, so many times; the first rung is drawn afresh."""
         ups, downs, last = [], [], []
         trips = torch.zeros(self.ladders, dtype=torch.long, device=self.v.device)
         with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.v)):
@@ -86,7 +86,7 @@ class Ladder:
         return up.view(shape)[:-1], down.view(shape)[1:]
 
     def _exchange(self, gain: Tensor, first: int, generator: torch.Generator | None) -> Tensor:
-        """Where each row comes from, after rungs `first` + 0 and 1, 2 and 3, ... have exchanged."""
+        """Index of the row that each gets when rungs `first` + 0 and 1, 2 and 3, ... exchange."""
         order = torch.arange(len(self.v), device=self.v.device).view(self.rungs, -1)
         lower = torch.arange(first, self.rungs - 1, 2, device=self.v.device)
         gain = gain[lower]

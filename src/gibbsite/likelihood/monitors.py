@@ -25,7 +25,7 @@ def negative_free_energies(rbm: RBM, v: Tensor) -> Tensor:
 
 
 def as_states(rbm: RBM, data: Tensor) -> Tensor:
-    """`check_data` that keeps all digits of units that are in those of the data."""
+    """`Layer.check_data` in float64 for units of the data, so that no digit is lost."""
     visible = in_double(rbm.visible) if rbm.visible.has_units else rbm.visible
     return visible.check_data(data)
 

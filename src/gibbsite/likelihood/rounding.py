@@ -1,4 +1,4 @@
-"""How much the rounding of a model's dtype may cost, and what to compute in instead."""
+"""Cost of rounding in a model's dtype, and the model in float64 where that is too much."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_ROUNDING = 1e-4
 
 @torch.no_grad()
 def rounding(rbm: RBM) -> float:
-    r"""About how many nats rounding costs F(v) in the model's dtype.
+    r"""Estimate of the error of F(v), in nats, by rounding in the model's dtype.
 
-    $\epsilon\,\lVert |s_v|\,W\,|s_h| \rVert$, with statistics as large as the units alone have
-    them: b/sigma, above all, which is in the thousands for columns far from 0.
+    $\epsilon\,\lVert |s_v|\,W\,|s_h| \rVert$, with statistics of the size that the units have
+    alone: b/sigma, above all, which is in the thousands for columns far from 0.
     """
     ends = []
     for layer in (rbm.visible, rbm.hidden):
@@ -32,7 +32,7 @@ def precise_enough(rbm: RBM) -> RBM:
 
 
 def rounding_problems(rbm: RBM) -> list[str]:
-    """A problem if even in float64 rounding may cost more than `MAX_ROUNDING`."""
+    """Problems for a verdict: one if even in float64 rounding may cost over `MAX_ROUNDING`."""
     cost = rounding(in_double(rbm))
     if cost <= MAX_ROUNDING:
         return []

@@ -1,4 +1,4 @@
-"""From log weights to log Z: point estimates with their errors. All in float64, in nats."""
+"""Estimates of log Z from log weights, with their errors. All in float64, in nats."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def student_95(freedom: float) -> float:
 
 
 def unseen_95(draws: float) -> float:
-    r"""How far log Z may lie above what so many independent draws saw: $-\log(0.025)/\text{draws}$.
+    r"""Bound on log Z above what so many independent draws saw: $-\log(0.025)/\text{draws}$.
 
     A part of the distribution with a share q of the mass stays unseen by n draws with probability
     $(1-q)^n$; at 2.5% for one, as the upper end of a 95% interval, $-\log(1-q)$ is that much.

@@ -2,8 +2,8 @@
 
 CPU tensors go to compiled kernels (`draws`, `cpu`), all others to plain torch (`reference`). Both
 draw from the same distributions but not the same numbers. Matrix products stay torch's, but for
-those with tables of zeros and ones (`bits`). Kernels believe what they are told of shapes: what
-does not fit is refused here, by `DataError`.
+those of matrices of zeros and ones (`bits`). Kernels do not check shapes: arguments that do not fit
+are refused here, by `DataError`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def mean_bernoulli_(x: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
 def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
     """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,). No gradient.
 
-    One column stands for all. A single vector is left to torch: `torch.vmap` takes tables for such.
+    One column stands for all. A single vector is left to torch: under `torch.vmap` a matrix
+    looks like one.
     """
     fits = x.ndim > 1 and x.shape[-1:] == bias.shape and x.dtype == bias.dtype
     if not (fits and compiled_flat(x)):
@@ -165,8 +166,9 @@ def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
 def softplus_change(
     x: Tensor, bias: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
 ) -> Tensor:
-    """By how much S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))) grows from old to
-    new, in float64, (rows,).
+    """S(new) - S(old) of S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))), (rows,).
+
+    In float64.
     """
     out = x.new_empty(x.shape[:-1], dtype=torch.float64) if out is None else out
     if not compiled(x) or x.dtype != torch.float32:
@@ -191,7 +193,7 @@ def add_row_dot_(total: Tensor, x: Tensor, weights: Tensor, scale: float) -> Non
 
 
 def _fit_totals(out: Tensor, x: Tensor) -> None:
-    """Raise `DataError` unless out is float64 and has a place for each row of x."""
+    """Raise `DataError` unless out is float64 with one entry for each row of x."""
     fit(out, x.shape[:-1], DOUBLE if x.is_cpu else x[:0].double())
 
 
@@ -202,7 +204,7 @@ def _totals(out: Tensor, rows: int) -> Any:
 def phase_statistics_(
     v: Tensor, h: Tensor, rows: int, v_means: Tensor, h_means: Tensor, shares: Tensor
 ) -> None:
-    """Fills in means of v and of h, (3, n) each, and h as it counts in a difference of means.
+    """Write means of v and of h, (3, n) each, and h as it counts in a difference of means.
 
     Means over the first rows, over the others, and the difference; in shares, like h, the others
     count negative.
@@ -246,5 +248,5 @@ def row_dots(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
 
 
 def _moved(bias: Any, base: Any, scale: float) -> Any:
-    """bias + (1 - scale) base, of tensors or arrays, as far as there is a base."""
+    """bias + (1 - scale) base, of tensors or arrays; bias if there is no base."""
     return bias if base is None else bias + (1 - scale) * base

@@ -28,7 +28,7 @@ from gibbsite.ops.dispatch import (
 
 
 class Ascent(NamedTuple):
-    """All that updates of a binary model change in place; float32, plain.
+    """Tensors that updates of a binary model change in place; float32, contiguous.
 
     Attributes:
         parameters: weight, b and c.
@@ -51,12 +51,13 @@ def updates_(
     rates: tuple[float, float, float],
     generator: torch.Generator | None = None,
 ) -> list[float]:
-    """Updates by the minibatches of data in turn, in one call, for models bound by calls.
+    """Update the model by the minibatches of data in turn, in one call.
 
-    By persistent contrastive divergence if there are chains, else by contrastive divergence.
-    rates are the share of a minibatch in the offsets, 0 for a gradient that is not centred, the
-    learning rate and the momentum. The numbers drawn are those that single calls would draw.
-    Returns the norms of the gradients; at the first that is not finite it ends, without a step.
+    For small models, where calls from Python would take most of the time. By persistent contrastive
+    divergence if there are chains, else by contrastive divergence. rates are the share of a
+    minibatch in the offsets, 0 for a gradient that is not centred, the learning rate and the
+    momentum. The random numbers are those that single calls would draw. Returns the norms of the
+    gradients; at the first that is not finite it ends, without a step.
     """
     if type(batch_size) is not int or type(steps) is not int or min(batch_size, steps) < 1:
         raise ArgumentError(f"{batch_size=}, {steps=}: expected whole numbers of at least 1")
@@ -65,15 +66,15 @@ def updates_(
     moving, chains = _moving(ascent, data), bool(ascent.chains)
     updates = -(-len(data) // batch_size)
     keys = torch.empty(updates, 1 + 2 * steps, dtype=torch.int64).random_(generator=generator)
-    numbers, norms = tuple(map(np.float32, rates)), np.empty(updates)
+    scalars, norms = tuple(map(np.float32, rates)), np.empty(updates)
     name = "persistent_updates" if chains else "contrastive_updates"
     update = kernel(name, ascent.parameters[0])
-    done = update(*moving, data.contiguous().numpy(), batch_size, keys.numpy(), numbers, norms)
+    done = update(*moving, data.contiguous().numpy(), batch_size, keys.numpy(), scalars, norms)
     return [float(norm) for norm in norms[:done]]
 
 
 def _moving(ascent: Ascent, data: Tensor) -> tuple[tuple[Any, ...], ...]:
-    """The arrays of an ascent, once every shape is that of the weight's."""
+    """The arrays of an ascent, each checked to have the shape that the weight's implies."""
     weight = ascent.parameters[0]
     if weight.ndim != 2 or 0 in weight.shape:
         raise misfit(weight, ("n", "m"), SINGLE)

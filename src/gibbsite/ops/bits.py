@@ -1,9 +1,10 @@
-r"""The product of a table of zeros and ones with a matrix, by looking up sums of rows.
+r"""The product of a matrix of zeros and ones with another, by looking up sums of rows.
 
-Four rows of the matrix have 16 sums. Where these are tabled, one addition does the work of four
-multiply-adds (the method of four Russians: Arlazarov, Dinic, Kronrod and Faradzev 1970). A tile of
-32 rows and 64 columns makes eight tables that fit into the first cache; rows of zeros and ones
-go past them, many to a tile. Sums are float32 and in a fixed order, whatever the threads.
+Four rows of the other have 16 sums. With these in a lookup table, one addition does the work of
+four multiply-adds (the method of four Russians: Arlazarov, Dinic, Kronrod and Faradzev 1970). A
+tile of 32 rows and 64 columns makes eight lookup tables that fit into the first cache; rows of
+zeros and ones go past them, many to a tile. Sums are float32 and in a fixed order, whatever the
+threads.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 
 BITS = 4
-"""Rows whose sums make one table."""
+"""Rows whose sums make one lookup table."""
 
 TABLES = 8
-"""Tables of a tile."""
+"""Lookup tables of a tile."""
 
 WIDTH = 64
 """Columns of a tile."""
 
 LANES = 8
-"""Numbers added at a time; LLVM splits them where vectors are shorter."""
+"""Entries added at a time; LLVM splits them where vectors are shorter."""
 
 BLOCK = 8192
-"""Numbers turned into codes at a time."""
+"""Entries turned into codes at a time."""
 
 ENTRIES = 2**BITS
 DEPTH = BITS * TABLES
@@ -39,22 +40,22 @@ inlined = njit(forceinline=True, error_model="numpy")
 WORD = ir.IntType(64)
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
-# Two functions in LLVM's own vectors: for plain loops over rows of 64 numbers the compiler has each
+# Two functions in LLVM's own vectors: for plain loops over rows of 64 entries the compiler has each
 # row checked anew for overlap with the others, which takes as long as adding them.
 
 
 def data(context: Any, builder: Any, kind: types.Array, array: Any) -> Any:
-    """Where the numbers of a flat array are."""
+    """Pointer to the data of a flat array."""
     return context.make_array(kind)(context, builder, array).data
 
 
 def vector(builder: Any, base: Any, at: Any) -> Any:
-    """Pointer to the vector that begins at a place."""
+    """Pointer to the vector that begins at an offset."""
     return builder.bitcast(builder.gep(base, [at]), VECTOR.as_pointer())
 
 
 def vectors(builder: Any, base: Any, at: Any) -> list[Any]:
-    """Pointers to the vectors of the row of a tile that begins at a place."""
+    """Pointers to the vectors of the row of a tile that begins at an offset."""
     lanes = range(0, WIDTH, LANES)
     return [vector(builder, base, builder.add(at, WORD(lane))) for lane in lanes]
 
@@ -122,7 +123,7 @@ def turn_block(typing, source, at, stride, tile, to):  # type: ignore[no-untyped
 
 
 def sum_entries(known: bool) -> Any:
-    """The function that sums entries of tables, to what is known or afresh."""
+    """An intrinsic that sums entries of lookup tables, onto the sums so far (known) or afresh."""
 
     @intrinsic
     def total(typing, sums, place, tables, codes, first, step):  # type: ignore[no-untyped-def]
@@ -136,8 +137,8 @@ def sum_entries(known: bool) -> Any:
             entries = []
             for table in range(TABLES):
                 code = builder.zext(builder.load(builder.gep(codes, [at])), WORD)
-                number = builder.add(code, WORD(table * ENTRIES))
-                entries.append(vectors(builder, tables, builder.mul(number, WORD(WIDTH))))
+                index = builder.add(code, WORD(table * ENTRIES))
+                entries.append(vectors(builder, tables, builder.mul(index, WORD(WIDTH))))
                 at = builder.add(at, step)
             totals = vectors(builder, sums, place)
             for pointer, *terms in zip(totals, *entries, strict=True):
@@ -154,13 +155,13 @@ def sum_entries(known: bool) -> Any:
     return total
 
 
-# sums[place :] <- the sum of the entries number codes[first + step t] of each table t; all flat
+# sums[place :] <- the sum over tables t of their entries codes[first + step t]; all flat
 set_entries, add_entries = sum_entries(known=False), sum_entries(known=True)
 
 
 @inlined
 def others(x):  # type: ignore[no-untyped-def]
-    """0 if the vector holds zeros and ones alone, which are their own squares."""
+    """Sum of |x^2 - x|: 0 for a vector of zeros and ones alone."""
     found = x.dtype.type(0)
     for j in range(len(x)):
         found += abs(x[j] * x[j] - x[j])
@@ -231,7 +232,7 @@ def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-u
     rows, m = out.shape
     n = len(x) if columns else x.shape[1]
     groups = (n + BITS - 1) // BITS
-    codes = np.zeros(rows * groups + rows * TABLES, np.uint8)  # the rest meets empty tables
+    codes = np.zeros(rows * groups + rows * TABLES, np.uint8)  # the rest meets tables of zeros
     found = np.float32(0.0)
     if columns:
         step, apart = rows, 1
@@ -251,14 +252,14 @@ def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-u
     tiles = (m + WIDTH - 1) // WIDTH
     for task in prange(tiles * ((rows + together - 1) // together)):
         left, top = task % tiles * WIDTH, task // tiles * together
-        number = min(together, rows - top)
+        height = min(together, rows - top)
         tile = np.empty(DEPTH * WIDTH, np.float32)
         tables = np.empty(TABLES * ENTRIES * WIDTH, np.float32)
         whole = left + WIDTH <= m
         if whole:
             sums, place, pace = out.reshape(-1), top * m + left, m
         else:
-            sums, place, pace = np.empty(number * WIDTH, np.float32), 0, WIDTH
+            sums, place, pace = np.empty(height * WIDTH, np.float32), 0, WIDTH
         for d in range(0, n, DEPTH):
             if across or d + DEPTH > n or not whole:
                 load_tile(weight, across, d, left, tile.reshape(DEPTH, WIDTH))
@@ -269,13 +270,13 @@ def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-u
                 fill_table(source, at + t * BITS * stride, stride, tables, t)  # type: ignore[call-arg]
             first = d // BITS * step + top * apart
             if d == 0:
-                for r in range(number):
+                for r in range(height):
                     set_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
             else:
-                for r in range(number):
+                for r in range(height):
                     add_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
         if not whole:
-            for r in range(number):
+            for r in range(height):
                 row, found = out[top + r][left:], sums[r * WIDTH : (r + 1) * WIDTH]
                 for j in range(len(row)):  # numpy's assignment takes seconds to compile
                     row[j] = found[j]

@@ -29,7 +29,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def candidates() -> Iterator[Path]:
-    """Where to keep it: what NUMBA_CACHE_DIR says, beside the source, the user's cache."""
+    """Folders to try: that of NUMBA_CACHE_DIR, beside the source, the user's cache."""
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(numba.config.CACHE_DIR) / "gibbsite"  # type: ignore[attr-defined]
     yield Path(__file__).parent / "__pycache__"
@@ -39,10 +39,10 @@ def candidates() -> Iterator[Path]:
 
 @functools.cache
 def folder() -> Path | None:
-    """The first of the `candidates` that serves; None, and a word about it, if there is none."""
+    """The first of the `candidates` that can be used; None, with a warning, if there is none."""
     for path in candidates():
         with contextlib.suppress(OSError):  # no right, or no room
-            if path.is_absolute() and _serves(path):
+            if path.is_absolute() and _is_usable(path):
                 return path
     _say("no folder of yours can be written")
     return None
@@ -57,8 +57,8 @@ def _say(why: str) -> None:
     )
 
 
-def _serves(path: Path) -> bool:
-    """Make the folder, unless it is there, and try it."""
+def _is_usable(path: Path) -> bool:
+    """True if the folder, made if need be, is private and can be written."""
     ours = path.name != "__pycache__"  # Python's own is for all users
     path.mkdir(mode=0o700 if ours else 0o777, parents=ours, exist_ok=True)
     if not is_private(path):
@@ -68,7 +68,7 @@ def _serves(path: Path) -> bool:
 
 
 def is_private(path: Path) -> bool:
-    """Whether nobody but the user, and root, can put a file there, or another folder in its place.
+    """True if only the user and root can put a file there, or another folder in its place.
 
     A group counts as the user's own if it is that of the process.
     """
@@ -76,24 +76,24 @@ def is_private(path: Path) -> bool:
         return True
     path = path.resolve()
     state = path.stat()
-    ours = state.st_uid == os.geteuid() and not _by_others(state)
-    return ours and all(_keeps(parent.stat()) for parent in path.parents)
+    ours = state.st_uid == os.geteuid() and not _writable_by_others(state)
+    return ours and all(_protects_names(parent.stat()) for parent in path.parents)
 
 
-def _by_others(state: os.stat_result) -> bool:
-    """Whether others can write a folder."""
+def _writable_by_others(state: os.stat_result) -> bool:
+    """True if others can write into a folder."""
     by_group = bool(state.st_mode & stat.S_IWGRP) and state.st_gid not in (os.getegid(), 0)
     return by_group or bool(state.st_mode & stat.S_IWOTH)
 
 
-def _keeps(state: os.stat_result) -> bool:
-    """Whether others cannot rename what is in a folder."""
+def _protects_names(state: os.stat_result) -> bool:
+    """True if others cannot rename the entries of a folder."""
     sticky = bool(state.st_mode & stat.S_ISVTX)
-    return state.st_uid in (os.geteuid(), 0) and (sticky or not _by_others(state))
+    return state.st_uid in (os.geteuid(), 0) and (sticky or not _writable_by_others(state))
 
 
 class _Files(IndexDataCacheFile):
-    """Files that end with the digest of what is before it, which is looked at before all else."""
+    """Cache files that end with the digest of the rest, which is checked before they are read."""
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
@@ -112,14 +112,14 @@ class _Files(IndexDataCacheFile):
 
 
 def _check(path: Path) -> None:
-    """Raise ValueError if a file is there, but not as it was written."""
+    """Raise ValueError if a file exists and its digest does not fit."""
     content = path.read_bytes() if path.exists() else None
     if content is not None and hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise ValueError(f"{path} is damaged")
 
 
-class _Kept(CompileResultCacheImpl):
-    """Names of the files of a function; it stands in for what finds the folder, too."""
+class _FileNames(CompileResultCacheImpl):
+    """Names of the cache files of a function; it is its own locator of the folder, too."""
 
     def __init__(self, function: Any, path: Path) -> None:
         self._lineno, self._locator = function.__code__.co_firstlineno, self
@@ -138,7 +138,7 @@ class KernelCache(FunctionCache):
 
     def __init__(self, function: Any, path: Path) -> None:
         self._name, self._py_func = repr(function), function
-        self._impl, self._cache_path = _Kept(function, path), str(path)
+        self._impl, self._cache_path = _FileNames(function, path), str(path)
         self._cache_file = _Files(str(path), self._impl.filename_base, function.__qualname__)
         self.enable()
 
@@ -164,7 +164,7 @@ class KernelCache(FunctionCache):
 
 
 def keep(dispatcher: Any) -> bool:
-    """Let a function, not compiled yet, keep its machine code on disk, if there is a place."""
+    """Let a function, not compiled yet, keep its machine code on disk; False without a folder."""
     path = folder()
     if path is None:
         return False

@@ -1,4 +1,4 @@
-"""From the kernels' source to machine code: compiled where needed, kept on disk, shared out."""
+"""Compilation of the kernels: where needed, kept on disk, on one thread or several."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def set_threads(number: int) -> None:
 
 @functools.cache
 def shares(process: int) -> bool:
-    """Whether Numba has, in this process, a pool of threads that bears calls from several."""
+    """True if Numba has, in this process, a pool of threads that may be called from several."""
     if process != _PID:  # GNU OpenMP does not survive a fork
         return False
     threads = torch.get_num_threads()
@@ -58,7 +58,7 @@ def shares(process: int) -> bool:
 
 @functools.cache
 def _version() -> int:
-    """A number that changes with the text of the kernels, which call each other across files."""
+    """Checksum of the text of all kernels, as they call each other across files."""
     return zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in SOURCES))
 
 

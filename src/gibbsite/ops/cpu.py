@@ -1,6 +1,6 @@
 """The kernels compiled by Numba that draw nothing: one pass over the data, vectorised.
 
-They take any number of threads, whose results agree.
+Their results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ PIECE = 64
 """Factors between 1 and 2 whose product stays far within float32."""
 
 LONG_PIECE = 960
-"""The same for float64."""
+"""Factors between 1 and 2 whose product stays far within float64."""
 
 CENTER_ROWS = 32
-"""Rows whose part of a sum over rows one thread takes; a number of its own for equal results."""
+"""Rows that one thread sums up; fixed, so that results do not depend on the threads."""
 
 # the sum of log(1 + e^-|a|) is the log of a product, which 15 pieces at most keep in range
 

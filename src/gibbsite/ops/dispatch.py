@@ -1,4 +1,4 @@
-"""Which kernel does the work, on how many threads, and tensors as kernels take them."""
+"""Choice of the kernel and of its number of threads; tensors as kernels take them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gibbsite.ops import reference
 FLOATS = (torch.float32, torch.float64)
 
 PARALLEL_SIZE = 2**15
-"""Smaller tables are faster done by one thread than shared out."""
+"""Tensors with fewer entries are faster done by one thread than shared out."""
 
 SHARED_WORK = 2**20
 
@@ -34,18 +34,18 @@ log = logging.getLogger("gibbsite")
 
 
 def compiled(x: Tensor) -> bool:
-    """Whether the compiled kernels take it: a plain table in this machine's memory."""
+    """True if the compiled kernels take it: a contiguous float matrix in this machine's memory."""
     return x.ndim == 2 and compiled_flat(x)
 
 
 def compiled_flat(x: Tensor) -> bool:
-    """The same for kernels that take any shape as one long vector."""
+    """True if kernels that take any shape as one long vector take it."""
     return x.is_cpu and x.dtype in FLOATS and x.is_contiguous() and x.numel() > 0 and compiles()
 
 
 @functools.cache
 def compiles() -> bool:
-    """Whether Numba compiles; else plain torch does all the work."""
+    """True if Numba compiles; else plain torch does all the work."""
     import numba  # late, as it takes its time
 
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def compiles() -> bool:
 
 @contextmanager
 def fitting_threads(work: int) -> Iterator[None]:
-    """Within it torch and the kernels use one thread if `work`, multiply-adds a product, is small.
+    """Make torch and the kernels use one thread if `work`, multiply-adds a product, is small.
 
     Sharing out small work gains little, and costs tenfold where another process has the cores.
     """
@@ -72,29 +72,29 @@ def fitting_threads(work: int) -> Iterator[None]:
 
 
 def array(x: Tensor, like: Tensor, *shape: int) -> Any:
-    """The tensor's numbers, of that shape, which kernels rely on, and of the type of `like`."""
+    """x as an array, checked to have that shape, which kernels rely on, and the dtype of `like`."""
     if x.dtype != like.dtype or not x.is_cpu:
         raise misfit(x, shape, like)
-    numbers = x.detach().numpy() if x.requires_grad else x.numpy()
-    if numbers.shape != shape:
+    entries = x.detach().numpy() if x.requires_grad else x.numpy()
+    if entries.shape != shape:
         raise misfit(x, shape, like)
-    return numbers
+    return entries
 
 
 def vector(x: Tensor, like: Tensor, n: int) -> Any:
-    """The same of a vector, without gaps."""
-    numbers = array(x, like, n)
-    return numbers if x.is_contiguous() else np.ascontiguousarray(numbers)
+    """x, a vector, as a contiguous array, checked as by `array`."""
+    entries = array(x, like, n)
+    return entries if x.is_contiguous() else np.ascontiguousarray(entries)
 
 
 def fit(x: Tensor, shape: Sequence[int], like: Tensor) -> None:
-    """Raise `DataError` unless x has that shape, and the type and device of `like`."""
+    """Raise `DataError` unless x has that shape, and the dtype and device of `like`."""
     if x.shape != shape or x.dtype != like.dtype or x.device != like.device:
         raise misfit(x, shape, like)
 
 
 def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
-    """Raise `DataError` unless x holds floating-point numbers and each vector one a column."""
+    """Raise `DataError` unless x is floating-point and each vector has one entry a column."""
     if x.ndim == 0 or not x.dtype.is_floating_point:
         raise misfit(x, ("rows", "columns"), torch.empty(0))
     for other in vectors:
@@ -111,12 +111,12 @@ def misfit(x: Tensor, shape: Sequence[int | str], like: Tensor) -> DataError:
 
 
 def flat(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-    """Numbers of each as one long vector, which they are in memory."""
+    """Contiguous tensors as 1-d arrays."""
     return tuple(x.detach().numpy().reshape(-1) for x in tensors)
 
 
 def scalar(value: float, x: Tensor) -> Any:
-    """A number of x's precision, lest the kernel compute in a higher one."""
+    """A scalar of x's precision, lest the kernel compute in a higher one."""
     return np.float32(value) if x.dtype == torch.float32 else np.float64(value)
 
 
@@ -142,7 +142,7 @@ def run(name: str, x: Tensor, *arguments: Any) -> Any:
 
 
 def kernel(name: str, x: Tensor) -> Callable[..., Any]:
-    """The kernel for tables of the size and type of x."""
+    """The kernel for tensors of the size and dtype of x."""
     threads = torch.get_num_threads() if x.numel() >= PARALLEL_SIZE else 1
     if threads > 1 and not kernels().shares(os.getpid()):
         threads = 1
@@ -157,7 +157,7 @@ KERNELS: dict[tuple[str, bool, torch.dtype], Callable[..., Any]] = {}
 
 
 def _new_kernel(kind: tuple[str, bool, torch.dtype]) -> Callable[..., Any]:
-    """A kernel whose first call, which may compile, says so."""
+    """A kernel of which the first call, which may compile for long, says so."""
     new: Callable[..., Any] = kernels().kernel(*kind[:2])
 
     def patient(*arguments: Any) -> Any:
@@ -179,7 +179,7 @@ def kernels() -> ModuleType:
 
 @contextmanager
 def patience() -> Iterator[None]:
-    """Say what takes so long, if it does."""
+    """Log that kernels are being compiled, if the block takes long."""
     timer = threading.Timer(LONG, _say)
     timer.daemon = True
     timer.start()
@@ -193,7 +193,7 @@ _SAID = threading.Lock()
 
 
 def _say() -> None:
-    """Once a process."""
+    """Log the notice, once a process."""
     if not _SAID.acquire(blocking=False):
         return
     kept = kernels().cache.folder() is not None
@@ -202,5 +202,5 @@ def _say() -> None:
 
 
 def is_binary(x: Tensor) -> bool:
-    """Whether all of x, (rows, n), is 0 or 1."""
+    """True if all of x, (rows, n), is 0 or 1."""
     return bool(run("is_binary", x)) if compiled(x) else reference.is_binary(x)

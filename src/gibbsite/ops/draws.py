@@ -21,7 +21,7 @@ from gibbsite.ops.random import (
     words,
 )
 
-# rows are taken out of tables before the inner loops, which are vectorised only so; doubts are
+# rows are taken out of arrays before the inner loops, which are vectorised only so; doubts are
 # summed up there and settled afterwards, from a copy of the inputs
 
 
@@ -81,7 +81,7 @@ def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
 
 @inlined
 def draw_group(part, group, key):  # type: ignore[no-untyped-def]
-    """A group of rows of probabilities is drawn, unless it is all zeros and ones."""
+    """Draw a group of rows of probabilities in place, unless it is all zeros and ones."""
     between = part.dtype.type(0)
     for i in range(len(part)):
         between += others(part[i])
@@ -131,12 +131,12 @@ def draw_gaussian_double(x, bias, sigma, scale, key):  # type: ignore[no-untyped
 
 
 @inlined
-def gather_rows(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
-    """out <- shift + scale * table[index]; returns how many of these rows the table lacks."""
+def gather_rows(out, source, index, scale, shift):  # type: ignore[no-untyped-def]
+    """out <- shift + scale * source[index]; returns the number of indices out of range."""
     missing = 0
     for i in range(len(out)):
-        if 0 <= index[i] < len(table):
-            row, to = table[index[i]], out[i]
+        if 0 <= index[i] < len(source):
+            row, to = source[index[i]], out[i]
             for j in range(len(to)):
                 to[j] = shift + scale * float32(row[j])
         else:
@@ -144,18 +144,18 @@ def gather_rows(out, table, index, scale, shift):  # type: ignore[no-untyped-def
     return missing
 
 
-def gather(out, table, index, scale, shift):  # type: ignore[no-untyped-def]
+def gather(out, source, index, scale, shift):  # type: ignore[no-untyped-def]
     missing = 0
     for i in prange(len(out)):
-        missing += gather_rows(out[i : i + 1], table, index[i : i + 1], scale, shift)
+        missing += gather_rows(out[i : i + 1], source, index[i : i + 1], scale, shift)
     return missing == 0
 
 
-def gather_in_units(out, table, index, shift, scale):  # type: ignore[no-untyped-def]
+def gather_in_units(out, source, index, shift, scale):  # type: ignore[no-untyped-def]
     missing = 0
     for i in prange(len(out)):
-        if 0 <= index[i] < len(table):
-            row, to = table[index[i]], out[i]
+        if 0 <= index[i] < len(source):
+            row, to = source[index[i]], out[i]
             for j in range(len(to)):
                 to[j] = (float64(row[j]) - shift[j]) / scale[j]
         else:
@@ -163,11 +163,11 @@ def gather_in_units(out, table, index, shift, scale):  # type: ignore[no-untyped
     return missing == 0
 
 
-def gather_and_draw(out, table, index, scale, shift, key):  # type: ignore[no-untyped-def]
+def gather_and_draw(out, source, index, scale, shift, key):  # type: ignore[no-untyped-def]
     rows, n = out.shape
     together, missing = rows_together(n), 0
     for group in prange((rows + together - 1) // together):
         piece = slice(group * together, (group + 1) * together)
-        missing += gather_rows(out[piece], table, index[piece], scale, shift)
+        missing += gather_rows(out[piece], source, index[piece], scale, shift)
         draw_group(out[piece], group, key)
     return missing == 0

@@ -1,4 +1,4 @@
-"""Rows of a table in any order, as floats."""
+"""Rows of an array, gathered in any order as floats."""
 
 from __future__ import annotations
 
@@ -13,58 +13,59 @@ from gibbsite.ops.dispatch import SINGLE, compiled, fit, key, run
 
 
 def gather_and_draw(
-    table: np.ndarray,
-    rows: np.ndarray,
+    source: np.ndarray,
+    index: np.ndarray,
     out: Tensor | None,
     scale: float,
     shift: float,
     generator: torch.Generator | None = None,
 ) -> Tensor | None:
-    """`draw_probabilities_` of what `gather` gives, in one pass."""
-    out = _gathered(table, rows, out)
+    """`gather`, then `draw_probabilities_`, in one pass."""
+    out = _gathered(source, index, out)
     if not compiled(out):
         return None
-    numbers = np.float32(scale), np.float32(shift), key(generator)
-    return out if run("gather_and_draw", out, table, rows, *numbers) else None
+    scalars = np.float32(scale), np.float32(shift)
+    done = run("gather_and_draw", out, source, index, *scalars, key(generator))
+    return out if done else None
 
 
 def gather(
-    table: np.ndarray, rows: np.ndarray, out: Tensor | None, scale: float, shift: float
+    source: np.ndarray, index: np.ndarray, out: Tensor | None, scale: float, shift: float
 ) -> Tensor | None:
-    """shift + scale * table[rows] in float32, (len(rows), n); table is rounded to that first.
+    """shift + scale * source[index] in float32, (len(index), n); source is rounded to that first.
 
-    None if the table lacks one of the rows, whole numbers from 0, or if nothing is compiled here.
+    index is int64, from 0. None if an entry is out of range, or if nothing is compiled here.
     """
-    out = _gathered(table, rows, out)
+    out = _gathered(source, index, out)
     if not compiled(out):
         return None
-    there = run("gather", out, table, rows, np.float32(scale), np.float32(shift))
+    there = run("gather", out, source, index, np.float32(scale), np.float32(shift))
     return out if there else None
 
 
 def gather_in_units(
-    table: np.ndarray, rows: np.ndarray, out: Tensor, shift: Any, scale: Any
+    source: np.ndarray, index: np.ndarray, out: Tensor, shift: Any, scale: Any
 ) -> Tensor | None:
-    """(table[rows] - shift) / scale, computed in float64; shift, scale are numbers or (n,).
+    """(source[index] - shift) / scale, computed in float64; shift, scale are scalars or (n,).
 
     None as for `gather`.
     """
-    out, n = _gathered(table, rows, out), table.shape[1:]
+    out, n = _gathered(source, index, out), source.shape[1:]
     if any(np.shape(x) not in ((), n) for x in (shift, scale)):
         raise DataError(f"units of shape {np.shape(shift)}, {np.shape(scale)}: expected {n}")
     if not compiled(out):
         return None
     shift, scale = (np.broadcast_to(x, n).astype(np.float64) for x in (shift, scale))
-    return out if run("gather_in_units", out, table, rows, shift, scale) else None
+    return out if run("gather_in_units", out, source, index, shift, scale) else None
 
 
-def _gathered(table: np.ndarray, rows: np.ndarray, out: Tensor | None) -> Tensor:
-    """Where rows of a table go, if both are such as the kernels take."""
-    if table.ndim != 2 or table.dtype.char not in "Bfd" or not table.dtype.isnative:
-        raise DataError(f"a table of {table.dtype}, {table.shape}: expected uint8 or floats, 2-d")
-    if rows.ndim != 1 or rows.dtype != np.int64:
-        raise DataError(f"row numbers of {rows.dtype}, {rows.shape}: expected int64, 1-d")
-    shape = len(rows), table.shape[1]
+def _gathered(source: np.ndarray, index: np.ndarray, out: Tensor | None) -> Tensor:
+    """Tensor for the rows gathered, once shapes and dtypes are such as the kernels take."""
+    if source.ndim != 2 or source.dtype.char not in "Bfd" or not source.dtype.isnative:
+        raise DataError(f"a table of {source.dtype}, {source.shape}: expected uint8 or floats, 2-d")
+    if index.ndim != 1 or index.dtype != np.int64:
+        raise DataError(f"row numbers of {index.dtype}, {index.shape}: expected int64, 1-d")
+    shape = len(index), source.shape[1]
     if out is None:
         return torch.empty(shape)
     fit(out, shape, SINGLE)

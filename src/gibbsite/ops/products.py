@@ -1,4 +1,4 @@
-"""The product of states and weights, by tables of sums where those pay."""
+"""The product of states and weights, by lookup tables of sums where those pay."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ def product(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
 def tabled(x: Tensor, weight: Tensor, out: Tensor) -> bool:
     """out <- x @ weight by sums of rows of the weight; False unless x is zeros and ones."""
     columns, across = not x.is_contiguous(), not weight.is_contiguous()
-    table, rows = x.T if columns else x, weight.T if across else weight
-    number, tiles = len(out), -(-out.shape[1] // kernels().bits.WIDTH)
-    # enough pieces for all threads, yet long ones, as each makes its tables anew
-    pieces = max(-(-number // 1024), min(number // 128, 4 * torch.get_num_threads() // tiles))
-    together = -(-number // pieces)
+    left, right = x.T if columns else x, weight.T if across else weight
+    height, tiles = len(out), -(-out.shape[1] // kernels().bits.WIDTH)
+    # enough pieces for all threads, yet long ones, as each makes its lookup tables anew
+    pieces = max(-(-height // 1024), min(height // 128, 4 * torch.get_num_threads() // tiles))
+    together = -(-height // pieces)
     largest = max(out, x, weight, key=Tensor.numel)
-    tables = array(out, x, *out.shape), array(table, x, *table.shape), array(rows, x, *rows.shape)
-    to, numbers, sums = tables
-    return bool(kernel("bit_product", largest)(to, numbers, columns, sums, across, together))
+    to, bits, sums = (array(part, x, *part.shape) for part in (out, left, right))
+    return bool(kernel("bit_product", largest)(to, bits, columns, sums, across, together))
 
 
 def pays_tables(x: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """Whether sums of rows are quicker than a matrix product, if x is zeros and ones.
+    """True if sums of rows are quicker than a matrix product, x being zeros and ones.
 
     By size alone, lest results differ from run to run. Measured where MKL does the products.
     """
@@ -64,5 +63,5 @@ _X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def lies_flat(x: Tensor) -> bool:
-    """Whether it or its transpose is a plain table of float32."""
+    """True if x, or its transpose, is a contiguous matrix of float32."""
     return x.dtype == torch.float32 and (x.is_contiguous() or x.T.is_contiguous())

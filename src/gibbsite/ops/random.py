@@ -1,11 +1,11 @@
-r"""Random words, and how they become zeros and ones or normal numbers; parts of the kernels.
+r"""Random words, turned into zeros and ones or normal numbers; parts of the kernels.
 
 Random bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
-a function of a key, drawn afresh for each call, and of the place in the table. Results therefore
+a function of a key, drawn afresh for each call, and of the position in the array. Results therefore
 depend neither on the threads nor on the order of work. One counter makes four words, which go
-to four places a quarter of a group of rows apart, so that neighbouring lanes work alike.
+to four positions a quarter of a group of rows apart, so that neighbouring lanes work alike.
 
-A place draws a one where a number u in (0, 1) is below p. The first word gives 24 bits of u, which
+A unit draws a one where a number u in (0, 1) is below p. The first word gives 24 bits of u, which
 nearly always decide, by the sign of $u\,(1 + e^{-x}) - 1$, which needs no division, in float32 and
 with a short polynomial for $e^x$. Where u comes nearer to p than these can tell, once in a million
 draws, 32 bits more decide in float64. So p is met to 2^-56, and so is 1 - p.
@@ -20,7 +20,7 @@ from numba import float32, float64, njit, uint32, uint64
 LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 
 BLOCK = 2048
-"""Places of a group of short rows, and of a piece of a long vector."""
+"""Entries of a group of short rows, and of a piece of a long vector."""
 
 DOUBT = 2.0**-21
 """Distance of the first 24 bits of u from p up to which they may not decide.
@@ -59,13 +59,13 @@ def split(key):  # type: ignore[no-untyped-def]
 
 @inlined
 def rows_together(n):  # type: ignore[no-untyped-def]
-    """How many rows are worked on at a time: enough to keep the vector units busy."""
+    """Number of rows in a group: enough to keep the vector units busy."""
     return max(1, BLOCK // n)
 
 
 @inlined
 def words(group, rows, n, key):  # type: ignore[no-untyped-def]
-    """Random words for the places of a group of rows, (rows, n)."""
+    """Random words for a group of rows, (rows, n)."""
     k0, k1 = split(key)
     quarter = (rows * n + 3) // 4
     out = np.empty(4 * quarter, np.uint32)
@@ -80,7 +80,7 @@ def words(group, rows, n, key):  # type: ignore[no-untyped-def]
 
 @inlined
 def second_word(place, group, key):  # type: ignore[no-untyped-def]
-    """The word for a place of a group whose first one decides nothing."""
+    """The second random word of an entry of a group, where the first decides nothing."""
     k0, k1 = split(key)
     return philox(uint32(place), uint32(group), uint32(1), k0, k1)[0]
 
@@ -112,7 +112,7 @@ def exp32(x):  # type: ignore[no-untyped-def]
 
 @inlined
 def exp_roughly(x):  # type: ignore[no-untyped-def]
-    """The same to 1.4e-7 of it, by the best polynomial of its degree and fewer operations."""
+    """e^x to a relative 1.4e-7, by the best polynomial of its degree and fewer operations."""
     x = x if x < float32(87.0) else float32(87.0)
     x = x if x > float32(-87.0) else float32(-87.0)
     n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
@@ -134,7 +134,7 @@ def beyond(x, word):  # type: ignore[no-untyped-def]
 
 @inlined
 def negative_if_doubtful(doubts, size, limit):  # type: ignore[no-untyped-def]
-    """Doubts so far, a whole number below 0 if there are any, and one more if size < limit.
+    """Doubts so far, an integer below 0 if there are any, and one more if size < limit.
 
     By sign bits alone: the loops of draws have hardly a tick to spare.
     """
@@ -143,7 +143,7 @@ def negative_if_doubtful(doubts, size, limit):  # type: ignore[no-untyped-def]
 
 @inlined
 def below(p, q, word, second):  # type: ignore[no-untyped-def]
-    """Whether u < p = 1 - q, with 24 bits of u from the first word and 32 from the second.
+    """True if u < p = 1 - q, with 24 bits of u from the first word and 32 from the second.
 
     Counted from the nearer end, where all of them tell.
     """
@@ -155,7 +155,7 @@ def below(p, q, word, second):  # type: ignore[no-untyped-def]
 
 @inlined
 def doubtful(p, word):  # type: ignore[no-untyped-def]
-    """Whether the first word may not decide; with room for p in float32 in the first pass."""
+    """True if the first word may not decide; with room for p in float32 in the first pass."""
     return not abs(float64(uniform(word)) - p) > 2 * DOUBT
 
 
@@ -164,7 +164,7 @@ part = njit(fastmath=LIBERTIES, error_model="numpy", nogil=True)
 
 @part
 def settle(draws, x, word, place, group, key):  # type: ignore[no-untyped-def]
-    """Draw once more where the log-odds x leave a doubt; the row begins at a place of a group."""
+    """Draw again where the log-odds x leave a doubt; the row begins at `place` in its group."""
     for j in range(len(draws)):
         p, q = 1.0 / (1.0 + np.exp(-float64(x[j]))), 1.0 / (1.0 + np.exp(float64(x[j])))
         if doubtful(p, word[j]):
@@ -173,7 +173,7 @@ def settle(draws, x, word, place, group, key):  # type: ignore[no-untyped-def]
 
 @part
 def settle_shares(draws, p, word, place, group, key):  # type: ignore[no-untyped-def]
-    """The same where the probabilities are given."""
+    """Draw again where the probabilities p leave a doubt, as `settle` does for log-odds."""
     for j in range(len(draws)):
         if doubtful(float64(p[j]), word[j]):
             second = second_word(place + j, group, key)
@@ -196,7 +196,7 @@ def log32(u):  # type: ignore[no-untyped-def]
 
 @inlined
 def log64(u):  # type: ignore[no-untyped-def]
-    """The same of a float64, by the series of artanh up to s^21."""
+    """log u of a float64 in (0, 1], by the series of artanh up to s^21."""
     bits = np.int64(np.float64(u).view(np.int64) - np.int64(0x3FE6A09E667F3BCD))
     n = bits >> np.int64(52)
     low = bits & np.int64(0x000FFFFFFFFFFFFF)
@@ -217,7 +217,7 @@ def log64(u):  # type: ignore[no-untyped-def]
 
 @inlined
 def turned(radius, sine, cosine, quadrant):  # type: ignore[no-untyped-def]
-    """A point at an angle of so many quadrants and the rest, whose sine and cosine are given."""
+    """Cartesian coordinates of an angle: whole quadrants, and a rest given by sine and cosine."""
     k = np.int32(quadrant)
     x = sine if k & np.int32(1) else cosine
     y = cosine if k & np.int32(1) else sine
@@ -244,7 +244,7 @@ def normal_pair(u, b):  # type: ignore[no-untyped-def]
 
 @inlined
 def fine(word):  # type: ignore[no-untyped-def]
-    """Nearly all of a word as a float32 in (0, 1]: u of a normal pair, unless it is rare."""
+    """The upper 31 bits of a word as a float32 in (0, 1]: u of a normal pair, unless rare."""
     return (float32(np.int32(word >> uint32(1))) + float32(0.5)) * float32(2.0**-31)
 
 

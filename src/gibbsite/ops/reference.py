@@ -23,9 +23,9 @@ def draw_probabilities_(x: Tensor, generator: torch.Generator | None = None) -> 
 
 
 def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Numbers strictly between 0 and 1, in float64: in float32 torch's come in steps of 2^-24."""
-    numbers = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
-    return numbers.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
+    """Uniform draws strictly within (0, 1), in float64: in float32 torch's are steps of 2^-24."""
+    draws = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
+    return draws.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
 
 
 def draw_gaussian_(
@@ -52,7 +52,7 @@ def softplus_sum(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def softplus_change(x: Tensor, bias: Tensor, base: Tensor, old: float, new: float) -> Tensor:
-    """Growth from old to new of sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j)))."""
+    """S(new) - S(old) of S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j)))."""
     after, before = (softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old))
     return (after - before).sum(-1, dtype=torch.float64)
 

@@ -33,7 +33,7 @@ def approach(x, target, share):  # type: ignore[no-untyped-def]
 
 @part
 def sweep(weight, b, c, v, inputs, keys):  # type: ignore[no-untyped-def]
-    """Gibbs steps of v, two keys each, as many as there are keys for; inputs is for h."""
+    """Run Gibbs steps of v in place, one for every two keys; inputs is the buffer for h."""
     no, yes = len(v) < 0, len(v) >= 0  # for each literal the product would be compiled
     for step in range(len(keys) // 2):
         multiply(inputs, v, no, weight, no, len(v))
@@ -44,7 +44,7 @@ def sweep(weight, b, c, v, inputs, keys):  # type: ignore[no-untyped-def]
 
 @part
 def persistent_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignore[no-untyped-def]
-    """Move the chains, whose v are the last rows of both, and give E[h | v] of all and a new h."""
+    """Move the chains, whose v are the last rows of both; write E[h | v] of all, and a new h."""
     chains, inputs, everything = both[rows:], hidden[rows:], len(both)
     no, yes = everything < 0, everything >= 0  # for each literal the product would be compiled
     multiply(chains, h, no, weight, yes, everything)
@@ -56,7 +56,7 @@ def persistent_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignor
 
 @part
 def contrastive_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignore[no-untyped-def]
-    """Chains from the first rows of both, the data, to the others, and E[h | v] of all."""
+    """Run chains from the first rows of both, the data, into the others; write E[h | v] of all."""
     ours, theirs, chains, everything = hidden[:rows], hidden[rows:], both[rows:], len(both)
     no, yes = everything < 0, everything >= 0
     multiply(ours, both[:rows], no, weight, no, everything)
@@ -70,7 +70,7 @@ def contrastive_phases(weight, b, c, both, rows, h, keys, hidden):  # type: igno
 
 @part
 def improve(model, room, both, hidden, rows):  # type: ignore[no-untyped-def]
-    """A step up the gradient that both phases give, unless it is not finite; its norm."""
+    """Step up the gradient of both phases, unless it is not finite; returns its norm."""
     (weight, b, c), velocities, (mu, lam), (share, rate, momentum) = model
     gradient, all_shares, v_means, h_means, v_scale, h_scale = room
     shares, n = all_shares[: len(both)], len(weight)
@@ -89,7 +89,7 @@ def improve(model, room, both, hidden, rows):  # type: ignore[no-untyped-def]
 
 @inlined
 def rooms(weight, most):  # type: ignore[no-untyped-def]
-    """Workspaces for up to so many rows: v, E[h | v], and those of `improve`."""
+    """Allocate buffers for up to so many rows: v, E[h | v], and those of `improve`."""
     n, m = weight.shape
     both, hidden = np.empty((most, n), np.float32), np.empty((most, m), np.float32)
     gradient, shares = np.empty((n, m), np.float32), np.empty((most, m), np.float32)
@@ -100,7 +100,7 @@ def rooms(weight, most):  # type: ignore[no-untyped-def]
 
 @inlined
 def draw_minibatch(data, update, batch, key, both):  # type: ignore[no-untyped-def]
-    """The minibatch of an update goes to the first rows of both, drawn; returns how many."""
+    """Draw the minibatch of an update into the first rows of both; returns their number."""
     minibatch = data[update * batch : (update + 1) * batch]
     copy_rows(minibatch, both)
     draw_all(both[: len(minibatch)], key)

@@ -1,4 +1,4 @@
-"""Tables for loops: made once, filled anew in every round."""
+"""Buffers for loops: allocated once, overwritten in every round."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ T = TypeVar("T")
 
 
 class Workspace:
-    """Tables by name; who asks for one overwrites what it held."""
+    """Named buffers; whoever asks for one may overwrite what it held."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def table(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """A table of that shape, and of the type and device of `like`; what is in it is left over.
+        """A buffer of that shape, with dtype and device of `like`; its content is left over.
 
-        It is made anew only for more rows than ever before, or another width, type or device.
+        It is allocated anew only for more rows than ever before, or another width, dtype or device.
         """
-        kept = self._tables.get(name)
+        kept = self._buffers.get(name)
         if kept is None or not _holds(kept, like, shape):
             with torch.inference_mode(False):  # else it could not be filled outside of that mode
-                kept = self._tables[name] = like.new_empty(shape)
+                kept = self._buffers[name] = like.new_empty(shape)
         return kept if len(kept) == shape[0] else kept[: shape[0]]
 
     def like(self, name: str) -> Callable[[Tensor], Tensor]:
-        """What gives for any tensor a table of its shape, of that name."""
+        """A function that gives, for any tensor, a buffer of its shape under that name."""
         return lambda x: self.table(name, x, *x.shape)
 
     def other(self, name: str, taken: Tensor | None, like: Tensor, *shape: int) -> Tensor:
-        """The same, but not where `taken` lies: what is carried from round to round has two."""
-        table = self.table(name, like, *shape)
-        if taken is not None and table.data_ptr() == taken.data_ptr():
+        """A buffer as from `table`, but never the one that `taken` lies in.
+
+        So a state that is carried from round to round has two, written in turn.
+        """
+        buffer = self.table(name, like, *shape)
+        if taken is not None and buffer.data_ptr() == taken.data_ptr():
             return self.table(f"{name}, other", like, *shape)
-        return table
+        return buffer
 
 
 class Fresh(Workspace):
-    """Every table is a new one: results keep for ever."""
+    """A workspace that allocates every buffer anew: results keep for ever."""
 
     def table(self, name: str, like: Tensor, *shape: int) -> Tensor:
         return like.new_empty(shape)
@@ -52,9 +55,12 @@ FRESH = Fresh()
 
 
 class Reusing:
-    """What works in a `workspace`: fresh tables, unless it is the twin that `reusing` gives.
+    """Base of objects that take buffers from a `workspace`.
 
-    Each class says for itself that it has such twins, as a subclass may keep what it is given.
+    They are fresh ones, or in the copy that `reusing` makes the same ones in every round.
+
+    Each class says for itself, by ``twins=True``, that such a copy is safe, as a subclass may keep
+    tensors that it is given.
     """
 
     workspace: Workspace = FRESH
@@ -65,24 +71,24 @@ class Reusing:
         cls._has_twins = twins
 
     def reusing(self) -> Self:
-        """Its twin with a workspace of its own, as the parts it is made of have.
+        """A copy with a workspace of its own; its parts are replaced by such copies, too.
 
-        What a round gives is overwritten in the next, the state that it gives in the one after.
+        The result of a round is overwritten in the next, its state in the one after.
         """
-        twin = copy.copy(self)
+        copied = copy.copy(self)
         for name, part in vars(self).items():
-            object.__setattr__(twin, name, reusing(part))
-        object.__setattr__(twin, "workspace", Workspace())
-        return twin
+            object.__setattr__(copied, name, reusing(part))
+        object.__setattr__(copied, "workspace", Workspace())
+        return copied
 
 
 def reusing(x: T) -> T:
-    """The twin of x that works in workspaces made once; x itself if it has none."""
+    """A copy of x that works in buffers allocated once; x itself if its class has none."""
     return x.reusing() if isinstance(x, Reusing) and x._has_twins else x
 
 
 def workspace_of(x: object) -> Workspace:
-    """Where x works; `FRESH` if it knows nothing of workspaces."""
+    """Workspace of x; `FRESH` if it knows nothing of workspaces."""
     space: Workspace = getattr(x, "workspace", FRESH)
     return space
 

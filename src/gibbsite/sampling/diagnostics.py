@@ -1,4 +1,4 @@
-"""Have the chains forgotten where they started? Figures on a series of (steps, chains)."""
+"""Diagnostics of whether chains have forgotten their start, on a series (steps, chains)."""
 
 from __future__ import annotations
 

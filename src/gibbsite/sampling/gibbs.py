@@ -14,7 +14,7 @@ from gibbsite.model import RBM
 
 
 class GibbsState(NamedTuple):
-    """What a chain carries.
+    """State of the chains.
 
     Attributes:
         v: (chains, n_visible).
@@ -25,7 +25,7 @@ class GibbsState(NamedTuple):
     h: Tensor | None = None
 
     def check(self, rbm: RBM) -> None:
-        """Raise `DataError` unless these are as many states of each layer as of the other."""
+        """Raise `DataError` unless v and h hold states of the layers, row for row."""
         rbm.visible.check_states(self.v)
         if self.h is not None:
             rbm.hidden.check_states(self.h)
@@ -34,7 +34,7 @@ class GibbsState(NamedTuple):
 
 
 class GibbsInfo(NamedTuple):
-    """What a step reports: the h between the old v and the new, (chains, n_hidden)."""
+    """Report of a step: the h between the old v and the new, (chains, n_hidden)."""
 
     h: Tensor
 

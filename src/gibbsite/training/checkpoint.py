@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training run carries, so that it can go on as if never stopped."""
+"""Checkpoints: the whole state of a training run, so that it can go on as if never stopped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from gibbsite.training.restore import (
 FORMAT_VERSION = 1
 KEPT = 2
 FIGURES = ("epoch", "updates", "seconds", "learning_rate", "gradient_norm", "weight_norm")
-"""What every record of a history has."""
+"""Figures that every record of a history has."""
 _KEY = "gibbsite-checkpoint"
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 
@@ -46,7 +46,7 @@ log = logging.getLogger("gibbsite")
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where `fit` keeps its state after every `every` epochs; the last two are kept.
+    """Folder in which `fit` keeps its state after every `every` epochs; the last two are kept.
 
     If the folder holds a checkpoint already, `fit` goes on from the newest whole one, and a damaged
     one is logged. Called again with the same arguments after a crash, it ends with the very
@@ -101,13 +101,13 @@ class Checkpoints:
             raise OutputError(f"cannot remove {old}: {error.strerror}") from error
 
     def files(self) -> list[Path]:
-        """The checkpoints there are, newest first."""
+        """Paths of the checkpoints, newest first."""
         found = {path: _NAME.fullmatch(path.name) for path in Path(self.folder).glob("*")}
         epochs = {path: int(match[1]) for path, match in found.items() if match}
         return sorted(epochs, key=lambda path: epochs[path], reverse=True)
 
     def read(self) -> dict[str, Any] | None:
-        """The newest state that is whole; None without a checkpoint.
+        """Read the newest state that is whole; None without a checkpoint.
 
         Raises `ModelFileError` if there are checkpoints but every one is damaged.
         """
@@ -128,7 +128,7 @@ class Checkpoints:
 
 @dataclass
 class Run:
-    """What a training run carries from one epoch to the next."""
+    """State of a training run that is carried from one epoch to the next."""
 
     rbm: RBM
     shape: tuple[int, ...]
@@ -142,13 +142,13 @@ class Run:
     """Those with a `state_dict` go on where they were."""
 
     def chains(self) -> int:
-        """Rows of the largest table that the gradient carries; 0 if it carries none."""
+        """Number of rows of the longest matrix in the gradient's state; 0 without one."""
         tensors: dict[str, Tensor] = {}
         _take_tensors(self.state, tensors)
-        return max((len(table) for table in tensors.values() if table.ndim == 2), default=0)
+        return max((len(x) for x in tensors.values() if x.ndim == 2), default=0)
 
     def carried(self) -> dict[str, Any]:
-        """All of it as trees of tensors and plain values."""
+        """The state as trees of tensors and plain values, for `restore`."""
         scheduler = self.scheduler
         return {
             "kinds": self._kinds(),
@@ -165,7 +165,7 @@ class Run:
 
     @torch.no_grad()
     def restore(self, kept: Mapping[str, Any]) -> None:
-        """Put back what `carried` gave; `ModelFileError` if that was of another run.
+        """Put the state from `carried` back; `ModelFileError` if it is of another run.
 
         All of it is checked, against what the run has here, before any of it is used.
         """
@@ -175,15 +175,15 @@ class Run:
                 if kept["kinds"][name] != here:
                     raise ValueError(f"{name}: {kept['kinds'][name]} there, {here} here")
             state = gradient_state(self.state, kept["gradient"], self.rbm.weight.device)
-            twin = self._model_there(kept["parameters"])
-            check_state(state, twin)
+            model = self._model_there(kept["parameters"])
+            check_state(state, model)
             optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
             schedule = self._schedule_there(kept["scheduler"])
             drawn = self._generators_there(kept["generators"])
             self._restore_callbacks(kept.get("callbacks", []))
 
-            for generator, numbers in zip(self._generators(), drawn, strict=True):
-                generator.set_state(numbers)
+            for generator, there in zip(self._generators(), drawn, strict=True):
+                generator.set_state(there)
             self.optimizer.load_state_dict(optimizer)
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(schedule)
@@ -192,19 +192,19 @@ class Run:
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "
                 "optimizer and scheduler that it was made with, or another folder"
             ) from error
-        for parameter, there in zip(self.rbm.parameters(), twin.parameters(), strict=True):
+        for parameter, there in zip(self.rbm.parameters(), model.parameters(), strict=True):
             parameter.copy_(there)
         self.history.records.extend(records)
         self.state = state
 
     def _model_there(self, parameters: Mapping[str, Any]) -> RBM:
         """A copy of the model with those parameters."""
-        twin = copy.deepcopy(self.rbm)
-        for name, parameter in twin.named_parameters():
+        model = copy.deepcopy(self.rbm)
+        for name, parameter in model.named_parameters():
             parameter.copy_(check_same(name, parameter, parameters[name]))
-        if found := fault(twin):
+        if found := fault(model):
             raise ValueError(f"its model's {found}")
-        return twin
+        return model
 
     def _schedule_there(self, kept: Any) -> dict[str, Any]:
         if self.scheduler is None:
@@ -234,7 +234,7 @@ class Run:
             callback.load_state_dict(found[1])
 
     def _kinds(self) -> dict[str, Any]:
-        """What must be the same in the run that goes on."""
+        """Shapes and types that must be the same in the run that goes on."""
         return {
             "data": list(self.shape),
             "model": {name: list(value.shape) for name, value in self.rbm.named_parameters()},
@@ -243,7 +243,7 @@ class Run:
         }
 
     def _generators(self) -> list[torch.Generator]:
-        """All that the run draws from."""
+        """Generators that the run draws from."""
         if self.generator is not None:
             return [self.generator]
         device = self.rbm.weight.device
@@ -257,15 +257,15 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history_of(kept: Mapping[str, Any]) -> list[Record]:
-    """The records of the epochs done, each with its number and the figures that `fit` gives."""
+    """The records of a checkpoint, checked to be those of epochs 1, 2, ... with all figures."""
     try:
         records = [dict(record) for record in kept["history"]]
-        for number, record in enumerate(records, 1):
+        for epoch, record in enumerate(records, 1):
             figures = [record[name] for name in FIGURES]
             if not all(isinstance(value, int | float) for value in figures):
-                raise ValueError(f"not numbers in epoch {number}")
-            if record["epoch"] != number or not all(0 <= x <= LIMIT for x in figures[:3]):
-                raise ValueError(f"impossible numbers in epoch {number}")
+                raise ValueError(f"not numbers in epoch {epoch}")
+            if record["epoch"] != epoch or not all(0 <= x <= LIMIT for x in figures[:3]):
+                raise ValueError(f"impossible numbers in epoch {epoch}")
     except Exception as error:  # what is no list of records fails in all sorts of ways
         raise ModelFileError(f"the checkpoint's history is none ({error})") from error
     return records

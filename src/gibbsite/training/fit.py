@@ -77,10 +77,11 @@ def fit(
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
             The tensors in it are overwritten by the next update: clone what is to be kept.
-        callbacks: called as ``callback(rbm, record)`` after each epoch; what they return joins the
-            record. They observe; they do not change the model. One that has `state_dict()` and
-            `load_state_dict(state)`, of tensors and plain values, goes on with the checkpoint.
-        checkpoints: where to keep the run's state; it goes on from what is there.
+        callbacks: called as ``callback(rbm, record)`` after each epoch; the figures that they
+            return join the record. They observe; they do not change the model. One that has
+            `state_dict()` and `load_state_dict(state)`, of tensors and plain values, goes on with
+            the checkpoint.
+        checkpoints: folder for the run's state, from which it goes on if there is one.
 
     Returns:
         History with one record an epoch: epoch, updates so far, learning_rate, gradient_norm (mean
@@ -89,8 +90,8 @@ def fit(
 
     Raises:
         DataError: data of the wrong width, not finite, or not fit for the visible units.
-            Columns of Gaussian units far from mean 0 and standard deviation 1 are only told, by
-            the logger "gibbsite": see `to_standard_units`.
+            Columns of Gaussian units far from mean 0 and standard deviation 1 only bring a warning
+            by the logger "gibbsite": see `to_standard_units`.
         DivergenceError: an update became non-finite, or free energies of the data too large for
             the dtype to resolve a nat. The model is put back to the end of the last epoch, and the
             error carries the step and the history.
@@ -165,14 +166,14 @@ def fit(
 
 
 def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    """The learning rate that falls linearly, epoch by epoch, to 1/epochs of its start."""
+    """Schedule by which the learning rate falls linearly, by epoch, to 1/epochs of its start."""
     return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
 def _check_kinds(
     gradient: object, optimizer: object, scheduler: object, called: Sequence[object]
 ) -> None:
-    """Raise `ArgumentError` for a slot that holds a class, a name or anything else of no use."""
+    """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
     estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
     slots = {
         "gradient": (gradient, estimates, "an estimator such as gb.PCD()"),
@@ -198,7 +199,7 @@ def _check_kinds(
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-    """Refuse what would train nothing, or downhill, or fail in the middle of training."""
+    """Refuse an optimiser or schedule that would train nothing or fail in mid-training."""
     groups = optimizer.param_groups
     ours = {id(parameter) for parameter in rbm.parameters()}
     if not ours & {id(parameter) for group in groups for parameter in group["params"]}:
@@ -216,7 +217,7 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
 
 
 def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
-    """The data, every row of them fit for the visible units, else `DataError`."""
+    """Return the data, every row checked to fit the visible units; else raise `DataError`."""
     if not isinstance(data, Rows):
         return rbm.visible.check_data(data).detach()
     try:
@@ -242,7 +243,7 @@ def _updates(
     batch_size: int,
     work: int,
 ) -> Iterator[float]:
-    """The updates of an epoch, in random order of the rows: the norm of the gradient of each."""
+    """Run the updates of an epoch, rows in random order; yields the norm of each gradient."""
     rbm, generator, optimizer = run.rbm, run.generator, run.optimizer
     source = rbm.weight.device if generator is None else generator.device
     order = torch.randperm(len(rows), generator=generator, device=source)
@@ -299,10 +300,10 @@ def _apply(
 
 @torch.no_grad()
 def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int) -> None:
-    """Raise `DivergenceError` if the model after an epoch is of no use.
+    """Raise `DivergenceError` if the model after an epoch cannot be used.
 
-    Beside numbers that are not finite these are free energies F of the data known to no better than
-    a nat: floating-point numbers near F lie |F| times the machine epsilon apart, and a
+    Either a parameter is not finite, or free energies F of the data are known to no better than a
+    nat: floating-point numbers near F lie |F| times the machine epsilon apart, and a
     log-likelihood, and the odds behind a gradient, are differences of such numbers.
     """
     if found := fault(run.rbm):
@@ -323,7 +324,7 @@ def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], s
 def _diverged(
     run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int, what: str
 ) -> NoReturn:
-    """Put the last good parameters back and say where it went wrong."""
+    """Put the last good parameters back and raise `DivergenceError`."""
     with torch.no_grad():
         for name, parameter in run.rbm.named_parameters():
             parameter.copy_(good[name])

@@ -1,4 +1,4 @@
-"""What happened during training: one record an epoch."""
+"""Record of a training run: its figures, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class History:
         return len(self.records)
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs; NaN where an epoch has none.
+        """Values of one figure over the epochs; NaN where an epoch has none.
 
         Raises `ArgumentError` for a name that no epoch has.
         """
@@ -40,7 +40,7 @@ class History:
 
     @classmethod
     def read(cls, path: str | Path) -> History:
-        """The history in a JSON-lines file, one record a line, as `append` writes it."""
+        """Read a JSON-lines file with one record a line, as `append` writes it."""
         try:
             lines = Path(path).read_text().splitlines()
             return cls([json.loads(line) for line in lines])

@@ -20,12 +20,12 @@ else:
 log = logging.getLogger("gibbsite")
 
 LOCK_FILE = ".lock"
-"""Is locked where a folder itself cannot be: on Windows and on some network file systems."""
+"""File that is locked where a folder cannot be: Windows, and some network file systems."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep every other process, and thread, that asks for it out of a folder meanwhile.
+    """Hold the lock of a folder: every other process or thread that asks for it is refused.
 
     Raises `OutputError` at once if another holds it. The system lets go of the lock when the
     process ends, be it killed.

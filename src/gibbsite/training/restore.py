@@ -1,6 +1,7 @@
-"""Comparison of what a checkpoint holds with what the run has that goes on from it.
+"""Comparison of a checkpoint with the run that goes on from it.
 
-All raise `ValueError` where the two do not go together. Nothing read from a file is used before.
+All functions raise `ValueError` where the two do not go together. Nothing that was read from a file
+is used before.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch.optim import Optimizer
 from gibbsite.model import RBM
 
 LIMIT = 2.0**53
-"""Whole numbers up to here are exact in float64; no count of a run is larger."""
+"""Integers up to here are exact in float64; no count of a run is larger."""
 
 
 def check_same(what: str, here: Tensor, there: Any, finite: bool = True) -> Tensor:
-    """`there` if it is a tensor of the same shape and type as `here`, with finite entries."""
+    """Return `there`, checked to be a tensor of shape and dtype of `here` with finite entries."""
     found = (tuple(there.shape), there.dtype) if isinstance(there, Tensor) else type(there)
     expected = (tuple(here.shape), here.dtype)
     if found != expected:
@@ -31,9 +32,9 @@ def check_same(what: str, here: Tensor, there: Any, finite: bool = True) -> Tens
 
 
 def gradient_state(template: Any, tree: Any, device: torch.device) -> Any:
-    """What an estimator carries, shaped like the template that its `init` made.
+    """State of an estimator, in the structure of the template that its `init` made.
 
-    None there may have become a tensor, a mapping or list may have grown.
+    A None of the template may have become a tensor, a mapping or list may have grown.
     """
     match template, tree:
         case Tensor(), _:
@@ -76,11 +77,11 @@ def optimizer_state(optimizer: Optimizer, rbm: RBM, kept: Mapping[str, Any]) -> 
     made = _after_a_step(optimizer, rbm)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {}
-    for number, entries in kept["state"].items():
-        parameter, template = parameters[number], made.get(number, {})
+    for index, entries in kept["state"].items():
+        parameter, template = parameters[index], made.get(index, {})
         if missing := template.keys() - entries.keys():
-            raise ValueError(f"its optimizer has no {min(missing)} of parameter {number}")
-        state[number] = {
+            raise ValueError(f"its optimizer has no {min(missing)} of parameter {index}")
+        state[index] = {
             name: _entry(f"the optimizer's {name}", template.get(name), value, parameter)
             for name, value in entries.items()
         }
@@ -100,7 +101,7 @@ def scheduler_state(scheduler: Any, here: Mapping[str, Any], there: Mapping[str,
 
 
 def same_kind(what: str, here: Any, there: Any) -> Any:
-    """A plain value there in the kind that it has here: finite numbers, like lists and mappings."""
+    """Return the plain value `there`, checked to be finite and of the same structure as `here`."""
     match here, there:
         case Tensor(), _:
             return check_same(what, here, there)
@@ -119,19 +120,19 @@ def same_kind(what: str, here: Any, there: Any) -> Any:
 
 
 def _after_a_step(optimizer: Optimizer, rbm: RBM) -> dict[int, dict[str, Any]]:
-    """What a copy of the optimiser keeps of each parameter after a step, along zeros."""
+    """State that a copy of the optimiser has for each parameter after a step along zeros."""
     ours = {id(parameter) for parameter in rbm.parameters()}
-    twin = copy.deepcopy(optimizer)
-    for group, copied in zip(optimizer.param_groups, twin.param_groups, strict=True):
+    trial = copy.deepcopy(optimizer)
+    for group, copied in zip(optimizer.param_groups, trial.param_groups, strict=True):
         for parameter, other in zip(group["params"], copied["params"], strict=True):
             other.grad = torch.zeros_like(other) if id(parameter) in ours else None
-    twin.step()
-    made: dict[int, dict[str, Any]] = twin.state_dict()["state"]
+    trial.step()
+    made: dict[int, dict[str, Any]] = trial.state_dict()["state"]
     return made
 
 
 def _entry(what: str, template: Any, value: Any, parameter: Tensor) -> Any:
-    """One entry of an optimiser's state; one that a first step does not make, by its size."""
+    """One entry of an optimiser's state, checked; by shape if a first step does not make it."""
     if template is not None:
         return same_kind(what, template, value)
     if isinstance(value, Tensor) and value.numel() > 1:
@@ -140,7 +141,7 @@ def _entry(what: str, template: Any, value: Any, parameter: Tensor) -> Any:
 
 
 def _group(here: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a group of parameters; one that a later version has too may be missing."""
+    """Options of a group of parameters; those that a later version added may be missing."""
     if here["params"] != there["params"] or there.keys() - here.keys():
         raise ValueError("its optimizer has other groups of parameters")
     missing = here.keys() - there.keys()

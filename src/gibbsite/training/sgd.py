@@ -11,11 +11,11 @@ from gibbsite import ops
 
 
 class SGD(torch.optim.SGD):
-    r"""`torch.optim.SGD` with ``maximize=True``, in one pass of our kernel over each parameter.
+    r"""`torch.optim.SGD` with ``maximize=True``, in one pass of a kernel over each parameter.
 
     $$u \leftarrow \mu u + g,\qquad \theta \leftarrow \theta + \eta u$$
 
-    The same numbers up to rounding, and the same state, so that schedules and checkpoints work.
+    The same results up to rounding, and the same state, so that schedules and checkpoints work.
     Parameter groups with options beyond lr and momentum are left to torch.
 
     Args:
@@ -34,7 +34,7 @@ class SGD(torch.optim.SGD):
         super().__init__(params, lr=lr, momentum=momentum, maximize=True)
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the gradients that the parameters hold."""
+        """Step along the gradients that the parameters hold."""
         if not all(map(_is_plain, self.param_groups)):
             super().step()
             return
@@ -47,12 +47,12 @@ class SGD(torch.optim.SGD):
                 ops.ascend_(moving, gradients, rate, velocities, momentum)
 
     def moves_just(self, parameters: Sequence[torch.Tensor]) -> bool:
-        """Whether it holds just these, in one group, with a rate and momentum and nothing else."""
+        """True if it holds just these, in one group with a rate and momentum and nothing else."""
         held = [set(map(id, group["params"])) for group in self.param_groups]
         return held == [set(map(id, parameters))] and _is_plain(self.param_groups[0])
 
     def velocities(self, parameters: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """What it keeps of each to move it on; zeros if there is no momentum."""
+        """Velocity of each parameter; zeros if there is no momentum."""
         momentum = self.param_groups[0]["momentum"]
         make = self._velocity if momentum else torch.zeros_like
         return tuple(make(parameter).detach() for parameter in parameters)
@@ -68,6 +68,6 @@ class SGD(torch.optim.SGD):
 
 
 def _is_plain(group: Mapping[str, Any]) -> bool:
-    """Whether the group ascends with momentum and nothing else."""
+    """True if the group ascends with momentum and nothing else."""
     others = group["weight_decay"], group["dampening"], group["nesterov"]
     return bool(group["maximize"]) and not any(others)

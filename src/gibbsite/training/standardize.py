@@ -18,11 +18,11 @@ from gibbsite.rows import Rows
 
 
 class Scaling(NamedTuple):
-    """What standardising does to each column, (n,) each, in float64: (x - shift) / scale.
+    """Shift and scale of columns x, (n,) each, in float64, so that (x - shift) / scale is standard.
 
     Attributes:
         shift: the mean. scale: the standard deviation, 1 for a constant column.
-        constant: whether the column varies by no more than the rounding of its values.
+        constant: True if the column varies by no more than the rounding of its values.
     """
 
     shift: Tensor
@@ -43,7 +43,7 @@ class Scaling(NamedTuple):
 
 
 def scaling(data: Tensor | Rows) -> Scaling:
-    """How to standardise data; the one rule for columns that do not vary."""
+    """Shift and scale that standardise data; columns that do not vary are only shifted."""
     mean, scale = column_moments(data)
     if not bool(torch.isfinite(scale).all()):
         column = int((~torch.isfinite(scale)).nonzero()[0])
@@ -78,7 +78,7 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
 
 
 def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
-    """The model of (v - shift) / scale, when rbm is the model of v: `to_data_units` undone.
+    """The model of (v - shift) / scale, where rbm is the model of v: inverse of `to_data_units`.
 
     To go on with a model in the units of the data, such as the command writes, on rows of which
     each column has mean 0 and standard deviation 1. Raises `ArgumentError` for Bernoulli units.
@@ -100,7 +100,7 @@ def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
 
 @torch.no_grad()
 def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
-    r"""The model of shift + scale * v, when rbm is the model of v; a new RBM.
+    r"""The model of shift + scale * v, where rbm is the model of v; a new RBM.
 
     With $v' = m + s v$: $b' = m + s b$, $\sigma' = s\sigma$, $W' = W$, and as
     $v/\sigma = v'/\sigma' - m/\sigma'$, the hidden biases become $c' = c - W^T m/\sigma'$.
@@ -125,7 +125,7 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
 
 
 def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
-    """About how many nats F near v is off where the parameters are rounded; all in float64."""
+    """Error of F near v, in nats, that rounding of the parameters makes; all in float64."""
     gaps = [
         rounded.hidden_inputs(v) + rounded.hidden.bias - exact.hidden_inputs(v) - exact.hidden.bias,
         rounded.visible.statistic(v - rounded.visible.bias)

@@ -17,18 +17,18 @@ NARROW, WIDE, AWAY = 0.5, 5.0, 1.5
 """Columns of standard deviations and means (in those) beyond which training was seen to suffer."""
 
 FEWEST_ROWS = 50
-"""Of fewer rows the standard deviations say too little."""
+"""Number of rows below which standard deviations say too little."""
 
 _settled: WeakSet[RBM] = WeakSet()
 
 
 def settle(rbm: RBM) -> None:
-    """Say nothing about the units of this model's data: they were chosen, or told already."""
+    """Let `tell_of_units` be silent on this model: its units were chosen, or told already."""
     _settled.add(rbm)
 
 
 def tell_of_units(rbm: RBM, rows: Tensor | Rows) -> None:
-    """A warning in the log, once a model, if its data are far from standardised."""
+    """Warn in the log, once a model, if its data are far from standardised."""
     if rbm in _settled or len(rows) < FEWEST_ROWS:
         return
     found = units_far_from_standard(rbm, rows)
@@ -42,7 +42,7 @@ def tell_of_units(rbm: RBM, rows: Tensor | Rows) -> None:
 
 
 def units_far_from_standard(rbm: RBM, rows: Tensor | Rows) -> str:
-    """What columns of units with a scale are far from mean 0 and standard deviation 1; or ''."""
+    """Description of columns far from standardised, where units have a scale; else ''."""
     if not rbm.visible.has_units:
         return ""
     mean, scale = column_moments(rows.spread() if isinstance(rows, Rows) else rows)

@@ -1,4 +1,4 @@
-"""Updates of a small binary model in one compiled call, where nothing looks in between."""
+"""Many updates of a small binary model in one compiled call."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Measured: ``speed.py together``.
 """
 
 NUMBERS = 2**20
-"""Of data to one call."""
+"""Entries of data that are handed to one call."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Updates of binary layers by CD or PCD, centred or not, and SGD.
+    """Fused updates of binary layers by CD or PCD, centred or not, and SGD.
 
-    Of a separate update of 64 x 128 units most is calls of Python. The random numbers are those of
-    separate updates, the results too, up to rounding.
+    Most of the time of a separate update of 64 x 128 units goes to calls from Python. The random
+    numbers are those of separate updates, the results too, up to rounding.
     """
 
     rbm: RBM
@@ -40,14 +40,14 @@ class Whole:
     centered: bool
     optimizer: SGD
     follow: Callable[[Any, int], object] | None
-    """Is told the new state and how many updates led to it."""
+    """Called with the new state and the number of updates that led to it."""
 
     def rows(self, batch_size: int) -> int:
-        """How many rows to hand to one call: whole minibatches."""
+        """Number of rows to hand to one call: whole minibatches."""
         return max(1, NUMBERS // self.rbm.visible.n // batch_size) * batch_size
 
     def takes(self, state: Any) -> bool:
-        """Whether chains, and means, are under way, as they are after one update."""
+        """True if the state has its chains and means, as it has after one separate update."""
         if self.centered and state.visible is None:
             return False
         chains = self._chains(state)
@@ -56,7 +56,7 @@ class Whole:
     def __call__(
         self, data: Tensor, batch_size: int, state: Any, generator: torch.Generator | None = None
     ) -> tuple[list[float], Any]:
-        """Norms of the gradients and the new state; the state given stays as it was."""
+        """Run the updates: norms of the gradients and the new state; the given one is unchanged."""
         parameters, group = _parameters(self.rbm), self.optimizer.param_groups[0]
         chains = [part.clone() for part in self._chains(state)]
         means = (state.visible, state.hidden) if self.centered else parameters[1:]
@@ -82,7 +82,7 @@ class Whole:
 def whole(
     rbm: RBM, gradient: Gradient, optimizer: Optimizer, penalties: Sequence[Any]
 ) -> Whole | None:
-    """The whole that these make, if they do and all is float32 on the CPU.
+    """Fused updates for these parts, if there is a kernel for them; else None.
 
     A gradient with a method `follow` is one that watches another, its `gradient`.
     """
