@@ -146,7 +146,7 @@ def _apart(what: str) -> str:
 
 
 class _Moments:
-    """Running mean and variance over time of a table, (chains, units), in float64."""
+    """Running mean and variance over time of (chains, units) values, in float64."""
 
     def __init__(self) -> None:
         self.count, self.mean, self._squares = 0, torch.zeros(()), torch.zeros(())

@@ -232,7 +232,7 @@ def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
 
 @torch.no_grad()
 def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
-    """How many temperatures ``method="bridge"`` manages in about so many seconds here; at least 10.
+    """Temperatures that ``method="bridge"`` manages in about so many seconds here; at least 10.
 
     A short forward run is timed; the way there, the way back and each step of the equilibrium
     chains cost as much. Not reproducible: pass its result on as a number if that matters.

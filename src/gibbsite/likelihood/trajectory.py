@@ -22,7 +22,7 @@ from gibbsite.sampling.diagnostics import r_hat
 
 RUNGS = 16
 SWEEPS = 8
-"""Of the ladders, for each substep."""
+"""Sweeps of the ladders for each substep."""
 
 PILOT_CHAINS, PILOT_STEPS = 20, 100
 SETTLING = 1 / 3
@@ -30,7 +30,7 @@ SETTLING = 1 / 3
 
 PLAIN_CHAINS, PLAIN_STEPS = 100, 100
 MOST_APART = 5
-"""Of the plain chains; one in a hundred is expected."""
+"""Plain chains, of 100, that may end where no ladder comes; one is expected."""
 
 MAX_LADDER_R_HAT = 1.5
 MIN_KEPT = 4
@@ -140,7 +140,7 @@ class TrajectoryAIS:
         self._start = state["start"]
 
     def _source(self) -> torch.Generator:
-        """Where the numbers come from."""
+        """Generator of its random numbers."""
         return torch.default_generator if self.generator is None else self.generator
 
 
