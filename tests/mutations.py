@@ -17,7 +17,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +271,7 @@ def _make_image(path: Path) -> None:
 def _make_run(path: Path) -> None:
     settings = Settings("bars-and-stripes", hidden=4, epochs=2, image="3x3", l2=0.1)
     record = {"format": 1, "command": ["gibbsite"], "data": {"sha256": "0"}}
-    path.write_text(json.dumps(record | {"settings": settings.as_record()}, indent=2))
+    path.write_text(json.dumps(record | {"settings": asdict(settings)}, indent=2))
 
 
 def _read_model(path: Path) -> None:

@@ -3,6 +3,8 @@
 import ast
 import inspect
 import types
+from collections.abc import Container, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,56 @@ def test_an_upward_import_is_noticed(importer, code):
 def test_a_downward_import_is_allowed():
     code = "import torch\nfrom gibbsite import exact\nfrom gibbsite.model import RBM"
     assert not upward("gradients", ast.parse(code))
+
+
+def module(path: Path) -> str:
+    """The name that imports the file."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules_imported(tree: ast.AST, known: Container[str]) -> set[str]:
+    """Modules among the known ones that the code imports, for type checking alone too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return {name for name in found if name in known}
+
+
+def circle(trees: Mapping[str, ast.AST]) -> list[str]:
+    """Modules that import each other in a circle; none if imports go one way."""
+    imports = {name: modules_imported(tree, trees) - {name} for name, tree in trees.items()}
+    try:
+        list(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("part", sorted({component(path) for path in MODULES}))
+def test_imports_within_a_package_go_one_way(part):
+    assert not circle({module(path): parse(path) for path in MODULES if component(path) == part})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from gibbsite.cli.job import Job",
+        "from gibbsite.cli import job",
+        "import gibbsite.cli.job",
+        "if TYPE_CHECKING:\n    from gibbsite.cli.job import Job",
+        "def f():\n    from gibbsite.cli import job",
+    ],
+)
+def test_a_circle_of_imports_is_noticed(code):
+    job = ast.parse("from gibbsite.cli.console import out")
+    assert circle({"gibbsite.cli.console": ast.parse(code), "gibbsite.cli.job": job})
+    assert not circle({"gibbsite.cli.console": ast.parse("import json"), "gibbsite.cli.job": job})
 
 
 def names_in(node: ast.AST) -> set[str]:

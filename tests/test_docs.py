@@ -23,7 +23,7 @@ import typer
 
 import gibbsite as gb
 from gibbsite import plots
-from gibbsite.cli import app, main, report
+from gibbsite.cli import app, console, main
 from gibbsite.cli.progress import EpochBar
 from gibbsite.cli.settings import DEFAULTS, EXACT_RECIPE, RECIPES, Settings
 from gibbsite.training.fit import LEARNING_RATE, MOMENTUM
@@ -103,7 +103,7 @@ def commands(text: str) -> Iterator[list[str]]:
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty folder to work in, but for the files that the pages call the reader's own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report.out, "width", 80)  # whatever terminal the tests run in
+    monkeypatch.setattr(console.out, "width", 80)  # whatever terminal the tests run in
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (50, 16)).astype(np.float32)
     grey = rng.integers(0, 256, (12, 20, 20)).astype(np.uint8)

@@ -13,6 +13,7 @@ import sys
 import warnings
 import zipfile
 import zlib
+from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -291,7 +292,7 @@ NAMES = st.sampled_from([*Settings.__dataclass_fields__, "extra", "hidden units"
 def test_any_settings_make_a_job_or_are_refused(tmp_path_factory, changes):
     """Up to the first update: what follows takes as long as was asked for."""
     path = tmp_path_factory.mktemp("settings") / "run.json"
-    whole = Settings("bars-and-stripes", hidden=2, epochs=1).as_record()
+    whole = asdict(Settings("bars-and-stripes", hidden=2, epochs=1))
     record = {"format": 1, "settings": whole | changes, "data": {"sha256": ""}}
     path.write_text(json.dumps(record))
     job, message = outcome(lambda: Job(Settings.read(path)[0]))

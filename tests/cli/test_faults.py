@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import gibbsite as gb
 from gibbsite.cli import app, main
+from gibbsite.cli.console import escape
 from gibbsite.cli.progress import WithFigures
-from gibbsite.cli.report import escape
 
 RUNNER = CliRunner()
 

@@ -1,24 +1,23 @@
-"""Options as a user gave them: those that change nothing are told, and errors speak their names."""
+"""Options as a user gave them: checked, read, noted where they change nothing, named in errors."""
 
 from __future__ import annotations
 
-import inspect
+import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import typer
 
-from gibbsite import exact
-from gibbsite.cli.report import err, escape
-
-if TYPE_CHECKING:
-    from gibbsite.cli.job import Job
+from gibbsite.cli.console import print_note
+from gibbsite.errors import ArgumentError
+from gibbsite.plots import ImageShape
 
 Rule = tuple[bool, str, str]
-"""Whether it holds, names of options with spaces between, and why they then change nothing."""
+"""A condition, names of options with spaces between, and why they then change nothing."""
 
 
-def given(context: typer.Context) -> dict[str, Any]:
+def given_options(context: typer.Context) -> dict[str, Any]:
     """Options and arguments that stand on the command line."""
     return {
         name: value
@@ -29,47 +28,52 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 def refuse_both(context: typer.Context, one: str, other: str, reason: str) -> None:
     """Wrong usage if both options stand on the command line."""
-    if {one, other} <= given(context).keys():
+    if {one, other} <= given_options(context).keys():
         raise typer.BadParameter(reason)
 
 
-def tell_idle(context: typer.Context, rules: Iterable[Rule]) -> None:
-    """A sentence for each option on the command line that changes nothing."""
-    asked, options = given(context), {option.name: option for option in context.command.params}
+def note_unused(context: typer.Context, rules: Iterable[Rule]) -> None:
+    """A note for each option on the command line that changes nothing."""
+    given = given_options(context)
+    options = {option.name: option for option in context.command.params}
     for holds, names, reason in rules:
-        for name in set(names.split()) & asked.keys() if holds else ():
+        for name in set(names.split()) & given.keys() if holds else ():
             option = options[name]
-            off = option.secondary_opts if asked[name] is False else []
-            written = max(off or option.opts, key=len)
-            err.print(f"note: {written} changes nothing: {escape(reason)}", soft_wrap=True)
-
-
-def idle_in_training(job: Job) -> Iterable[Rule]:
-    """What does not matter to a run."""
-    settings, visible = job.settings, job.rbm.visible
-    known = inspect.signature(type(visible)).parameters
-    yield from (
-        (name not in known, name, f"{visible.describe()} units have none")
-        for name in ("sigma", "learn_sigma")
-    )
-    gradient = f"the gradient is {settings.gradient}"
-    yield settings.gradient != "pcd", "chains", f"they are those of pcd, and {gradient}"
-    yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
-    yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
-    yield not job.splits, "test_fraction", "the data say what is held out"
-    enumerable = exact.is_small(job.rbm)
-    yield enumerable, "budget", "the log-likelihood of this model is exact"
-
-
-def idle_in_estimate(summed: bool) -> Iterable[Rule]:
-    """What does not matter to an evaluation, if log Z is summed exactly."""
-    names = "chains temperatures budget picture"
-    yield summed, names, "log Z is exact here; --method bridge estimates it"
+            off = option.secondary_opts if given[name] is False else []
+            print_note(f"{max(off or option.opts, key=len)} changes nothing: {reason}")
 
 
 def option_named(message: str, command: Any) -> str:
-    """The library's ``name=value: expected ...`` in the words of the command's options."""
-    name, equals, rest = message.partition("=")
+    """The library's ``name='value': ...`` or ``name: expected ...`` with ``--name`` instead."""
+    match = re.match(r"(\w+)(?:(=)(?:'([^']*)'(?=: ))?|(?=: expected))", message)
     options = (option for part in command.commands.values() for option in part.params)
     written = {option.name: max(option.opts, key=len) for option in options}
-    return f"{written[name]} {rest}" if equals and name in written else message
+    if match is None or match[1] not in written:
+        return message
+    space = " " if match[2] else ""
+    return f"{written[match[1]]}{space}{match[3] or ''}{message[match.end() :]}"
+
+
+def parse_size(option: str, text: str | None) -> ImageShape | None:
+    """HEIGHTxWIDTH as numbers."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
+    if match is None:
+        raise ArgumentError(f"{option} {text:.40}: expected HEIGHTxWIDTH in pixels, such as 28x28")
+    return int(match[1]), int(match[2])
+
+
+def parse_image(text: str | None, n: int) -> ImageShape | None:
+    """HEIGHTxWIDTH that n units fill."""
+    shape = parse_size("--image", text)
+    if shape is not None and shape[0] * shape[1] != n:
+        raise ArgumentError(f"--image {text}: expected HEIGHTxWIDTH with a product of {n}")
+    return shape
+
+
+def generator_of(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A new generator of that seed."""
+    if not 0 <= seed < 2**63:
+        raise ArgumentError(f"--seed {seed}: expected a whole number from 0 to 2^63 - 1")
+    return torch.Generator(device).manual_seed(seed)

@@ -13,34 +13,37 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted, before `main` says by which signal."""
+
+TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that are treated as Ctrl-C; not every system has both."""
 
 
-class Steady:
+class SafeStream:
     """A text stream whose writes never fail: what nobody reads any more is thrown away."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.lost: OSError | None = None
+        self.error: OSError | None = None
 
     def write(self, text: str) -> int:
         try:
-            return len(text) if self.lost else self._stream.write(text)
+            return len(text) if self.error else self._stream.write(text)
         except OSError as error:
-            self._lose(error)
+            self._detach(error)
         return len(text)
 
     def flush(self) -> None:
         try:
-            if not self.lost:
+            if not self.error:
                 self._stream.flush()
         except OSError as error:
-            self._lose(error)
+            self._detach(error)
 
-    def _lose(self, error: OSError) -> None:
+    def _detach(self, error: OSError) -> None:
         """Point the stream at nothing, lest what it still holds fail once more at the end."""
-        self.lost = error
+        self.error = error
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -51,28 +54,28 @@ class Steady:
 
 
 @contextmanager
-def steady_output() -> Iterator[None]:
-    """Within it standard output and error are `Steady`, and write names that are no text."""
+def safe_output() -> Iterator[None]:
+    """Make standard output and error safe within it; they write names that are no text."""
     before = sys.stdout, sys.stderr
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         if stream is not None:  # it is closed
-            setattr(sys, name, Steady(stream))
+            setattr(sys, name, SafeStream(stream))
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
 
 
-def lost_output() -> OSError | None:
-    """The error that standard output met, such as a full disk; none for a reader that left."""
+def output_error() -> OSError | None:
+    """The error of writing to standard output, such as a full disk; None for a reader that left."""
     sys.stdout.flush()
-    lost: OSError | None = getattr(sys.stdout, "lost", None)
-    return None if lost is None or lost.errno in (errno.EPIPE, errno.EIO) else lost
+    error: OSError | None = getattr(sys.stdout, "error", None)
+    return None if error is None or error.errno in (errno.EPIPE, errno.EIO) else error
 
 
-class Ending:
+class Termination:
     """Within it SIGTERM and SIGHUP are Ctrl-C; `number` is the signal that came, SIGINT if none.
 
     A signal that is ignored, as `nohup` asks for, stays so.
@@ -81,10 +84,10 @@ class Ending:
     def __init__(self) -> None:
         self.number: int = signal.SIGINT
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> Termination:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in ENDING:
+            for number in TERMINATION:
                 if signal.getsignal(number) == signal.SIG_DFL:
                     self._before[number] = signal.signal(number, self._interrupt)
         return self

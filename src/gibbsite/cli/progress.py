@@ -1,4 +1,4 @@
-"""What shows that work goes on: live bars on a terminal, a few lines elsewhere."""
+"""Signs that work goes on: live bars on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 import gibbsite as gb
 from gibbsite import ops
-from gibbsite.cli.report import err
+from gibbsite.cli.console import err
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.training.fit import Callback
@@ -114,7 +114,7 @@ class EpochBar:
 
     def show(self, rbm: gb.RBM, record: Record) -> None:
         epoch = int(record["epoch"])
-        text = glance(record)
+        text = summary(record)
         self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")
         self.bar.figures = text
         if not err.is_terminal and epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
@@ -156,8 +156,8 @@ class EstimateBar:
             self.bar.update(self.task, phase="finishing")
 
 
-def glance(record: Mapping[str, float]) -> str:
-    """The two or three figures worth a glance."""
+def summary(record: Mapping[str, float]) -> str:
+    """The two or three figures worth a look."""
     names = {
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",

@@ -1,10 +1,9 @@
-"""The settings of a training run: what the command line, a recipe or a run.json says."""
+"""The settings of a training run, from the command line, a recipe or a run.json."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ LONGEST = 1_000_000
 """Seconds of a budget, 11 days."""
 
 AUTOMATIC_CHECKPOINTS = 20
-"""How many checkpoints a run makes unless told otherwise."""
+"""Checkpoints that a run makes unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -76,37 +75,33 @@ class Settings:
                 reason = error.strerror or reason
             raise DataError(f"{path} is no run.json that can be used: {reason}") from error
 
-    def but(self, given: Mapping[str, Any]) -> Settings:
-        """These settings with some changed."""
-        return replace(self, **given)
-
     def completed(self, rows: int) -> Complete:
         """With what the data's recipe says for the rest; raises `ArgumentError` if unusable."""
         exact = self.gradient == "exact"
         recipe = EXACT_RECIPE | {"batch_size": rows} if exact else RECIPES.get(self.data, {})
         defaults = DEFAULTS | recipe
         missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
-        whole = Complete(**(asdict(self) | missing))
-        check_counts(hidden=whole.hidden, epochs=whole.epochs, batch_size=whole.batch_size)
-        for name, value in asdict(whole).items():
+        complete = Complete(**(asdict(self) | missing))
+        check_counts(hidden=complete.hidden, epochs=complete.epochs, batch_size=complete.batch_size)
+        for name, value in asdict(complete).items():
             if isinstance(value, int) and abs(value) >= LIMIT:
                 raise ArgumentError(f"--{name.replace('_', '-')}: expected a number below 2^63")
-        if not 0 < whole.learning_rate < math.inf:
-            raise ArgumentError(f"--learning-rate {whole.learning_rate}: expected a number above 0")
-        if not 0 <= whole.momentum < 1:
-            raise ArgumentError(f"--momentum {whole.momentum}: expected 0 up to less than 1")
-        check_budget(whole.budget)
-        check_strength(l2=whole.l2, l1=whole.l1)
-        if not 0 < whole.sigma < math.inf:
-            raise ArgumentError(f"--sigma {whole.sigma}: expected a number above 0")
+        if not 0 < complete.learning_rate < math.inf:
+            raise ArgumentError(
+                f"--learning-rate {complete.learning_rate}: expected a number above 0"
+            )
+        if not 0 <= complete.momentum < 1:
+            raise ArgumentError(f"--momentum {complete.momentum}: expected 0 up to less than 1")
+        check_budget(complete.budget)
+        check_strength(l2=complete.l2, l1=complete.l1)
+        if not 0 < complete.sigma < math.inf:
+            raise ArgumentError(f"--sigma {complete.sigma}: expected a number above 0")
         if self.checkpoint_every is None:
-            whole = replace(whole, checkpoint_every=max(1, whole.epochs // AUTOMATIC_CHECKPOINTS))
-        check_counts(minimum=0, checkpoint_every=whole.checkpoint_every)
-        return whole
-
-    def as_record(self) -> dict[str, Any]:
-        """For run.json."""
-        return asdict(self)
+            complete = replace(
+                complete, checkpoint_every=max(1, complete.epochs // AUTOMATIC_CHECKPOINTS)
+            )
+        check_counts(minimum=0, checkpoint_every=complete.checkpoint_every)
+        return complete
 
 
 def check_budget(seconds: float, least: float = -1) -> None:

@@ -1,4 +1,4 @@
-"""What the estimators share: everything but the kind of visible units."""
+"""Base class of the estimators: everything but the kind of visible units."""
 
 from __future__ import annotations
 
@@ -20,20 +20,14 @@ from gibbsite.checks import check_counts, check_strength, check_tensor, check_un
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, log_scores, pseudo_scores
 from gibbsite.estimators.tables import Units, as_rows
-from gibbsite.estimators.training import (
-    Plan,
-    Report,
-    Training,
-    check_choice,
-    make_device,
-    make_gradient,
-)
+from gibbsite.estimators.training import Plan, Report, Training
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History, initialize
 from gibbsite.training.fit import Penalty
+from gibbsite.training.named import check_choice, make_device, make_gradient
 
 FLOATS = (np.float64, np.float32)
 Array = NDArray[Any]
@@ -73,11 +67,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Visible units for the first table, the units to train them in, penalties to add."""
 
     def _units(self) -> Units:
-        """How the data are measured in `rbm_`."""
+        """Units of the data in `rbm_`."""
         return self._training.units
 
     def _precision(self, X: Any) -> torch.dtype:
-        """What to train in."""
+        """Dtype to train in."""
         return torch.float32
 
     def _in_data_units(self, training: Training) -> RBM:
@@ -210,7 +204,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @property
     def history_(self) -> History:
-        """What `gibbsite.fit` recorded in the last call of `fit` or `partial_fit`."""
+        """Record by `gibbsite.fit` of the last call of `fit` or `partial_fit`."""
         return self._training.history
 
     @property

@@ -60,7 +60,7 @@ def export_model(estimator: Any) -> BernoulliRBM:
 
 
 def _copy_columns(source: Any, target: Any) -> None:
-    """What scikit-learn keeps about the columns of the data."""
+    """Copy what scikit-learn keeps about the columns of the data."""
     target.n_features_in_ = source.components_.shape[1]
     if hasattr(source, "feature_names_in_"):
         target.feature_names_in_ = source.feature_names_in_

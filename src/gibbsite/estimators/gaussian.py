@@ -117,12 +117,12 @@ class GaussianRBM(BaseRBM):
 
     @property
     def mean_(self) -> NDArray[Any]:
-        """What was subtracted from each column in training, (n_features,)."""
+        """Number subtracted from each column in training, (n_features,)."""
         return np.asarray(self._training.units.shift)
 
     @property
     def scale_(self) -> NDArray[Any]:
-        """What each column was then divided by, (n_features,)."""
+        """Number that each column was then divided by, (n_features,)."""
         return np.asarray(self._training.units.scale)
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:

@@ -1,4 +1,4 @@
-"""How well a model explains each row: exact, estimated or pseudo log-likelihood."""
+"""Scores of rows: exact, estimated or pseudo log-likelihood."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gibbsite import ops
 from gibbsite.rows import Rows
 
 ROUNDING = 1e-6
-"""How far outside a range, as a share of it, values may lie by rounding alone."""
+"""Share of a range by which values may lie outside it by rounding alone."""
 
 
 class Units(NamedTuple):

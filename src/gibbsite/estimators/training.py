@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.errors import ArgumentError
 from gibbsite.estimators.scores import NONE, Sample
 from gibbsite.estimators.tables import Units
-from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanField
+from gibbsite.gradients import Gradient
 from gibbsite.likelihood import LogPartition, pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
-from gibbsite.training import SGD, History, fit
+from gibbsite.training import History, fit
 from gibbsite.training.fit import Callback, Penalty, linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
+from gibbsite.training.named import make_optimizer
 from gibbsite.training.units import settle
 
 
 class Plan(NamedTuple):
-    """How to train: what the hyperparameters of an estimator come to."""
+    """Objects and numbers that the hyperparameters of an estimator come to."""
 
     gradient: Gradient
     penalties: list[Penalty]
@@ -109,8 +109,8 @@ class Training:
             if optimizer.state[parameter].get("momentum_buffer") is not None
         }
 
-    def _optimizer(self, plan: Plan) -> SGD:
-        optimizer = SGD(self.rbm.parameters(), plan.learning_rate, plan.momentum)
+    def _optimizer(self, plan: Plan) -> torch.optim.Optimizer:
+        optimizer = make_optimizer("sgd", self.rbm, plan.learning_rate, plan.momentum)
         for name, parameter in self.rbm.named_parameters():
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)
@@ -163,35 +163,8 @@ class Report:
         return {"pseudo_likelihood": score}
 
 
-def make_gradient(kind: str, chains: int, steps: int, centered: bool) -> Gradient:
-    """The gradient estimator that a name stands for."""
-    kinds: dict[str, Callable[[], Gradient]] = {
-        "pcd": lambda: PCD(chains=chains, steps=steps),
-        "cd": lambda: CD(steps=steps),
-        "mean-field": lambda: MeanField(steps=steps),
-        "exact": ExactGradient,
-    }
-    check_choice("gradient", kind, *kinds)
-    return Centered(kinds[kind]()) if centered else kinds[kind]()
-
-
-def make_device(name: str) -> torch.device:
-    """The device that a name stands for; "auto" is CUDA where there is one."""
-    check_choice("device", name, "auto", "cpu", "cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError("device='cuda': torch finds no CUDA device; use 'auto' or 'cpu'")
-    cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if cuda else "cpu")
-
-
-def check_choice(name: str, value: object, *choices: str) -> None:
-    """Raise `ArgumentError` unless the value is one of the choices."""
-    if value not in choices:
-        raise ArgumentError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
-
-
 def moved(state: Any, device: torch.device | str) -> Any:
-    """What a gradient estimator carries, with its tensors on the device."""
+    """State of a gradient estimator, with its tensors on the device."""
     if isinstance(state, Tensor):
         return state.to(device)
     if isinstance(state, tuple) and hasattr(state, "_fields"):

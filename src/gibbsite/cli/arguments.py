@@ -1,0 +1,222 @@
+"""Arguments and options of the commands: their types, names and help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gibbsite.training.named import DeviceName, GradientName, OptimizerName
+
+
+class MethodName(StrEnum):
+    """Names of ways to find log Z."""
+
+    auto = "auto"
+    exact = "exact"
+    ais = "ais"
+    reverse_ais = "reverse-ais"
+    bridge = "bridge"
+
+
+class VisibleName(StrEnum):
+    """Names of visible units."""
+
+    auto = "auto"
+    bernoulli = "bernoulli"
+    gaussian = "gaussian"
+
+
+def _argument(text: str) -> Any:
+    """A positional argument; its help says what holds without it, if it can be left out."""
+    return typer.Argument(help=text, show_default=False)
+
+
+def _option(text: str, *names: str) -> Any:
+    """An option whose default is shown; names only where the parameter's own is not enough."""
+    return typer.Option(*names, help=text)
+
+
+def _unset(text: str, *names: str) -> Any:
+    """An option that is None unless given; its help says what then holds."""
+    return typer.Option(*names, help=text, show_default=False)
+
+
+# of several commands
+
+Model = Annotated[Path, _argument("A model file or run folder.")]
+Device = Annotated[DeviceName, _option("Where to compute; auto: cuda if there is one, else cpu.")]
+Quiet = Annotated[bool, _option("Print nothing but errors. Default: off.", "--quiet")]
+AsJson = Annotated[bool, _option("Print one JSON object instead. Default: off.", "--json")]
+KeyAsTrained = Annotated[
+    str | None,
+    _unset(
+        "Which array of an .npz or .h5 file. Default: as in the run of the model, else train, "
+        "or the only one."
+    ),
+]
+ResizeAsTrained = Annotated[
+    str | None,
+    _unset(
+        "Bring the images of a folder to HEIGHTxWIDTH pixels. Default: as in the run of the model."
+    ),
+]
+
+# of fit and resume
+
+Run = Annotated[Path, _argument("The folder of the run.")]
+TrainingData = Annotated[
+    str | None,
+    _argument(
+        "A data set's name (see `gibbsite datasets`), a .npy, .npz, .csv, .tsv, .parquet, "
+        ".h5 or IDX file, or a folder of images. With --config: as there."
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    _unset(
+        "Run folder to make; must not exist yet. Default: runs/DATA-1, -2 and so on.",
+        "--output",
+        "-o",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    _unset("The run.json of another run: its settings, but for options given here. Default: none."),
+]
+Key = Annotated[
+    str | None,
+    _unset("Which array of an .npz or .h5 file. Default: train and test, or the only one."),
+]
+Resize = Annotated[
+    str | None,
+    _unset(
+        "Bring the images of a folder to HEIGHTxWIDTH pixels. Default: they must have one size."
+    ),
+]
+Hidden = Annotated[
+    int | None,
+    _unset(
+        "How many hidden units. Default: 16 for digits, bars-and-stripes, patches and --exact; "
+        "mnist 500; files 64."
+    ),
+]
+Visible = Annotated[
+    VisibleName,
+    _option(
+        "Visible units. auto: as the data set says; for files bernoulli if all values lie "
+        "in [0, 1], else gaussian."
+    ),
+]
+Sigma = Annotated[
+    float,
+    _option(
+        "Gaussian units: standard deviation to start from, in standard deviations of each column."
+    ),
+]
+LearnSigma = Annotated[bool, _option("Gaussian units: train sigma, one for each unit.")]
+Gradient = Annotated[
+    GradientName,
+    _option(
+        "Estimate of the model's phase: pcd and cd sample, mean-field does not, exact enumerates."
+    ),
+]
+ExactGradient = Annotated[
+    bool, _option("Short for --gradient exact, on full batches. Default: off.", "--exact")
+]
+Centered = Annotated[bool, _option("Centre the gradient: faster, steadier, the same fixed points.")]
+Steps = Annotated[int, _option("Gibbs (or mean-field) steps an update.")]
+Chains = Annotated[int, _option("Persistent chains of pcd.")]
+Epochs = Annotated[
+    int | None,
+    _unset(
+        "Passes over the data. Default: digits 150, bars-and-stripes 2000, patches 20, "
+        "mnist 10, files 30; --exact 3000."
+    ),
+]
+BatchSize = Annotated[
+    int | None, _unset("Rows an update. Default: digits 50, others 100; --exact all.")
+]
+LearningRate = Annotated[
+    float | None,
+    _unset(
+        "Step size at the start, in parameter units per nat; falls linearly to 0. "
+        "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0."
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    _unset("Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9."),
+]
+Optimizer = Annotated[OptimizerName, _option("Torch optimiser; adam wants rates near 0.001.")]
+L2 = Annotated[float, _option("Weight decay: l2/2 |W|^2 nats.")]
+L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.")]
+Budget = Annotated[
+    float,
+    _option("Seconds, about, for the log-likelihood at the end where it is not exact; 0: none."),
+]
+TestFraction = Annotated[
+    float, _option("Share of rows held out for testing, where the data bring no test set.")
+]
+Image = Annotated[
+    str | None,
+    _unset(
+        "Image size of a row, HEIGHTxWIDTH in pixels, for the pictures. Default: as the data say."
+    ),
+]
+Seed = Annotated[int, _option("Seed of everything random: same seed, same model.")]
+CheckpointEvery = Annotated[
+    int | None,
+    _unset(
+        "Epochs between checkpoints, from which `gibbsite resume` goes on; 0: none. "
+        "Default: 20 in a run."
+    ),
+]
+
+# of sample
+
+Samples = Annotated[int, _option("Samples to draw, one row each.", "-n")]
+GibbsSteps = Annotated[int, _option("Gibbs steps of each chain from its random start.")]
+SampleOutput = Annotated[
+    Path, _option("File to make: .npy, .csv, or .png for a picture.", "--output", "-o")
+]
+SampleImage = Annotated[
+    str | None,
+    _unset(
+        "Image size of a row for .png, HEIGHTxWIDTH in pixels. Default: square if it fits, else "
+        "one line a row."
+    ),
+]
+SampleSeed = Annotated[int, _option("Seed of the chains.")]
+
+# of evaluate
+
+EvaluatedData = Annotated[str, _argument("A data set's name or file; its test set if it has one.")]
+Method = Annotated[
+    MethodName,
+    _option(
+        "How to find log Z. auto: exact up to 2^20 states, else bridge; bridge: annealing "
+        "in both directions; ais and reverse-ais: in one."
+    ),
+]
+Paths = Annotated[int, _option("Independent annealing paths each way.")]
+Temperatures = Annotated[
+    int, _option("Steps of each path; twice as many Gibbs steps make its start.")
+]
+EvaluateBudget = Annotated[
+    float | None,
+    _unset("Seconds to spend, about: sets --temperatures by a measured step. Default: none."),
+]
+Picture = Annotated[
+    Path | None,
+    _unset("PNG file to make: the weights and the way of each direction. Default: none."),
+]
+EvaluateSeed = Annotated[int, _option("Seed of the chains and of binarisation.")]
+
+# of transform
+
+TransformedData = Annotated[str, _argument("A data set's name, file or folder.")]
+FeatureOutput = Annotated[Path, _option("File to make: .npy or .csv.", "--output", "-o")]
+Test = Annotated[bool, _option("Take the test set rather than the rows trained on.")]

@@ -1,0 +1,62 @@
+"""The data of a run: loaded as its settings say, and told from other data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from gibbsite import datasets
+from gibbsite.cli.options import parse_size
+from gibbsite.cli.settings import Settings
+from gibbsite.rows import BLOCK_BYTES, Rows
+
+MONITOR_ROWS = 10_000
+"""Rows of each set on which a model is measured."""
+
+
+def load_data(data: str, key: str | None, resize: str | None) -> datasets.Dataset:
+    """The data set of that name, file or folder."""
+    return datasets.load(data, key=key, resize=parse_size("--resize", resize))
+
+
+def load_as_trained(
+    model: Path, data: str, key: str | None, resize: str | None
+) -> datasets.Dataset:
+    """Data read as those of the model's run were, unless options say otherwise."""
+    named = data in datasets.NAMES
+    keyed = not named and Path(data).suffix.lower() in datasets.KEYED
+    folder = not named and Path(data).is_dir()
+    record = (model if model.is_dir() else model.parent) / "run.json"
+    if ((keyed and key is None) or (folder and resize is None)) and record.is_file():
+        settings = Settings.read(record)[0]
+        key = settings.key if keyed and key is None else key
+        resize = settings.resize if folder and resize is None else resize
+    return load_data(data, key, resize)
+
+
+def absolute(data: str) -> str:
+    """A path that means the same file from every folder; a name as it is."""
+    return data if data in datasets.NAMES else str(Path(data).absolute())
+
+
+def fingerprint(source: datasets.Dataset) -> str:
+    """sha256 of the data: every number of them, on disk or not."""
+    digest = hashlib.sha256(f"{tuple(source.rows.shape)}".encode())
+    for part in (source.rows, source.test):
+        for block in () if part is None else _stored(part):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
+
+
+def _stored(rows: Tensor | Rows) -> Iterator[np.ndarray]:
+    """The numbers as they are kept, in the order they are kept in, a part at a time."""
+    if isinstance(rows, Rows):
+        yield from rows.stored()
+        return
+    table = rows.numpy()
+    step = max(1, BLOCK_BYTES // (table.shape[1] * table.itemsize))
+    yield from (table[start : start + step] for start in range(0, len(table), step))

@@ -1,0 +1,136 @@
+"""The commands `fit` and `resume`: train a model into a run folder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gibbsite import exact
+from gibbsite.cli import arguments as arg
+from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
+from gibbsite.cli.figures import print_figures
+from gibbsite.cli.folder import resume_job, start_job
+from gibbsite.cli.job import Job
+from gibbsite.cli.options import Rule, given_options, note_unused
+from gibbsite.cli.process import INTERRUPTED
+from gibbsite.cli.settings import Settings
+from gibbsite.training.lock import locked
+from gibbsite.training.named import DeviceName, GradientName, OptimizerName
+
+
+def fit(
+    context: typer.Context,
+    data: arg.TrainingData = None,
+    output: arg.Folder = None,
+    config: arg.Config = None,
+    key: arg.Key = None,
+    resize: arg.Resize = None,
+    hidden: arg.Hidden = None,
+    visible: arg.Visible = arg.VisibleName.auto,
+    sigma: arg.Sigma = 1.0,
+    learn_sigma: arg.LearnSigma = True,
+    gradient: arg.Gradient = GradientName.pcd,
+    exact_gradient: arg.ExactGradient = False,
+    centered: arg.Centered = True,
+    steps: arg.Steps = 1,
+    chains: arg.Chains = 100,
+    epochs: arg.Epochs = None,
+    batch_size: arg.BatchSize = None,
+    learning_rate: arg.LearningRate = None,
+    momentum: arg.Momentum = None,
+    optimizer: arg.Optimizer = OptimizerName.sgd,
+    l2: arg.L2 = 0.0,
+    l1: arg.L1 = 0.0,
+    budget: arg.Budget = 20.0,
+    test_fraction: arg.TestFraction = 0.2,
+    image: arg.Image = None,
+    seed: arg.Seed = 0,
+    device: arg.Device = DeviceName.auto,
+    checkpoint_every: arg.CheckpointEvery = None,
+    quiet: arg.Quiet = False,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Train a model; write it, its history and pictures into one run folder."""
+    set_verbosity(quiet, as_json)
+    job, folder = start_job(_settings(config, given_options(context)), output)
+    _print_plan(job)
+    note_unused(context, _unused(job))
+    if config is not None and job.fingerprint != Settings.read(config)[1]:
+        print_note(f"the data are not those of {config}")
+    with locked(folder):
+        _finish(job, folder, as_json)
+
+
+def resume(run: arg.Run, quiet: arg.Quiet = False, as_json: arg.AsJson = False) -> None:
+    """Go on with a run that was stopped or killed, from its last checkpoint, to its end.
+
+    The model becomes what it would have been without the stop, bit for bit.
+    """
+    set_verbosity(quiet, as_json)
+    Settings.read(run / "run.json")  # a folder that holds no run is told before it is locked
+    with locked(run):
+        job, epoch = resume_job(run)
+        _print_plan(job)
+        out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
+        _finish(job, run, as_json)
+
+
+def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
+    """Settings from a run.json, if any, and the options given."""
+    if given.pop("exact_gradient", False) and given.setdefault("gradient", "exact") != "exact":
+        raise typer.BadParameter(f"--exact and --gradient {given['gradient']} exclude each other")
+    given = {name: given[name] for name in given if name in Settings.__dataclass_fields__}
+    if config is not None:
+        return replace(Settings.read(config)[0], **given)
+    if given.get("data") is None:
+        raise typer.BadParameter("name a data set or file, or give --config run.json")
+    return Settings(**given)
+
+
+def _print_plan(job: Job) -> None:
+    """Print what is about to be trained on what."""
+    source, rbm, settings = job.source, job.rbm, job.settings
+    held_out = 0 if source.test is None else len(source.test)
+    out.print(
+        f"{escape(source.description)}: "
+        f"{len(source.rows):,} rows to train on, {held_out:,} held out\n"
+        f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {settings.gradient} "
+        f"gradient, {settings.epochs} epochs",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if job.note:
+        print_note(job.note)
+
+
+def _unused(job: Job) -> Iterable[Rule]:
+    """Options that change nothing in a run."""
+    settings, visible = job.settings, job.rbm.visible
+    known = inspect.signature(type(visible)).parameters
+    yield from (
+        (name not in known, name, f"{visible.describe()} units have none")
+        for name in ("sigma", "learn_sigma")
+    )
+    gradient = f"the gradient is {settings.gradient}"
+    yield settings.gradient != "pcd", "chains", f"they are those of pcd, and {gradient}"
+    yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
+    yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
+    yield not job.splits, "test_fraction", "the data say what is held out"
+    enumerable = exact.is_small(job.rbm)
+    yield enumerable, "budget", "the log-likelihood of this model is exact"
+
+
+def _finish(job: Job, folder: Path, as_json: bool) -> None:
+    """Run the job to its end and print what came of it."""
+    history, figures = job.run(folder)
+    if as_json:
+        print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
+    print_figures(figures)
+    out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+    if history.interrupted:
+        raise typer.Exit(INTERRUPTED)
