@@ -15,8 +15,7 @@ from gibbsite.cli.fit import fit, resume
 from gibbsite.cli.info import info, list_datasets
 from gibbsite.cli.options import option_named
 from gibbsite.cli.process import INTERRUPTED, Termination, output_error, safe_output
-from gibbsite.cli.sample import sample
-from gibbsite.cli.transform import transform
+from gibbsite.cli.sample import sample, transform
 from gibbsite.errors import GibbsiteError
 
 EXIT_CODES = (

@@ -14,8 +14,7 @@ from gibbsite import exact, plots
 from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import out, print_error, print_json, print_verdict, set_verbosity
 from gibbsite.cli.data import MONITOR_ROWS, load_as_trained
-from gibbsite.cli.options import generator_of, note_unused, refuse_both
-from gibbsite.cli.output import check_free
+from gibbsite.cli.options import check_free, generator_of, note_unused, refuse_both
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.settings import check_budget, temperatures_for
@@ -23,6 +22,16 @@ from gibbsite.datasets import Dataset
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
 from gibbsite.likelihood.weights import Z_95
 from gibbsite.training.named import DeviceName, make_device
+
+FIGURES = [
+    "log_likelihood",
+    "stderr",
+    "lower",
+    "upper",
+    "conservative",
+    "optimistic",
+    "rows_stderr",
+]
 
 
 def evaluate(
@@ -104,12 +113,7 @@ class Comparison(NamedTuple):
         result, log_z = self.result, self.result.log_partition
         return {
             "rows": len(result.rows),
-            "log_likelihood": result.log_likelihood,
-            "stderr": result.stderr,
-            "lower": result.lower,
-            "upper": result.upper,
-            "conservative": result.conservative,
-            "optimistic": result.optimistic,
+            **{name: getattr(result, name) for name in FIGURES},
             "rows_stderr": result.rows_stderr,
             "train_test_gap": self.gap,
             "baselines": self.baselines,
@@ -151,11 +155,7 @@ class Comparison(NamedTuple):
 
 
 def _compare(
-    result: gb.Evaluation,
-    rbm: gb.RBM,
-    v: Tensor,
-    source: Dataset,
-    generator: torch.Generator,
+    result: gb.Evaluation, rbm: gb.RBM, v: Tensor, source: Dataset, generator: torch.Generator
 ) -> Comparison:
     """The evaluation of v beside baselines, and beside the training rows where v are others."""
     if source.test is None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from rich.table import Table
-from torch import Tensor
+from torch import Generator, Tensor
 
 import gibbsite as gb
 from gibbsite import exact
@@ -25,11 +24,7 @@ CHEAP = {
 
 
 def closing_figures(
-    rbm: gb.RBM,
-    history: gb.History,
-    sets: dict[str, Tensor],
-    budget: float,
-    generator: torch.Generator,
+    rbm: gb.RBM, history: gb.History, sets: dict[str, Tensor], budget: float, generator: Generator
 ) -> dict[str, Any]:
     """Figures of the trained model as a JSON object; budget is in seconds."""
     scores = {name: negative_free_energies(rbm, v).mean().item() for name, v in sets.items()}
@@ -66,7 +61,7 @@ def closing_figures(
 
 
 def _log_partition(
-    rbm: gb.RBM, data: Tensor, budget: float, generator: torch.Generator
+    rbm: gb.RBM, data: Tensor, budget: float, generator: Generator
 ) -> gb.LogPartition | None:
     """log Z exactly, or within a budget of seconds, or not at all."""
     if exact.is_small(rbm):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 
 from gibbsite.cli.console import print_note
-from gibbsite.errors import ArgumentError
+from gibbsite.errors import ArgumentError, OutputError
+from gibbsite.io import check_writable
 from gibbsite.plots import ImageShape
 
 Rule = tuple[bool, str, str]
@@ -52,6 +54,13 @@ def option_named(message: str, command: Any) -> str:
         return message
     space = " " if match[2] else ""
     return f"{written[match[1]]}{space}{match[3] or ''}{message[match.end() :]}"
+
+
+def check_free(path: Path) -> None:
+    """Raise `OutputError` for a path that exists or cannot be written to."""
+    if path.exists():
+        raise OutputError(f"{path} exists already; name another file or remove it")
+    check_writable(path)
 
 
 def parse_size(option: str, text: str | None) -> ImageShape | None:
