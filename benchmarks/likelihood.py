@@ -31,7 +31,7 @@ sys.path.insert(0, str(File(__file__).resolve().parents[1] / "tests"))
 
 from planted import Planted, enumerated, generator, planted, random_model, unseen
 
-MODELS = 300
+MODELS = 600
 METHODS = ("ais", "reverse-ais", "bridge")
 
 

@@ -121,33 +121,22 @@ def fit(
     kept = checkpoints.read() if checkpoints is not None else None
     if kept is None and not bool(rbm.weight.any()):
         initialize(rbm, rows.spread() if isinstance(rows, Rows) else rows, generator)
-
     gradient, penalties = ops.reusing(gradient), list(map(ops.reusing, penalties))
     start = gradient.init(rbm, generator)
     run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History(), callbacks)
     if kept is not None:
         run.restore(kept)
-    history, parameters = run.history, dict(rbm.named_parameters())
+    history = run.history
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
-    step = int(history.records[-1]["updates"]) if len(history) else 0
     with nullcontext() if checkpoints is None else checkpoints.held():
         try:
             for epoch in range(len(history) + 1, epochs + 1):
-                good = {name: value.detach().clone() for name, value in parameters.items()}
-                norms = []
-                work = rbm.weight.numel() * max(batch_size, run.chains())
-                with ops.fitting_threads(work):
-                    for norm in _updates(run, rows, gradient, penalties, batch_size, work):
-                        step += 1
-                        norms.append(norm)
-                        if not norm < float("inf"):
-                            _diverged(run, rows, good, step, NON_FINITE)
-                _check_progress(run, rows, good, step)
+                updates, norm = _epoch(run, rows, gradient, penalties, batch_size)
                 record: Record = {
                     "epoch": epoch,
-                    "updates": step,
+                    "updates": updates,
                     "learning_rate": float(optimizer.param_groups[0]["lr"]),
-                    "gradient_norm": sum(norms) / len(norms),
+                    "gradient_norm": norm,
                     "weight_norm": rbm.weight.detach().norm().item(),
                     "seconds": time.perf_counter() - started,
                 }
@@ -160,8 +149,6 @@ def fit(
                     checkpoints.write(epoch, run.carried())
         except KeyboardInterrupt:
             history.interrupted = True
-            if fault(rbm):  # in the middle of an epoch
-                _diverged(run, rows, good, step, NON_FINITE)
     return history
 
 
@@ -233,6 +220,36 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
             start += len(block)
         raise
     return data
+
+
+def _epoch(
+    run: Run,
+    rows: Tensor | Rows,
+    gradient: Gradient,
+    penalties: Sequence[Penalty],
+    batch_size: int,
+) -> tuple[int, float]:
+    """One pass over the rows: the number of updates so far, and the mean norm of this pass.
+
+    Raises `DivergenceError` if the model comes to be of no use.
+    """
+    good = {name: value.detach().clone() for name, value in run.rbm.named_parameters()}
+    step = int(run.history.records[-1]["updates"]) if len(run.history) else 0
+    norms = []
+    work = run.rbm.weight.numel() * max(batch_size, run.chains())
+    try:
+        with ops.fitting_threads(work):
+            for norm in _updates(run, rows, gradient, penalties, batch_size, work):
+                step += 1
+                norms.append(norm)
+                if not norm < float("inf"):
+                    _diverged(run, rows, good, step, NON_FINITE)
+    except KeyboardInterrupt:
+        if fault(run.rbm):
+            _diverged(run, rows, good, step, NON_FINITE)
+        raise
+    _check_progress(run, rows, good, step)
+    return step, sum(norms) / len(norms)
 
 
 def _updates(
