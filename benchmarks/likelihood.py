@@ -29,7 +29,7 @@ from gibbsite.likelihood import (
 
 sys.path.insert(0, str(File(__file__).resolve().parents[1] / "tests"))
 
-from planted import Planted, enumerated, generator, planted, random_model, unseen
+from planted import Planted, enumerated, generator, planted, random_model, random_models, unseen
 
 MODELS = 600
 METHODS = ("ais", "reverse-ais", "bridge")
@@ -56,7 +56,7 @@ def trust() -> None:
     """Are figures called trustworthy right, and are good ones called so? From Markov chains."""
     gb.exact.EXACT_STATES = 0
     print("trust: defaults (100 chains, 1,000 temperatures), Markov-chain starts")
-    total = _verdicts(itertools.chain(planted(), trained()))
+    total = _verdicts(itertools.chain(planted(), trained(), random_models(range(160, 240))))
     print(_told("all", total), flush=True)
     print("trust, of what no start leads to:")
     _verdicts(unseen())

@@ -9,6 +9,8 @@ from oracle import arrays, bits
 from scipy.special import logsumexp
 
 import gibbsite as gb
+from gibbsite.cli.folder import start_job
+from gibbsite.cli.settings import Settings
 from gibbsite.likelihood.rounding import precise_enough, rounding
 from gibbsite.precision import in_double
 from gibbsite.training import to_data_units
@@ -240,3 +242,17 @@ def test_in_double_is_the_same_model_and_differentiable():
     for name, parameter in names.items():
         assert parameter.grad.dtype == torch.float32
         torch.testing.assert_close(parameter.grad, -4 * expected[name])
+
+
+def test_the_command_fits_columns_far_from_zero(tmp_path):
+    """As the same columns standardised beforehand: nothing is rounded before it is shifted."""
+    x = np.random.default_rng(0).standard_normal((100, 1))
+    np.save(tmp_path / "near.npy", x)
+    np.save(tmp_path / "far.npy", 1.7e9 + 50 * x)
+    scores = []
+    for name, scale in (("near", 1.0), ("far", 50.0)):
+        asked = Settings(data=str(tmp_path / f"{name}.npy"), hidden=2, epochs=3)
+        job, folder = start_job(asked, tmp_path / name)
+        _, figures = job.run(folder)
+        scores.append(figures["sets"]["train"]["log_likelihood"] + np.log(scale))
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)

@@ -18,6 +18,9 @@ from gibbsite.errors import DataError
 
 BLOCK_BYTES = 2**25
 
+WIDE_INTEGERS = {torch.int32, torch.int64, torch.uint32, torch.uint64}
+"""Integers that float32 does not hold exactly."""
+
 
 @dataclass(frozen=True)
 class MappedFile:
@@ -81,8 +84,8 @@ class Rows:
     """A 2-d array of which only the rows asked for become a float tensor.
 
     ``rows[index]``, with a slice or a tensor of row indices, is shift + scale * those rows, float32
-    (float64 if the source is). A 20 GB file or a sparse matrix is thus trained on in the memory of
-    a minibatch.
+    (float64 if the source is, or holds integers of over 16 bits). A 20 GB file or a sparse matrix
+    is thus trained on in the memory of a minibatch.
 
     A file that is mapped into memory must stay as it is: it is looked at before each access, and
     `DataError` raised if it has changed. In the microseconds between look and access a file that is
@@ -270,7 +273,8 @@ class Rows:
             foreign = not array.flags.writeable or min(array.strides) < 0
             copied = array.astype(known, order="C", copy=foreign)
             values = torch.from_numpy(copied.view(known))
-        return values if values.dtype == torch.float64 else values.float()
+        wide = values.dtype == torch.float64 or values.dtype in WIDE_INTEGERS
+        return values.double() if wide else values.float()
 
 
 def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:

@@ -312,3 +312,31 @@ def test_parquet_files_of_every_kind(tmp_path, options, compression):
     expected = np.stack(list(columns.values()), 1, dtype="f4", casting="unsafe")
     assert np.array_equal(data.train.numpy(), expected)
     assert data.columns == ("x", "y", "z")
+
+
+FAR = {"seconds": 1.7e9 + 50 * np.arange(8.0), "kelvin": 300 + 0.001 * np.arange(8.0)}
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv"])
+@pytest.mark.parametrize("name", FAR)
+def test_columns_far_from_zero_keep_their_digits(tmp_path, suffix, name):
+    """In float32 the seconds were whole minutes apart; the spread of a column is what counts."""
+    table = np.stack([FAR[name], np.arange(8.0)], 1)
+    path = tmp_path / f"far.{suffix}"
+    np.save(path, table) if suffix == "npy" else np.savetxt(path, table, "%.9f", ",")
+    rows = gb.datasets.load(path).train
+    assert rows.dtype == torch.float64
+    np.testing.assert_allclose(rows.numpy(), table, rtol=1e-12)
+
+
+def test_columns_that_float32_holds_are_float32(tmp_path):
+    table = np.stack([np.arange(1990.0, 2010), np.linspace(0, 1, 20), np.full(20, 0.1)], 1)
+    np.save(tmp_path / "near.npy", table)
+    assert gb.datasets.load(tmp_path / "near.npy").train.dtype == torch.float32
+
+
+def test_integers_that_float32_lacks_keep_their_digits(tmp_path):
+    table = np.arange(2**30, 2**30 + 20).reshape(10, 2)
+    np.save(tmp_path / "ids.npy", table)
+    assert np.array_equal(gb.datasets.load(tmp_path / "ids.npy").train.numpy(), table)
+    assert np.array_equal(gb.Rows(table)[:].numpy(), table)

@@ -600,3 +600,9 @@ def test_seconds_that_are_none(value):
 def test_chains_to_measure_that_are_none():
     with pytest.raises(gb.ArgumentError, match="chains=0"):
         temperatures_within(CASE.rbm, 1, 0)
+
+
+def test_a_result_is_short_to_look_at():
+    result = gb.log_partition(CASE.rbm, "bridge", temperatures=200, generator=generator())
+    assert len(repr(result)) < 1000
+    assert "100 chains, 200 temperatures" in repr(result)

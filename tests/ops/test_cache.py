@@ -263,7 +263,7 @@ for data in (rows, rows.dense().round()):
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), [(Path("/x"), "once for each user"), (None, "at each")]
+    ("place", "words"), [(Path("/x"), "kept for your later starts"), (None, "at each")]
 )
 def test_a_long_compilation_says_so_once(monkeypatch, caplog, place, words):
     """And truly: whether the next start will have to compile too."""

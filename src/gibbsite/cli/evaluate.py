@@ -20,6 +20,7 @@ from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.settings import check_budget, temperatures_for
 from gibbsite.datasets import Dataset
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
+from gibbsite.likelihood.monitors import as_states
 from gibbsite.likelihood.weights import Z_95
 from gibbsite.training.named import DeviceName, make_device
 
@@ -64,7 +65,7 @@ def evaluate(
         check_budget(budget, 0)
         temperatures = temperatures if summed else temperatures_for(rbm, budget, chains)
     generator = generator_of(seed, rbm.weight.device)
-    rows = rbm.visible.check_data(source.train if source.test is None else source.test)
+    rows = as_states(rbm, source.train if source.test is None else source.test)
     v = rbm.visible.observe(rows, generator)
     try:
         with EstimateBar(temperatures) as bar:
@@ -160,7 +161,7 @@ def _compare(
     """The evaluation of v beside baselines, and beside the training rows where v are others."""
     if source.test is None:
         return Comparison(result, "train", baselines(rbm, v, v[:MONITOR_ROWS]), None)
-    train = rbm.visible.observe(rbm.visible.check_data(source.rows[:MONITOR_ROWS]), generator)
+    train = rbm.visible.observe(as_states(rbm, source.rows[:MONITOR_ROWS]), generator)
     return Comparison(result, "test", baselines(rbm, v, train), gb.free_energy_gap(rbm, train, v))
 
 

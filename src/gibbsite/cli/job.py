@@ -22,6 +22,7 @@ from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, Ticking, busy
 from gibbsite.cli.settings import Settings
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import LAYERS, Layer
+from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
 from gibbsite.training import Held, History, Monitor, Scaling, scaling, to_data_units
 from gibbsite.training.fit import Callback, Penalty, linear_decay
@@ -150,17 +151,18 @@ def _to_training_units(
 ) -> tuple[Tensor | Rows, Restore, Scaling | None]:
     """Rows to train on, what brings the model back to the data's units, and how those differ."""
     if not isinstance(rows, Rows):
-        rows = rbm.visible.check_data(rows)
+        checked = rbm.visible.check_data(rows)
+        rows = rows if rbm.visible.has_units else checked
     if not rbm.visible.has_units:
         return rows, lambda rbm: rbm, None
-    found = scaling(rows)
-    shift, scale = found.shift.float(), found.scale.float()
+    found, kind = scaling(rows), rows[:1].dtype  # float64 where the data need its digits
+    shift, scale = found.shift.to(kind), found.scale.to(kind)
     device = rbm.weight.device
     restore = partial(to_data_units, shift=shift.to(device), scale=scale.to(device))
     if isinstance(rows, Rows):
         inverse = 1 / scale
         return rows.affine(inverse, -shift * inverse), restore, found
-    return (rows - shift) / scale, restore, found
+    return ((rows - shift) / scale).to(rbm.weight.dtype), restore, found
 
 
 def _hold_constant(rbm: gb.RBM, units: Scaling | None) -> list[Penalty]:
@@ -177,7 +179,7 @@ def _monitored(
     """The first rows of each set as states, to measure the model on."""
     sets = {"train": source.rows, "test": source.test}
     return {
-        name: rbm.visible.observe(rbm.visible.check_data(rows[:MONITOR_ROWS]).cpu(), generator)
+        name: rbm.visible.observe(as_states(rbm, rows[:MONITOR_ROWS]).cpu(), generator)
         for name, rows in sets.items()
         if rows is not None
     }

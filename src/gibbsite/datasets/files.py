@@ -29,6 +29,9 @@ Shaped = tuple[Tensor | Rows, ImageSize | None]
 LARGE_BYTES = 2**28
 """Tables that as float32 were larger stay on disk."""
 
+ROUNDED = 1e-5
+"""Share of a column's standard deviation by which float32 may move its entries."""
+
 LARGEST = float(torch.finfo(torch.float32).max)
 KEYED = (".npz", ".h5", ".hdf5")
 """Endings of files that hold arrays by name."""
@@ -92,10 +95,11 @@ def read(path: Path, key: str | None = None, resize: ImageSize | None = None) ->
 
 
 def to_rows(array: np.ndarray, source: str, known: Source | None = None) -> Shaped:
-    """(rows, columns) in float32, and the image shape if the array was (rows, height, width).
+    """(rows, columns), and the image shape if the array was (rows, height, width).
 
-    Grey levels stay bytes and large arrays where they are, as `Rows`. Raises `EntryError`, with
-    what is `known` about its place, for a value that is not finite in float32.
+    In float32, or in float64 where that would cost digits that matter. Grey levels stay bytes and
+    large arrays where they are, as `Rows`. Raises `EntryError`, with what is `known` about its
+    place, for a value that is not finite in float32.
     """
     check_table(array.dtype, array.shape, source)
     shape = (array.shape[1], array.shape[2]) if array.ndim == 3 else None
@@ -105,7 +109,21 @@ def to_rows(array: np.ndarray, source: str, known: Source | None = None) -> Shap
         return Rows(table.source, scale=1 / 255), shape
     if 4 * table.source.size > LARGE_BYTES:
         return table, shape
-    return torch.from_numpy(table.source.astype(np.float32)), shape
+    kind = np.float64 if _needs_double(table.source) else np.float32
+    return torch.from_numpy(table.source.astype(kind)), shape
+
+
+def _needs_double(table: np.ndarray) -> bool:
+    """True if float32 moves an entry by over 1e-5 of its column's standard deviation.
+
+    So it does with times in seconds, ids, or anything else far from 0 for its spread.
+    """
+    if table.dtype.itemsize < 4 or table.dtype == np.float32:
+        return False
+    exact = table.astype(np.float64)
+    moved, spread = abs(exact - table.astype(np.float32)).max(0), exact.std(0)
+    varies = spread > 1e-12 * abs(exact).max(0)
+    return bool((moved[varies] > ROUNDED * spread[varies]).any())
 
 
 def _check_finite(table: Rows, source: str, known: Source) -> None:

@@ -180,10 +180,11 @@ class Gaussian(Layer):
     def fitted(self, data: Tensor) -> Gaussian:
         """`Layer.fitted`; the sigma of a constant column is a millionth of its size."""
         data = data.double()
-        least = 1e-6 * data.abs().amax(0).clamp(min=1e-6)
+        size, spread = data.abs().amax(0).clamp(min=1e-6), data.std(0, correction=0)
         layer = Gaussian(self.n).double()
         layer.initialize(data)
-        layer.fixed_sigma = torch.maximum(data.std(0, correction=0), least)
+        constant = spread <= 10 * torch.finfo(data.dtype).eps * size
+        layer.fixed_sigma = torch.where(constant, 1e-6 * size, spread)
         return layer
 
     def rescaled(self, shift: Tensor, scale: Tensor) -> Gaussian:

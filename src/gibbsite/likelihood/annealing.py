@@ -124,6 +124,9 @@ class AnnealedRun(NamedTuple):
     betas: Tensor
     v: Tensor
 
+    def __repr__(self) -> str:
+        return f"<{len(self.log_weights)} chains, {len(self.betas)} temperatures>"
+
 
 class Walk:
     """Chains on their way along betas, each with its weight; `anneal` walks to the end.

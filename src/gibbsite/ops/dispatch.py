@@ -197,7 +197,7 @@ def _say() -> None:
     if not _SAID.acquire(blocking=False):
         return
     kept = kernels().cache.folder() is not None
-    when = "once for each user of this machine; later starts are quick" if kept else "at each start"
+    when = "kept for your later starts, so each kind waits once" if kept else "at each start"
     log.warning("compiling kernels, %s", when)
 
 

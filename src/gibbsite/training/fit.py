@@ -111,7 +111,7 @@ def fit(
     gradient = Centered(PCD()) if gradient is None else gradient
     _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
     rows = _check_rows(rbm, data)
-    tell_of_units(rbm, rows)
+    tell_of_units(rbm, data)
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from weakref import WeakSet
 
+import torch
 from torch import Tensor
 
 from gibbsite.model import RBM
+from gibbsite.precision import in_double
 from gibbsite.rows import Rows
 from gibbsite.training.standardize import column_moments
 
@@ -27,10 +29,14 @@ def settle(rbm: RBM) -> None:
     _settled.add(rbm)
 
 
-def tell_of_units(rbm: RBM, rows: Tensor | Rows) -> None:
-    """Warn in the log, once a model, if its data are far from standardised."""
-    if rbm in _settled or len(rows) < FEWEST_ROWS:
+def tell_of_units(rbm: RBM, data: Tensor | Rows) -> None:
+    """Warn in the log, once a model, if its data are far from standardised.
+
+    Data are as they were given, with digits that the dtype of the model may lack.
+    """
+    if rbm in _settled or len(data) < FEWEST_ROWS or not rbm.visible.has_units:
         return
+    rows = data if isinstance(data, Rows) else in_double(rbm.visible).check_data(data)
     found = units_far_from_standard(rbm, rows)
     if found:
         settle(rbm)
@@ -45,8 +51,9 @@ def units_far_from_standard(rbm: RBM, rows: Tensor | Rows) -> str:
     """Description of columns far from standardised, where units have a scale; else ''."""
     if not rbm.visible.has_units:
         return ""
-    mean, scale = column_moments(rows.spread() if isinstance(rows, Rows) else rows)
-    varies = scale > 1e-6 * mean.abs()
+    rows = rows.spread() if isinstance(rows, Rows) else rows
+    mean, scale = column_moments(rows)
+    varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
     away, scale = mean[varies].abs(), scale[varies]
     if not bool(((scale < NARROW) | (scale > WIDE) | (away > AWAY * scale)).any()):
         return ""
