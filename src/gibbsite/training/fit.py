@@ -19,7 +19,7 @@ from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
 from gibbsite.gradients import PCD, Centered, Gradient
-from gibbsite.model import RBM, check_usable, fault
+from gibbsite.model import RBM, check_usable, fault, imprecision
 from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
@@ -125,7 +125,7 @@ def fit(
     start = gradient.init(rbm, generator)
     run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History(), callbacks)
     if kept is not None:
-        run.restore(kept)
+        run.restore(kept, rows[:PRECISION_ROWS])
     history = run.history
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
     with nullcontext() if checkpoints is None else checkpoints.held():
@@ -319,23 +319,12 @@ def _apply(
 def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int) -> None:
     """Raise `DivergenceError` if the model after an epoch cannot be used.
 
-    Either a parameter is not finite, or free energies F of the data are known to no better than a
-    nat: floating-point numbers near F lie |F| times the machine epsilon apart, and a
-    log-likelihood, and the odds behind a gradient, are differences of such numbers.
+    Either a parameter is not finite, or free energies of the data are too large (`imprecision`).
     """
     if found := fault(run.rbm):
         _diverged(run, rows, good, step, f"{NON_FINITE} ({found})")
-    kind = run.rbm.weight.dtype
-    largest = run.rbm.free_energy(rows[:PRECISION_ROWS]).abs().max().item()
-    if not largest * torch.finfo(kind).eps < 1:
-        _diverged(
-            run,
-            rows,
-            good,
-            step,
-            f"reached free energies of {largest:.0e} nats, too large for "
-            f"{kind} to tell one nat from the next,",
-        )
+    if found := imprecision(run.rbm, rows[:PRECISION_ROWS]):
+        _diverged(run, rows, good, step, f"reached {found},")
 
 
 def _diverged(
