@@ -20,7 +20,7 @@ from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
 from gibbsite.gradients import PCD, Centered, Gradient
 from gibbsite.model import RBM, check_usable, fault, imprecision
-from gibbsite.rows import Rows
+from gibbsite.rows import Rows, picked
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
@@ -272,7 +272,7 @@ def _updates(
     while len(order):
         if together is not None and together.takes(run.state):
             chosen, order = order.tensor_split([together.rows(batch_size)])
-            data = rbm.visible.coerce(rows[chosen])
+            data = rbm.visible.coerce(picked(rows, chosen, None))
             norms, run.state = together(data, batch_size, run.state, generator)
             yield from norms
         else:
