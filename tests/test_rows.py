@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import gibbsite as gb
-from gibbsite.errors import RowError
 from gibbsite import rows as module
+from gibbsite.errors import RowError
 
 SHAPE = 17, 5
 

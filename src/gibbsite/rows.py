@@ -315,8 +315,8 @@ def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:
         raise DataError(f"{name} {index}: expected one row number, or a list or tensor of them")
     if not isinstance(index, Tensor):
         array = as_array(index)
-        whole = array.dtype.kind in "iu" or array.size == 0
-        index = as_tensor(array, _INDEX) if whole else torch.from_numpy(np.array(array))
+        counts = array.dtype.kind in "iu" or array.size == 0
+        index = as_tensor(array, _INDEX) if counts else torch.from_numpy(np.array(array))
     check_tensor(index)
     if index.ndim != 1 or index.is_floating_point():
         raise DataError(
@@ -327,13 +327,13 @@ def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:
         if len(index) != n:
             raise DataError(f"{name} says yes or no to {len(index)} rows of {n}; give one each")
         index = index.nonzero()[:, 0]
-    index = index.to("cpu", torch.int64)
-    wrong = index[(index < least) | (index >= n)]
+    whole: Tensor = index.to("cpu", torch.int64)
+    wrong = whole[(whole < least) | (whole >= n)]
     if len(wrong):
         raise RowError(
             f"{name} holds row {int(wrong[0])} of a table of {n} rows; expected {least} to {n - 1}"
         )
-    return index
+    return whole
 
 
 _INDEX = torch.empty(0, dtype=torch.int64)
