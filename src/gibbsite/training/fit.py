@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -109,7 +110,8 @@ def fit(
     check_generator(generator)
     check_usable(rbm)
     gradient = Centered(PCD()) if gradient is None else gradient
-    _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
+    _check_kinds(gradient, optimizer, scheduler, checkpoints)
+    penalties, callbacks = _functions("penalties", penalties), _functions("callbacks", callbacks)
     rows = _check_rows(rbm, data)
     tell_of_units(rbm, data)
     if optimizer is None:
@@ -158,7 +160,7 @@ def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
 
 
 def _check_kinds(
-    gradient: object, optimizer: object, scheduler: object, called: Sequence[object]
+    gradient: object, optimizer: object, scheduler: object, checkpoints: object
 ) -> None:
     """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
     estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
@@ -174,15 +176,33 @@ def _check_kinds(
             scheduler is None or hasattr(scheduler, "step"),
             "a torch schedule made with the optimizer",
         ),
+        "checkpoints": (
+            checkpoints,
+            checkpoints is None or isinstance(checkpoints, Checkpoints),
+            f"gb.Checkpoints({_folder_meant(checkpoints)!r})",
+        ),
     }
     for name, (value, good, expected) in slots.items():
         if isinstance(value, type):
             raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
         if not good:
             raise ArgumentError(f"{name}={value!r}: expected {expected}")
-    for value in called:
+
+
+def _folder_meant(checkpoints: object) -> str:
+    """The folder that stands in the place of checkpoints, or an example of one."""
+    return str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
+
+
+def _functions(name: str, given: object) -> list[Any]:
+    """The functions in a list of them, else `ArgumentError`."""
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ArgumentError(f"{name}={given!r}: expected a list of functions")
+    functions = list(given)
+    for value in functions:
         if not callable(value) or isinstance(value, type):
-            raise ArgumentError(f"{value!r} among penalties or callbacks: expected a function")
+            raise ArgumentError(f"{value!r} among {name}: expected a function")
+    return functions
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
