@@ -58,7 +58,7 @@ def test_it_works_without_docstrings():
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert "digits" in json.loads(result.stdout)
+    assert json.loads(result.stdout) == gb.datasets.DESCRIPTIONS
 
 
 def fails(monkeypatch, capsys, *args):
