@@ -102,6 +102,7 @@ FORGERIES: dict[str, Change] = {
     "weight -1e30": _fill("parameters.weight", -1e30),
     "weight 1e30": _fill("parameters.weight", 1e30),
     "bias of v -1e30": _put("parameters", "visible.bias", -1e30),
+    "bias of v 1e30": _put("parameters", "visible.bias", 1e30),
     "bias of h -1e30": _put("parameters", "hidden.bias", -1e30),
     "weight of another shape": _set("parameters.weight", torch.zeros(1, 1)),
     "weight missing": ("parameters", lambda x: {k: v for k, v in x.items() if k != "weight"}),

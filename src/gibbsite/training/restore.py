@@ -163,7 +163,8 @@ def _step_along_zeros(optimizer: Optimizer, rbm: RBM) -> None:
 
 def _check_of_use(what: str, rbm: RBM, rows: Tensor) -> None:
     """Raise `ValueError` unless training goes on from a model that it has arrived at."""
-    found = fault(rbm) or imprecision(rbm, rows)
+    alone = rbm.visible.mean(torch.zeros_like(rbm.visible.bias))
+    found = fault(rbm) or imprecision(rbm, rows) or imprecision(rbm, alone[None])
     for name in ("weight", "hidden.bias"):  # which those rows may not reveal
         largest = rbm.get_parameter(name).abs().max().item()
         if largest * torch.finfo(rbm.weight.dtype).eps >= 1:
