@@ -56,6 +56,10 @@ def _fill(place: str, value: float) -> Change:
     return place, lambda x: torch.full_like(x, value)
 
 
+def _put(place: str, key: str, value: float) -> Change:
+    return place, lambda x: x | {key: torch.full_like(x[key], value)}
+
+
 V, H, MU, LAMBDA = "gradient.0.0", "gradient.0.1", "gradient.1", "gradient.2"
 MOMENTUM = "optimizer.state.0.momentum_buffer"
 RATE = "optimizer.param_groups.0.lr"
@@ -86,6 +90,8 @@ FORGERIES: dict[str, Change] = {
     "offsets of h of 10^7": _set(LAMBDA, torch.zeros(10**7)),
     "offsets of one entry": _set(MU, torch.zeros(1)),
     "offsets 2-d": _set(MU, torch.zeros(1, VISIBLE)),
+    "offsets -1e30": _fill(MU, -1e30),
+    "offsets of h -1e30": _fill(LAMBDA, -1e30),
     "offsets NaN": _fill(MU, NAN),
     "offsets infinite": _fill(LAMBDA, float("inf")),
     "offsets int64": _set(LAMBDA, torch.zeros(HIDDEN, dtype=torch.int64)),
@@ -93,17 +99,27 @@ FORGERIES: dict[str, Change] = {
     "state shorter": ("gradient", lambda x: list(x)[:2]),
     "state a number": _set("gradient", 1),
     "weight NaN": _fill("parameters.weight", NAN),
+    "weight -1e30": _fill("parameters.weight", -1e30),
+    "weight 1e30": _fill("parameters.weight", 1e30),
+    "bias of v -1e30": _put("parameters", "visible.bias", -1e30),
+    "bias of v 1e30": _put("parameters", "visible.bias", 1e30),
+    "bias of h -1e30": _put("parameters", "hidden.bias", -1e30),
     "weight of another shape": _set("parameters.weight", torch.zeros(1, 1)),
     "weight missing": ("parameters", lambda x: {k: v for k, v in x.items() if k != "weight"}),
     "momentum (1,)": _set(MOMENTUM, torch.zeros(1)),
     "momentum NaN": _fill(MOMENTUM, NAN),
     "momentum text": _set(MOMENTUM, "x"),
+    **{f"momentum of {i} -1e30": _fill(MOMENTUM.replace("0", str(i)), -1e30) for i in range(3)},
     "momentum missing": _set("optimizer.state.0", {}),
     "momentum of no parameter": _set("optimizer.state", {99: {"momentum_buffer": torch.zeros(1)}}),
     "optimizer none": _set("optimizer", None),
     "optimizer a list": _set("optimizer", []),
     "groups none": _set("optimizer.param_groups", []),
     "parameters of a group": _set("optimizer.param_groups.0.params", [0, 0, 0]),
+    **{
+        f"{name} negative": _set(f"optimizer.param_groups.0.{name}", -5)
+        for name in ("lr", "initial_lr", "momentum", "dampening", "weight_decay")
+    },
     "rate text": _set(RATE, "x"),
     "rate NaN": _set(RATE, NAN),
     "rate infinite": _set(RATE, float("inf")),
@@ -113,6 +129,10 @@ FORGERIES: dict[str, Change] = {
     "maximize text": _set("optimizer.param_groups.0.maximize", "x"),
     "scheduler none": _set("scheduler", None),
     "base_lrs empty": _set("scheduler.base_lrs", []),
+    "base_lrs negative": _set("scheduler.base_lrs", [-5]),
+    "last rate negative": _set("scheduler._last_lr", [-5.0]),
+    "epoch of the scheduler negative": _set("scheduler.last_epoch", -5),
+    "steps of the scheduler negative": _set("scheduler._step_count", -5),
     "base_lrs text": _set("scheduler.base_lrs", ["x"]),
     "base_lrs NaN": _set("scheduler.base_lrs", [NAN]),
     "epoch of the scheduler text": _set("scheduler.last_epoch", "x"),
@@ -133,6 +153,7 @@ FORGERIES: dict[str, Change] = {
     "updates text": _set("history.1.updates", "x"),
     "updates NaN": _set("history.1.updates", NAN),
     "updates of 401 digits": _set("history.1.updates", HUGE),
+    "norm negative": _set("history.1.weight_norm", -1.0),
     "seconds negative": _set("history.1.seconds", -1.0),
     "epochs out of order": _set("history.1.epoch", 7),
     "kinds none": _set("kinds", None),
@@ -145,6 +166,12 @@ OF_ADAM: dict[str, Change] = {
     "moment NaN": _fill(ADAM, NAN),
     "moment missing": ("optimizer.state.0", lambda x: {"step": x["step"]}),
     "step of many": _set("optimizer.state.0.step", torch.zeros(VISIBLE, HIDDEN)),
+    "step negative": ("optimizer.state.0.step", lambda x: torch.full_like(x, -5)),
+    "squares negative": (
+        "optimizer.state.0",
+        lambda x: x | {k: -torch.ones_like(v) for k, v in x.items() if k.endswith("_sq")},
+    ),
+    "betas beyond 1": _set("optimizer.param_groups.0.betas", [0.9, 5.0]),
     "step none": _set("optimizer.state.0.step", None),
     "betas one": _set("optimizer.param_groups.0.betas", [0.9]),
     "betas text": _set("optimizer.param_groups.0.betas", ["x", "y"]),

@@ -375,3 +375,22 @@ def test_memory_does_not_grow_with_the_states(statement):
 def test_a_million_states_within_a_gibibyte():
     """2^20 states, 784 visible units: one such array would be 3.1 GiB."""
     assert peak_mib("with torch.no_grad(): gb.exact.log_partition(rbm)", 20) < 1024
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["weight", "visible.bias", "hidden.bias"])
+def test_a_model_without_probabilities_is_refused(name, value):
+    rbm, v = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), torch.zeros(2, 3)
+    with torch.no_grad():
+        rbm.get_parameter(name).flatten()[-1] = value
+    uses = (
+        lambda: gb.exact.log_partition(rbm),
+        lambda: gb.exact.log_likelihood(rbm, v),
+        lambda: gb.exact.gradient(rbm, v),
+        lambda: gb.exact.moments(rbm),
+        lambda: gb.reconstruct(rbm, v),
+        lambda: gb.reconstruction_error(rbm, v),
+    )
+    for use in uses:
+        with pytest.raises(gb.ArgumentError, match=f"the model's {name} holds {value}, which"):
+            use()

@@ -1,5 +1,9 @@
 """Pictures: the right pixels in the right places."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +78,19 @@ def test_annealing_shows_each_direction_around_the_estimate(tmp_path, method):
         assert log_z[near_model] == pytest.approx(result.value, abs=1.0)
     low, high = histogram.get_xlim()
     assert low < result.value < high
+
+
+def test_matplotlib_says_nothing_where_there_is_no_home():
+    homes = {"MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}
+    kept = {name: value for name, value in os.environ.items() if name not in homes}
+    code = (
+        "import logging; from gibbsite import plots; print(logging.getLogger('matplotlib').level)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=kept | {"HOME": "/proc/none"},
+    )
+    assert (result.stdout, result.stderr) == ("0\n", "")

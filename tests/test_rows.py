@@ -13,6 +13,7 @@ from scipy import sparse
 
 import gibbsite as gb
 from gibbsite import rows as module
+from gibbsite.errors import RowError
 
 SHAPE = 17, 5
 
@@ -396,9 +397,9 @@ def test_training_on_a_file_cut_short_keeps_its_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (torch.tensor([0, 17]), "row 17 chosen of a table of 17 rows"),
-        (torch.tensor([-18]), "row -18 chosen"),
-        (torch.tensor([2**62]), "row 4611686018427387904 chosen"),
+        (torch.tensor([0, 17]), "chosen holds row 17 of a table of 17 rows; expected 0 to 16"),
+        (torch.tensor([3, -1]), "chosen holds row -1 of a table of 17 rows; expected 0 to 16"),
+        (torch.tensor([2**62]), "chosen holds row 4611686018427387904"),
         (torch.tensor([[0]]), r"shape \(1, 1\)"),
         (torch.tensor(3), r"shape \(\)"),
         (torch.tensor([0.5]), "float32: expected a vector of row numbers"),
@@ -413,11 +414,66 @@ def test_rows_that_are_not_there_cannot_be_chosen(make, chosen, message):
         gb.Rows(make(numbers("f4")), chosen=chosen)
 
 
-def test_rows_may_be_chosen_from_the_end_or_by_a_mask():
+def test_rows_may_be_chosen_by_a_mask_or_by_bytes():
     mask = torch.arange(17) % 5 == 0
-    for chosen in (mask, torch.tensor([0, 5, 10, 15], dtype=torch.uint8), torch.tensor([0, -12])):
+    for chosen in (mask, torch.tensor([0, 5, 10, 15], dtype=torch.uint8)):
         rows = gb.Rows(numbers("f4"), chosen=chosen)
         assert torch.equal(rows[:2], torch.from_numpy(numbers("f4"))[[0, 5]])
+
+
+MAKERS = [np.asarray, torch.tensor, sparse.csr_array]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("chosen", [None, torch.tensor([3, 16, 0])])
+def test_rows_are_indexed_as_arrays_are(make, chosen):
+    rows = gb.Rows(make(numbers("f4")), chosen=chosen)
+    plain = torch.from_numpy(numbers("f4"))
+    plain = plain if chosen is None else plain[chosen]
+    n = len(plain)
+    for index in (0, -1, np.int64(1), [0], [0, -1], np.array([2, 1]), np.arange(n) == 1, []):
+        assert torch.equal(rows[index], plain[torch.as_tensor(index).to(_kind(index))])
+    assert torch.equal(rows[torch.tensor(2)], plain[2])
+    assert torch.equal(rows[::-1], plain.flip(0))
+    assert torch.equal(torch.stack(list(rows)), plain)
+    assert torch.equal(torch.stack(list(reversed(rows))), plain.flip(0))
+
+
+def _kind(index):
+    return torch.bool if np.asarray(index).dtype == bool else torch.int64
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("index", [99, 17, -18, [99], [0, -18], torch.tensor([99]), 2**62])
+def test_a_row_that_is_not_there_is_a_typed_index_error(make, index):
+    with pytest.raises(RowError, match="of a table of 17 rows; expected -17 to 16") as caught:
+        gb.Rows(make(numbers("f4")))[index]
+    assert isinstance(caught.value, gb.DataError)
+    assert isinstance(caught.value, IndexError)
+
+
+@pytest.mark.parametrize(
+    "index", [1.5, [0.5], "a", None, (0, 1), [[0]], ["a"], np.ones(3, bool), 2**70, [torch.ones(2)]]
+)
+def test_what_is_no_index_of_rows_is_refused(index):
+    with pytest.raises(gb.DataError):
+        gb.Rows(numbers("f4"))[index]
+
+
+def test_rows_are_taken_of_those_chosen():
+    rows = gb.Rows(numbers("f4"), chosen=torch.tensor([3, 16, 0]))
+    assert rows.take(torch.tensor([2, 1])).chosen.tolist() == [0, 16]
+    with pytest.raises(RowError, match="row 3 of a table of 3 rows"):
+        rows.take(torch.tensor([3]))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.coo_matrix])
+def test_a_sparse_matrix_is_told_to_be_wrapped(kind):
+    x, rbm = kind(np.eye(5)), gb.RBM(gb.Bernoulli(5), gb.Bernoulli(2))
+    for use in (gb.fit, gb.evaluate, gb.exact.log_likelihood):
+        with pytest.raises(gb.DataError, match=r"a sparse matrix: wrap it in gb.Rows\(x\)"):
+            use(rbm, x)
+    assert np.isfinite(gb.evaluate(rbm, gb.Rows(x)).log_likelihood)
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo"])

@@ -163,6 +163,8 @@ def as_tensor(x: object, like: Tensor) -> Tensor:
 def as_array(x: object) -> np.ndarray:
     """Real numbers in any array or nested list, else `DataError`."""
     check_unmasked(x)
+    if hasattr(x, "tocsr"):  # NumPy would take scipy's for one object
+        raise DataError("a sparse matrix: wrap it in gb.Rows(x), or pass x.toarray()")
     try:
         array = np.asarray(x)
     except ValueError as error:

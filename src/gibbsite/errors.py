@@ -58,6 +58,10 @@ class EntryError(DataError):
         return EntryError(self.fault, self.row, self.column, self.remedy, source=source, name=name)
 
 
+class RowError(DataError, IndexError):
+    """A row is asked for that the table does not have."""
+
+
 class ModelFileError(GibbsiteError, ValueError):
     """A model file is damaged, foreign or of another version."""
 

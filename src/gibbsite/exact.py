@@ -79,6 +79,7 @@ def log_partition(rbm: RBM) -> Tensor:
     >>> round(gb.exact.log_partition(rbm).item(), 4)  # 5 log 2
     3.4657
     """
+    check_usable(rbm)
     return _log_partition(in_double(rbm)).to(rbm.weight.dtype)
 
 
@@ -98,6 +99,7 @@ def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
     >>> gb.exact.log_likelihood(rbm, torch.zeros(2, 3)).exp()
     tensor([0.1250, 0.1250], grad_fn=<ExpBackward0>)
     """
+    check_usable(rbm)
     wide = in_double(rbm)
     v = wide.visible.check_data(v)
     return (-wide.free_energy(v) - _log_partition(wide)).to(rbm.weight.dtype)
@@ -106,6 +108,7 @@ def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
 @torch.no_grad()
 def moments(rbm: RBM) -> Moments:
     """<v>, <h> and <v h> under the model (of the states themselves, not of v/sigma)."""
+    check_usable(rbm)
     side = _enumerated_side(rbm)
 
     def block_moments(x: Tensor, weights: Tensor) -> dict[str, Tensor]:
@@ -146,6 +149,7 @@ def gradient(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
     >>> gb.exact.gradient(rbm, torch.ones(4, 2))["visible.bias"].tolist()
     [0.5, 0.5]
     """
+    check_usable(rbm)
     wide = in_double(rbm)
     v = wide.visible.check_data(v)
     data, model = wide.data_phase(v), model_phase(wide)

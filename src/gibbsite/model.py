@@ -176,6 +176,22 @@ def _of(side: str, found: str) -> str:
     return found and f"{side}.{found}"
 
 
+@torch.no_grad()
+def imprecision(rbm: RBM, v: Tensor) -> str:
+    """A description of free energies F(v) that are known to no better than a nat, or "".
+
+    Floating-point numbers near F lie |F| times the machine epsilon apart, and a log-likelihood, and
+    the odds behind a gradient, are differences of such numbers.
+    """
+    kind = rbm.weight.dtype
+    largest = rbm.free_energy(v).abs().max().item()
+    if largest * torch.finfo(kind).eps < 1:
+        return ""
+    return (
+        f"free energies of {largest:.0e} nats, too large for {kind} to tell one nat from the next"
+    )
+
+
 def check_usable(rbm: RBM) -> None:
     """Raise `ArgumentError` if `fault` finds something: such a model has no probabilities."""
     if found := fault(rbm):

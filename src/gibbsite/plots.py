@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from gibbsite.errors import ArgumentError
@@ -24,6 +22,16 @@ from gibbsite.likelihood import LogPartition
 from gibbsite.likelihood.weights import log_mean_exp
 from gibbsite.model import RBM
 from gibbsite.training import History
+
+_log = logging.getLogger("matplotlib")
+_level = _log.level
+_log.setLevel(logging.ERROR)  # without a home it says at length that it keeps its files elsewhere
+try:
+    from matplotlib import colormaps
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+finally:
+    _log.setLevel(_level)
 
 ImageShape = tuple[int, int]
 MAX_TILES = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.checks import check_memory, check_tensor, check_unmasked
-from gibbsite.errors import DataError
+from gibbsite.checks import as_array, as_tensor, check_memory, check_tensor, check_unmasked
+from gibbsite.errors import DataError, RowError
 
 BLOCK_BYTES = 2**25
 
@@ -83,9 +83,10 @@ def _mapping(source: Any) -> tuple[mmap.mmap | None, np.memmap | None]:
 class Rows:
     """A 2-d array of which only the rows asked for become a float tensor.
 
-    ``rows[index]``, with a slice or a tensor of row indices, is shift + scale * those rows, float32
-    (float64 if the source is, or holds integers of over 16 bits). A 20 GB file or a sparse matrix
-    is thus trained on in the memory of a minibatch.
+    ``rows[index]``, with a slice, a list or a tensor of row indices, is shift + scale * those rows,
+    float32 (float64 if the source is, or holds integers of over 16 bits); with one index it is that
+    row. Negative ones count from the end, and what is not there raises `RowError`. A 20 GB file or
+    a sparse matrix is thus trained on in the memory of a minibatch.
 
     A file that is mapped into memory must stay as it is: it is looked at before each access, and
     `DataError` raised if it has changed. In the microseconds between look and access a file that is
@@ -130,7 +131,7 @@ class Rows:
                     f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
                 )
         if self.chosen is not None:
-            object.__setattr__(self, "chosen", _row_indices(self.chosen, shape[0]))
+            object.__setattr__(self, "chosen", self._chosen_rows(shape[0]))
         if sparse:  # other sparse formats cannot give single rows
             object.__setattr__(self, "source", _checked_csr(self.source))
         if self._file is None:
@@ -144,8 +145,20 @@ class Rows:
         """(rows, columns)."""
         return len(self), int(self.source.shape[1])
 
-    def __getitem__(self, index: slice | Tensor) -> Tensor:
-        return self.into(index, None)
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        if isinstance(index, slice) and (index.step is None or index.step > 0):
+            return self.into(index, None)
+        if isinstance(index, slice):
+            index = torch.arange(*index.indices(len(self)))
+        one = np.ndim(index) == 0
+        n = len(self)
+        index = _row_indices("index", [index] if one else index, n, least=-n)
+        rows = self.into(torch.where(index < 0, index + n, index), None)
+        return rows[0] if one else rows
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for block in self.blocks():
+            yield from block
 
     def into(self, index: slice | Tensor, out: Tensor | None) -> Tensor:
         """The rows asked for, in `out`, (len(index), columns), where that spares a new tensor."""
@@ -216,6 +229,7 @@ class Rows:
 
     def take(self, index: Tensor) -> Rows:
         """Those rows, as `Rows`."""
+        index = _row_indices("index", index, len(self))
         return replace(self, chosen=index if self.chosen is None else self.chosen[index])
 
     def affine(self, scale: Tensor, shift: Tensor) -> Rows:
@@ -227,6 +241,15 @@ class Rows:
         rows, columns = self.shape
         stride = -(-rows * columns // limit)
         return self[torch.arange(0, rows, max(1, stride))]
+
+    def _chosen_rows(self, n: int) -> Tensor:
+        if not isinstance(self.chosen, Tensor):
+            kind = type(self.chosen).__name__
+            raise DataError(f"chosen is a {kind}: expected a tensor of row numbers")
+        chosen = _row_indices("chosen", self.chosen, n)
+        if len(chosen) == 0:
+            raise DataError("no rows chosen: a table has at least one")
+        return chosen
 
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
@@ -286,28 +309,34 @@ def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:
     return torch.index_select(data, 0, index, out=out)
 
 
-def _row_indices(chosen: Any, n: int) -> Tensor:
-    """Indices or a mask of n rows as int64 indices from 0, else `DataError`."""
-    if not isinstance(chosen, Tensor):
-        raise DataError(f"chosen is a {type(chosen).__name__}: expected a tensor of row numbers")
-    check_tensor(chosen)
-    if chosen.ndim != 1 or chosen.is_floating_point():
+def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:
+    """Indices, from `least` on, or a mask of n rows as int64 indices, else `DataError`."""
+    if isinstance(index, tuple):
+        raise DataError(f"{name} {index}: expected one row number, or a list or tensor of them")
+    if not isinstance(index, Tensor):
+        array = as_array(index)
+        counts = array.dtype.kind in "iu" or array.size == 0
+        index = as_tensor(array, _INDEX) if counts else torch.from_numpy(np.array(array))
+    check_tensor(index)
+    if index.ndim != 1 or index.is_floating_point():
         raise DataError(
-            f"chosen of shape {tuple(chosen.shape)}, {chosen.dtype}: expected a vector of row "
+            f"{name} of shape {tuple(index.shape)}, {index.dtype}: expected a vector of row "
             "numbers, or of a yes or no for every row"
         )
-    if chosen.dtype == torch.bool:
-        if len(chosen) != n:
-            raise DataError(f"chosen says yes or no to {len(chosen)} rows of {n}; give one each")
-        chosen = chosen.nonzero()[:, 0]
-    if len(chosen) == 0:
-        raise DataError("no rows chosen: a table has at least one")
-    chosen = chosen.to(torch.int64)
-    least, most = (int(end) for end in torch.aminmax(chosen))
-    if least < -n or most >= n:
-        wrong = most if most >= n else least
-        raise DataError(f"row {wrong} chosen of a table of {n} rows; expected 0 to {n - 1}")
-    return chosen if least >= 0 else torch.where(chosen < 0, chosen + n, chosen)
+    if index.dtype == torch.bool:
+        if len(index) != n:
+            raise DataError(f"{name} says yes or no to {len(index)} rows of {n}; give one each")
+        index = index.nonzero()[:, 0]
+    whole: Tensor = index.to("cpu", torch.int64)
+    wrong = whole[(whole < least) | (whole >= n)]
+    if len(wrong):
+        raise RowError(
+            f"{name} holds row {int(wrong[0])} of a table of {n} rows; expected {least} to {n - 1}"
+        )
+    return whole
+
+
+_INDEX = torch.empty(0, dtype=torch.int64)
 
 
 def _checked_csr(source: Any) -> Any:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import faults
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -50,6 +51,14 @@ def test_output_that_cannot_be_written_is_an_error_at_the_end(told):
     assert told["full output"]["code"] == 1
 
 
+def test_a_budget_is_checked_before_it_is_said_to_change_nothing(tmp_path, monkeypatch, capsys):
+    gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), tmp_path / "model.safetensors")
+    np.save(tmp_path / "rows.npy", np.eye(3))
+    args = ["evaluate", tmp_path / "model.safetensors", tmp_path / "rows.npy", "--budget", "inf"]
+    told = fails(monkeypatch, capsys, *args)
+    assert told.startswith("error: --budget inf: expected seconds")
+
+
 def test_it_works_without_docstrings():
     result = subprocess.run(
         [sys.executable, "-OO", "-m", "gibbsite", "datasets", "--json"],
@@ -58,7 +67,7 @@ def test_it_works_without_docstrings():
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert "digits" in json.loads(result.stdout)
+    assert json.loads(result.stdout) == gb.datasets.DESCRIPTIONS
 
 
 def fails(monkeypatch, capsys, *args):

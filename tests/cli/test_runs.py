@@ -520,10 +520,11 @@ def test_images_are_resized_as_in_the_run(tmp_path, photographs):
         assert run("transform", place, photographs, "-o", out).exit_code == 0
         assert np.load(out).shape == (6, 3)
         assert run("evaluate", place, photographs).exit_code == 0
-    with pytest.raises(gb.DataError, match="4 columns"):
-        run("evaluate", folder, photographs, "--resize", "2x2")
+    for command in ("evaluate", "transform"):
+        with pytest.raises(gb.ArgumentError, match=r"^--resize 2x2: the run used 4x3, "):
+            run(command, folder, photographs, "--resize", "2x2")
     (folder / "run.json").unlink()
-    with pytest.raises(gb.DataError, match="give a size to resize all to"):
+    with pytest.raises(gb.DataError, match=r"resize all to, .* or --resize HEIGHT"):
         run("evaluate", folder, photographs)
     assert run("evaluate", folder, photographs, "--resize", "4x3").exit_code == 0
 

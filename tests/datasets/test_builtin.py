@@ -68,3 +68,15 @@ def test_split_holds_out_the_share_asked_for():
 def test_split_refuses_an_impossible_share(fraction):
     with pytest.raises(gb.ArgumentError, match="test_fraction"):
         bars_and_stripes(3).split(fraction)
+
+
+@pytest.mark.parametrize("name", [3, None, 2.5, b"digits", ["digits"], torch.zeros(2)])
+def test_what_is_neither_name_nor_path_is_refused(name):
+    with pytest.raises(gb.DataError, match="expected the name of a data set, or a path"):
+        gb.datasets.load(name)
+
+
+def test_every_name_is_described():
+    described = gb.datasets.DESCRIPTIONS
+    assert list(described) == list(gb.datasets.NAMES)
+    assert all(len(text) > 20 and text.endswith(".") for text in described.values())

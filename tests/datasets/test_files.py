@@ -340,3 +340,18 @@ def test_integers_that_float32_lacks_keep_their_digits(tmp_path):
     np.save(tmp_path / "ids.npy", table)
     assert np.array_equal(gb.datasets.load(tmp_path / "ids.npy").train.numpy(), table)
     assert np.array_equal(gb.Rows(table)[:].numpy(), table)
+
+
+def test_arrays_in_groups_of_hdf5_are_told_not_to_be_looked_into(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["a/train"] = np.eye(3)
+    for key in (None, "a/train", "a"):
+        with pytest.raises(gb.DataError, match=r"arrays \(none\) and the groups a, which are not"):
+            read(path, key)
+    with h5py.File(path, "a") as file:
+        file["rows"] = np.eye(2)
+    assert read(path).train.shape == (2, 2)
+    assert read(path, "rows").train.shape == (2, 2)
+    with pytest.raises(gb.DataError, match="arrays rows and the groups a, which are not looked"):
+        read(path, "a/train")

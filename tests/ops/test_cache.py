@@ -262,6 +262,19 @@ for data in (rows, rows.dense().round()):
     assert run(code, NUMBA_DISABLE_JIT="1").stderr.count("NUMBA_DISABLE_JIT") == 1
 
 
+def test_settings_that_numba_refuses_are_told_in_a_sentence():
+    code = """
+import gibbsite as gb
+try:
+    gb.fit(gb.RBM(gb.Bernoulli(9), gb.Bernoulli(2)), gb.datasets.load("bars-and-stripes").train)
+except gb.ArgumentError as error:
+    print(error)
+"""
+    told = run(code, NUMBA_NUM_THREADS="0").stdout
+    assert told.startswith("Numba does not start: Number of threads specified must be > 0.")
+    assert "NUMBA_NUM_THREADS" in told
+
+
 @pytest.mark.parametrize(
     ("place", "words"), [(Path("/x"), "kept for your later starts"), (None, "at each")]
 )

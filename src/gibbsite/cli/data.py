@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from gibbsite import datasets
 from gibbsite.cli.options import parse_size
 from gibbsite.cli.settings import Settings
+from gibbsite.errors import ArgumentError
 from gibbsite.rows import BLOCK_BYTES, Rows
 
 MONITOR_ROWS = 10_000
@@ -31,11 +33,23 @@ def load_as_trained(
     keyed = not named and Path(data).suffix.lower() in datasets.KEYED
     folder = not named and Path(data).is_dir()
     record = (model if model.is_dir() else model.parent) / "run.json"
-    if ((keyed and key is None) or (folder and resize is None)) and record.is_file():
+    if ((keyed and key is None) or folder) and record.is_file():
         settings = Settings.read(record)[0]
         key = settings.key if keyed and key is None else key
-        resize = settings.resize if folder and resize is None else resize
+        if folder:
+            _check_resize(resize, settings.resize)
+            resize = settings.resize if resize is None else resize
     return load_data(data, key, resize)
+
+
+def _check_resize(given: str | None, trained: str | None) -> None:
+    """Raise `ArgumentError` for another number of pixels than the model was trained on."""
+    here, there = parse_size("--resize", given), parse_size("--resize", trained)
+    if here is not None and there is not None and math.prod(here) != math.prod(there):
+        raise ArgumentError(
+            f"--resize {given}: the run used {trained}, which its model has the units for; leave "
+            "the option out"
+        )
 
 
 def absolute(data: str) -> str:

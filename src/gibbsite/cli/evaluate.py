@@ -53,6 +53,8 @@ def evaluate(
 ) -> None:
     """Say how likely data are under a model, with error bars and whether to believe them."""
     refuse_both(context, "budget", "temperatures", "--budget sets --temperatures; give only one")
+    if budget is not None:
+        check_budget(budget, 0)
     set_verbosity(quiet, as_json)
     rbm = gb.load(model).to(make_device(device))
     source = load_as_trained(model, data, key, resize)
@@ -62,7 +64,6 @@ def evaluate(
     unused = "chains temperatures budget picture"
     note_unused(context, [(summed, unused, "log Z is exact here; --method bridge estimates it")])
     if budget is not None:
-        check_budget(budget, 0)
         temperatures = temperatures if summed else temperatures_for(rbm, budget, chains)
     generator = generator_of(seed, rbm.weight.device)
     rows = as_states(rbm, source.train if source.test is None else source.test)

@@ -57,11 +57,9 @@ def _inspect(rbm: gb.RBM) -> dict[str, Any]:
 def list_datasets(as_json: arg.AsJson = False) -> None:
     """List the data sets that have a name."""
     set_verbosity(as_json=as_json)
-    docs = {name: make.__doc__ or "" for name, make in datasets.NAMES.items()}
-    known = {name: doc.partition("\n")[0] for name, doc in docs.items()}  # none with python -OO
     if as_json:
-        print_json(known)
+        print_json(datasets.DESCRIPTIONS)
     table = Table("name", "what it is")
-    for name, description in known.items():
+    for name, description in datasets.DESCRIPTIONS.items():
         table.add_row(name, description)
     out.print(table)

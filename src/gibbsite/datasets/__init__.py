@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,17 @@ NAMES: dict[str, Callable[[], Dataset]] = {
     "patches": patches,
     "mnist": mnist,
 }
-"""The data sets that have a name; each function's first docstring line describes it."""
+"""The data sets that have a name."""
+
+DESCRIPTIONS = {
+    "digits": "1,797 handwritten digits of 8x8 pixels (scikit-learn, from UCI), thresholded at "
+    "half.",
+    "bars-and-stripes": "All images of full rows or full columns, 2 x 2^side of them; a test of "
+    "exact training.",
+    "patches": "8x8 patches of two photographs (scikit-learn's sample images), for Gaussian units.",
+    "mnist": "MNIST: 60,000 + 10,000 handwritten digits of 28x28 grey levels, divided by 255.",
+}
+"""A sentence on each of `NAMES`; not from docstrings, which ``python -OO`` leaves out."""
 
 
 def load(
@@ -40,6 +51,8 @@ def load(
         key: name of the array in an .npz or .h5 file.
         resize: (height, width) in pixels that the images of a folder are brought to.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise DataError(f"{name_or_path!r:.80}: expected the name of a data set, or a path")
     if str(name_or_path) in NAMES:
         if key is not None or resize is not None:
             raise DataError(f"{name_or_path} is no file; key and resize are for files")
@@ -68,6 +81,7 @@ def _meant(path: Path) -> str:
 
 
 __all__ = [
+    "DESCRIPTIONS",
     "KEYED",
     "NAMES",
     "Dataset",

@@ -17,6 +17,7 @@ from gibbsite.datasets.limits import (
     check_bytes,
     check_packed,
     check_table,
+    listed,
     pick,
     table_bytes,
 )
@@ -80,6 +81,12 @@ def read_hdf5(path: Path, key: str | None, h5py: Any) -> Arrays:
             raise DataError(
                 f"{path}, {name}: a link to another place, which is not followed; copy the data "
                 "into the file"
+            )
+        groups = [name for name in inner if file.get(name, getclass=True) is h5py.Group]
+        if groups and (not names or key not in (None, *names)):
+            raise DataError(
+                f"{path} holds the arrays {listed(names)} and the groups {listed(groups)}, which "
+                "are not looked into; copy the array out of its group, to the top of the file"
             )
         chosen = {name: file[name] for name in pick(path, names, key)}
         for name, item in chosen.items():

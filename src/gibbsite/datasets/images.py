@@ -44,7 +44,8 @@ def read_folder(folder: Path, resize: ImageSize | None = None) -> np.ndarray:
         elif pixels.shape != images[0].shape:
             raise DataError(
                 f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, {paths[0].name} "
-                f"{images[0].shape[0]}x{images[0].shape[1]}; give a size to resize all to"
+                f"{images[0].shape[0]}x{images[0].shape[1]}; give a size to resize all to, "
+                "resize=(height, width) or --resize HEIGHTxWIDTH"
             )
         images.append(pixels)
     if all(pixels.dtype == np.uint8 for pixels in images):

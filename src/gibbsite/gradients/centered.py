@@ -11,7 +11,7 @@ from torch import Tensor
 from gibbsite import ops
 from gibbsite.errors import DataError
 from gibbsite.gradients.base import Contrast, Gradient, contrast
-from gibbsite.model import RBM
+from gibbsite.model import RBM, imprecision
 
 RATE = 0.01
 """Share of the newest minibatch in the running means."""
@@ -30,12 +30,13 @@ class CenteredState(NamedTuple):
         for mean, layer in pairs:
             if mean is None:
                 continue
-            if mean.shape != layer.bias.shape or mean.dtype != layer.bias.dtype:
-                raise DataError(f"a running mean of shape {tuple(mean.shape)}, {mean.dtype}")
-            if not bool(torch.isfinite(mean).all()):
-                raise DataError("a running mean that is not finite")
+            if mean.ndim != 1:
+                raise DataError(f"a running mean of shape {tuple(mean.shape)}")
+            layer.check_means(mean[None])
         if (self.visible is None) != (self.hidden is None):
             raise DataError("a running mean of one layer alone")
+        if self.visible is not None and (found := imprecision(rbm, self.visible[None])):
+            raise DataError(f"a running mean with {found}")
 
 
 @dataclass(frozen=True)

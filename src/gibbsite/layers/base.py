@@ -251,14 +251,20 @@ class Layer(nn.Module, ABC):
 
     def check_states(self, x: Tensor) -> None:
         """Raise `DataError` unless x holds states, (rows, n), as `sample` gives them."""
+        self.check_means(x)
+        self.check_data(x)
+        if self.is_binary and not ops.is_binary(x):
+            raise DataError("states of binary units other than 0 and 1")
+
+    def check_means(self, x: Tensor) -> None:
+        """Raise `DataError` unless rows of x, (rows, n), may be means of states, up to rounding."""
         if x.ndim != 2 or x.shape[1] != self.n or x.dtype != self.bias.dtype:
             raise DataError(
                 f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.n}), "
                 f"{self.bias.dtype}"
             )
-        self.check_data(x)
-        if self.is_binary and not ops.is_binary(x):
-            raise DataError("states of binary units other than 0 and 1")
+        if not bool(torch.isfinite(x).all()):
+            raise DataError("states that are not finite")
 
     # data
 

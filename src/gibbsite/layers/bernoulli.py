@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
+from gibbsite.errors import DataError
 from gibbsite.layers.base import Layer, Marginals, Phases, require
 from gibbsite.rows import Rows, picked
+
+MEAN_ROUNDING = 1e-3
+"""Distance beyond 0 and 1 that the rounding of a running mean may account for."""
 
 
 class Bernoulli(Layer):
@@ -109,6 +113,11 @@ class Bernoulli(Layer):
         remedy = "Bernoulli units take values in [0, 1]; rescale the data or use Gaussian units"
         require(data, lambda x: (x >= 0) & (x <= 1), remedy)
         return data
+
+    def check_means(self, x: Tensor) -> None:
+        super().check_means(x)
+        if bool(((x < -MEAN_ROUNDING) | (x > 1 + MEAN_ROUNDING)).any()):
+            raise DataError("means of binary units outside of [0, 1]")
 
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Dynamic stochastic binarisation: a value in (0, 1) is the probability of a one.

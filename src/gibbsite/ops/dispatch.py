@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite.errors import DataError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.ops import reference
 
 FLOATS = (torch.float32, torch.float64)
@@ -46,8 +46,13 @@ def compiled_flat(x: Tensor) -> bool:
 @functools.cache
 def compiles() -> bool:
     """True if Numba compiles; else plain torch does all the work."""
-    import numba  # late, as it takes its time
-
+    try:
+        import numba  # late, as it takes its time
+    except ValueError as error:  # of its settings, which it reads from the environment
+        raise ArgumentError(
+            f"Numba does not start: {error} Correct or unset its variables in the environment: "
+            f"{', '.join(name for name in os.environ if name.startswith('NUMBA_'))}"
+        ) from error
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         log.warning("NUMBA_DISABLE_JIT is set: plain torch does the work of the compiled kernels")
         return False

@@ -116,4 +116,5 @@ def sample(
 @torch.no_grad()
 def reconstruct(rbm: RBM, v: Tensor) -> Tensor:
     """E[v | E[h | v]], the one-step mean-field reconstruction, (rows, n_visible); deterministic."""
+    check_usable(rbm)
     return rbm.visible_mean(rbm.hidden_mean(v))

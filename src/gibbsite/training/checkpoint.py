@@ -22,11 +22,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, ModelFileError, OutputError
 from gibbsite.io import read_tensors, refusing, write_atomically
-from gibbsite.model import RBM, fault
+from gibbsite.model import RBM
 from gibbsite.training.history import History, Record
 from gibbsite.training.lock import locked
 from gibbsite.training.restore import (
     LIMIT,
+    check_goes_on,
     check_same,
     check_state,
     gradient_state,
@@ -164,10 +165,11 @@ class Run:
         }
 
     @torch.no_grad()
-    def restore(self, kept: Mapping[str, Any]) -> None:
+    def restore(self, kept: Mapping[str, Any], rows: Tensor) -> None:
         """Put the state from `carried` back; `ModelFileError` if it is of another run.
 
-        All of it is checked, against what the run has here, before any of it is used.
+        All of it is checked, against what the run has here and some rows of its data, before any
+        of it is used.
         """
         records = history_of(kept)
         try:
@@ -178,6 +180,7 @@ class Run:
             model = self._model_there(kept["parameters"])
             check_state(state, model)
             optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
+            check_goes_on(self.optimizer, optimizer, self.rbm, model, rows)
             schedule = self._schedule_there(kept["scheduler"])
             drawn = self._generators_there(kept["generators"])
             self._restore_callbacks(kept.get("callbacks", []))
@@ -202,8 +205,6 @@ class Run:
         model = copy.deepcopy(self.rbm)
         for name, parameter in model.named_parameters():
             parameter.copy_(check_same(name, parameter, parameters[name]))
-        if found := fault(model):
-            raise ValueError(f"its model's {found}")
         return model
 
     def _schedule_there(self, kept: Any) -> dict[str, Any]:
@@ -264,7 +265,9 @@ def history_of(kept: Mapping[str, Any]) -> list[Record]:
             figures = [record[name] for name in FIGURES]
             if not all(isinstance(value, int | float) for value in figures):
                 raise ValueError(f"not numbers in epoch {epoch}")
-            if record["epoch"] != epoch or not all(0 <= x <= LIMIT for x in figures[:3]):
+            counts, norms = figures[:3], figures[4:]
+            possible = all(0 <= x <= LIMIT for x in counts) and all(x >= 0 for x in norms)
+            if record["epoch"] != epoch or not possible:
                 raise ValueError(f"impossible numbers in epoch {epoch}")
     except Exception as error:  # what is no list of records fails in all sorts of ways
         raise ModelFileError(f"the checkpoint's history is none ({error})") from error

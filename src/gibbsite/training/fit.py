@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
 from gibbsite.gradients import PCD, Centered, Gradient
-from gibbsite.model import RBM, check_usable, fault
-from gibbsite.rows import Rows
+from gibbsite.model import RBM, check_usable, fault, imprecision
+from gibbsite.rows import Rows, picked
 from gibbsite.training.checkpoint import Checkpoints, Run
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import initialize
@@ -109,7 +110,8 @@ def fit(
     check_generator(generator)
     check_usable(rbm)
     gradient = Centered(PCD()) if gradient is None else gradient
-    _check_kinds(gradient, optimizer, scheduler, (*penalties, *callbacks))
+    _check_kinds(gradient, optimizer, scheduler, checkpoints)
+    penalties, callbacks = _functions("penalties", penalties), _functions("callbacks", callbacks)
     rows = _check_rows(rbm, data)
     tell_of_units(rbm, data)
     if optimizer is None:
@@ -125,7 +127,7 @@ def fit(
     start = gradient.init(rbm, generator)
     run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History(), callbacks)
     if kept is not None:
-        run.restore(kept)
+        run.restore(kept, rows[:PRECISION_ROWS])
     history = run.history
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
     with nullcontext() if checkpoints is None else checkpoints.held():
@@ -158,7 +160,7 @@ def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
 
 
 def _check_kinds(
-    gradient: object, optimizer: object, scheduler: object, called: Sequence[object]
+    gradient: object, optimizer: object, scheduler: object, checkpoints: object
 ) -> None:
     """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
     estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
@@ -174,15 +176,33 @@ def _check_kinds(
             scheduler is None or hasattr(scheduler, "step"),
             "a torch schedule made with the optimizer",
         ),
+        "checkpoints": (
+            checkpoints,
+            checkpoints is None or isinstance(checkpoints, Checkpoints),
+            f"gb.Checkpoints({_folder_meant(checkpoints)!r})",
+        ),
     }
     for name, (value, good, expected) in slots.items():
         if isinstance(value, type):
             raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
         if not good:
             raise ArgumentError(f"{name}={value!r}: expected {expected}")
-    for value in called:
+
+
+def _folder_meant(checkpoints: object) -> str:
+    """The folder that stands in the place of checkpoints, or an example of one."""
+    return str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
+
+
+def _functions(name: str, given: object) -> list[Any]:
+    """The functions in a list of them, else `ArgumentError`."""
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ArgumentError(f"{name}={given!r}: expected a list of functions")
+    functions = list(given)
+    for value in functions:
         if not callable(value) or isinstance(value, type):
-            raise ArgumentError(f"{value!r} among penalties or callbacks: expected a function")
+            raise ArgumentError(f"{value!r} among {name}: expected a function")
+    return functions
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
@@ -272,7 +292,7 @@ def _updates(
     while len(order):
         if together is not None and together.takes(run.state):
             chosen, order = order.tensor_split([together.rows(batch_size)])
-            data = rbm.visible.coerce(rows[chosen])
+            data = rbm.visible.coerce(picked(rows, chosen, None))
             norms, run.state = together(data, batch_size, run.state, generator)
             yield from norms
         else:
@@ -319,23 +339,12 @@ def _apply(
 def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int) -> None:
     """Raise `DivergenceError` if the model after an epoch cannot be used.
 
-    Either a parameter is not finite, or free energies F of the data are known to no better than a
-    nat: floating-point numbers near F lie |F| times the machine epsilon apart, and a
-    log-likelihood, and the odds behind a gradient, are differences of such numbers.
+    Either a parameter is not finite, or free energies of the data are too large (`imprecision`).
     """
     if found := fault(run.rbm):
         _diverged(run, rows, good, step, f"{NON_FINITE} ({found})")
-    kind = run.rbm.weight.dtype
-    largest = run.rbm.free_energy(rows[:PRECISION_ROWS]).abs().max().item()
-    if not largest * torch.finfo(kind).eps < 1:
-        _diverged(
-            run,
-            rows,
-            good,
-            step,
-            f"reached free energies of {largest:.0e} nats, too large for "
-            f"{kind} to tell one nat from the next,",
-        )
+    if found := imprecision(run.rbm, rows[:PRECISION_ROWS]):
+        _diverged(run, rows, good, step, f"reached {found},")
 
 
 def _diverged(

@@ -7,6 +7,7 @@ is used before.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gibbsite.model import RBM
+from gibbsite.model import RBM, fault, imprecision
 
 LIMIT = 2.0**53
 """Integers up to here are exact in float64; no count of a run is larger."""
@@ -86,7 +87,8 @@ def optimizer_state(optimizer: Optimizer, rbm: RBM, kept: Mapping[str, Any]) -> 
             for name, value in entries.items()
         }
     pairs = zip(groups, kept["param_groups"], strict=True)
-    return {"state": state, "param_groups": [_group(here, there) for here, there in pairs]}
+    groups = [_group(type(optimizer), here, there) for here, there in pairs]
+    return {"state": state, "param_groups": groups}
 
 
 def scheduler_state(scheduler: Any, here: Mapping[str, Any], there: Mapping[str, Any]) -> Any:
@@ -100,15 +102,37 @@ def scheduler_state(scheduler: Any, here: Mapping[str, Any], there: Mapping[str,
     return {**there, **known}
 
 
+def check_goes_on(
+    optimizer: Optimizer, state: dict[str, Any], rbm: RBM, model: RBM, rows: Tensor
+) -> None:
+    """Check that a model, and the same a step along zeros later, are of use to training.
+
+    `state` is the optimiser's by then; `rbm` is the model whose parameters it holds here.
+    """
+    _check_of_use("its model", model, rows)
+    trial, moved = copy.deepcopy((optimizer, rbm))  # together, so that the one holds the other's
+    for parameter, there in zip(moved.parameters(), model.parameters(), strict=True):
+        parameter.detach().copy_(there)
+    trial.load_state_dict(copy.deepcopy(state))  # which a step changes in place
+    _step_along_zeros(trial, moved)
+    _check_of_use("a step of its optimizer", moved, rows)
+
+
 def same_kind(what: str, here: Any, there: Any) -> Any:
-    """Return the plain value `there`, checked to be finite and of the same structure as `here`."""
+    """Return the plain value `there`, checked to be finite and of the same structure as `here`.
+
+    Numbers that are at least 0 here, as rates and counts are, must be so there.
+    """
     match here, there:
         case Tensor(), _:
-            return check_same(what, here, there)
+            check_same(what, here, there)
+            if here.ndim > 0 or here < 0 or there >= 0:
+                return there
         case (None, None) | (str(), str()) | ((None | bool()), bool()):
             return there
         case ((None | int() | float()), (int() | float())):
-            if not isinstance(there, bool) and abs(there) <= LIMIT:
+            least = 0 if isinstance(here, int | float) and here >= 0 else -LIMIT
+            if not isinstance(there, bool) and least <= there <= LIMIT:
                 return there
         case ((list() | tuple()), list()) if len(here) == len(there):
             pairs = zip(here, there, strict=True)
@@ -121,14 +145,32 @@ def same_kind(what: str, here: Any, there: Any) -> Any:
 
 def _after_a_step(optimizer: Optimizer, rbm: RBM) -> dict[int, dict[str, Any]]:
     """State that a copy of the optimiser has for each parameter after a step along zeros."""
-    ours = {id(parameter) for parameter in rbm.parameters()}
-    trial = copy.deepcopy(optimizer)
-    for group, copied in zip(optimizer.param_groups, trial.param_groups, strict=True):
-        for parameter, other in zip(group["params"], copied["params"], strict=True):
-            other.grad = torch.zeros_like(other) if id(parameter) in ours else None
-    trial.step()
+    trial, model = copy.deepcopy((optimizer, rbm))
+    _step_along_zeros(trial, model)
     made: dict[int, dict[str, Any]] = trial.state_dict()["state"]
     return made
+
+
+def _step_along_zeros(optimizer: Optimizer, rbm: RBM) -> None:
+    """Step as training does where every gradient vanishes."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+    for parameter in rbm.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+
+def _check_of_use(what: str, rbm: RBM, rows: Tensor) -> None:
+    """Raise `ValueError` unless training goes on from a model that it has arrived at."""
+    alone = rbm.visible.mean(torch.zeros_like(rbm.visible.bias))
+    found = fault(rbm) or imprecision(rbm, rows) or imprecision(rbm, alone[None])
+    for name in ("weight", "hidden.bias"):  # which those rows may not reveal
+        largest = rbm.get_parameter(name).abs().max().item()
+        if largest * torch.finfo(rbm.weight.dtype).eps >= 1:
+            found = found or f"{name} holds {largest:.0e}"
+    if found:
+        raise ValueError(f"{what}: {found}")
 
 
 def _entry(what: str, template: Any, value: Any, parameter: Tensor) -> Any:
@@ -140,7 +182,7 @@ def _entry(what: str, template: Any, value: Any, parameter: Tensor) -> Any:
     return check_same(what, value, value) if isinstance(value, Tensor) else value
 
 
-def _group(here: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+def _group(kind: type[Optimizer], here: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a group of parameters; those that a later version added may be missing."""
     if here["params"] != there["params"] or there.keys() - here.keys():
         raise ValueError("its optimizer has other groups of parameters")
@@ -148,7 +190,16 @@ def _group(here: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     if any(not (here[name] is None or isinstance(here[name], bool)) for name in missing):
         raise ValueError(f"its optimizer has no {min(missing)}")
     kinds = {name: same_kind(f"optimizer, {name}", here[name], there[name]) for name in there}
+    _check_options(kind, kinds)
     return {**here, **kinds}
+
+
+def _check_options(kind: type[Optimizer], options: Mapping[str, Any]) -> None:
+    """Let torch's constructor of such an optimiser, if there is one, refuse what it would."""
+    kind = next(base for base in kind.__mro__ if base.__module__.startswith("torch.optim"))
+    taken = set(inspect.signature(kind).parameters) - {"params"}
+    if kind is not Optimizer:
+        kind([torch.zeros(1)], **{name: options[name] for name in taken & options.keys()})
 
 
 def _moved(tree: Any, device: torch.device) -> Any:
