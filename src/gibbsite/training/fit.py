@@ -117,8 +117,7 @@ def fit(
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
-        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-        scheduler = linear_decay(optimizer, epochs)
+        optimizer, scheduler = _default_optimizer(rbm, epochs)
     _check_optimizer(rbm, optimizer, scheduler)
     kept = checkpoints.read() if checkpoints is not None else None
     if kept is None and not bool(rbm.weight.any()):
@@ -152,6 +151,11 @@ def fit(
         except KeyboardInterrupt:
             history.interrupted = True
     return history
+
+
+def _default_optimizer(rbm: RBM, epochs: int) -> tuple[Optimizer, LRScheduler]:
+    optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    return optimizer, linear_decay(optimizer, epochs)
 
 
 def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
