@@ -21,6 +21,7 @@ from oracle import (
     gaussian_case,
     random_rbm,
 )
+from planted import opposite_patterns
 from scipy.special import logsumexp
 from scipy.stats import binom, t
 
@@ -258,15 +259,10 @@ def test_intervals_hold_the_truth(method):
     assert low <= held <= high
 
 
-@torch.no_grad()
 def two_modes(depth: float) -> tuple[gb.RBM, torch.Tensor]:
     """Two opposite patterns of equal mass, so many nats deep; and rows of one of them alone."""
-    pattern = (torch.rand(20, generator=generator(3)) < 0.5).double() * 2 - 1
-    rbm = gb.RBM(gb.Bernoulli(20), gb.Bernoulli(4)).double()
-    rbm.weight.copy_(depth / 20 * pattern[:, None].expand(-1, 4))
-    rbm.visible.bias.copy_(-0.5 * rbm.weight.sum(1))
-    rbm.hidden.bias.copy_(-0.5 * rbm.weight.sum(0))
-    return rbm, ((pattern + 1) / 2).expand(100, -1).clone()
+    rbm, rows = opposite_patterns(3, depth)
+    return rbm.double(), rows.double()
 
 
 @pytest.mark.parametrize("depth", [40.0, 80.0, 160.0])
