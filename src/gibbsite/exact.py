@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 
 from gibbsite.checks import check_counts, check_generator, check_memory
 from gibbsite.errors import TooLargeError
-from gibbsite.layers import Marginals
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
 
@@ -58,7 +57,7 @@ def check_enumerable(rbm: RBM) -> None:
     if math.isinf(smaller.n_states):
         raise TooLargeError(
             f"neither {rbm.visible.describe()} nor {rbm.hidden.describe()} has few enough states "
-            "to count; exact sums need a small binary side"
+            "to count; exact sums need a small side of finite units, such as binary ones"
         )
     raise TooLargeError(
         f"the smaller side, {smaller.describe()}, has {smaller.n_states:.3g} states; exact sums "
@@ -131,7 +130,7 @@ def model_phase(rbm: RBM) -> dict[str, Tensor]:
     side = _enumerated_side(rbm)
 
     def block_phase(x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        ours, theirs = Marginals.at(x), side.hidden.marginals(side.hidden_inputs(x))
+        ours, theirs = side.visible.moments_at(x), side.hidden.moments(side.hidden_inputs(x))
         visible, hidden = (ours, theirs) if side is rbm else (theirs, ours)
         return rbm.phase(visible, hidden, weights)
 
@@ -166,14 +165,14 @@ def sample(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor
     torch.Size([5, 3])
     """
     check_counts(n=n)
-    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
+    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.width)
     check_generator(generator)
     check_usable(rbm)
     side = _enumerated_side(in_double(rbm))
     blocks = list(_blocks(_enumerated_side(rbm)))
     odds = torch.softmax(_block_log_sums(side, blocks), 0)
     chosen = torch.multinomial(odds, n, replacement=True, generator=generator)
-    states = side.weight.new_empty(n, side.visible.n)
+    states = side.weight.new_empty(n, side.visible.width)
     for index in set(chosen.tolist()):
         start, stop = blocks[index]
         rows = (chosen == index).nonzero()[:, 0]
@@ -196,7 +195,7 @@ def _enumerated_side(rbm: RBM) -> RBM:
 def _blocks(side: RBM) -> Iterator[tuple[int, int]]:
     """Half-open ranges of state indices that cover every state of the visible layer."""
     total = int(side.visible.n_states)
-    row_bytes = (side.visible.n + side.hidden.n) * side.weight.element_size()
+    row_bytes = (side.visible.width + side.hidden.width) * side.weight.element_size()
     rows = max(1, min(total, BLOCK_BYTES // row_bytes))
     for start in range(0, total, rows):
         yield start, min(start + rows, total)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers import Layer, Marginals, check_layer, first_fault
+from gibbsite.layers import Layer, Moments, check_layer, first_fault
 from gibbsite.precision import in_double
 
 
@@ -18,9 +19,11 @@ class RBM(nn.Module):
       E(v,h) = E_v(v) + E_h(h) - \sum_{ij} s_i(v)\,W_{ij}\,s_j(h)$$
 
     where $E_v, E_h$ are the layers' own energies and $s$ their statistics (v, or v/sigma for
-    Gaussian units). Parameters: ``weight`` (n_visible, n_hidden), ``visible.bias`` (n_visible,),
-    ``hidden.bias`` (n_hidden,). States are (..., n_visible) and (..., n_hidden); arrays and tensors
-    of other dtypes are converted. A width that does not fit raises `DataError`.
+    Gaussian units). Parameters: ``weight`` (visible.width, hidden.width), and those of the layers,
+    such as ``visible.bias`` and ``hidden.bias``. States are (..., visible.width) and
+    (..., hidden.width); arrays and tensors of other dtypes are converted. A width that does not fit
+    raises `DataError`. A sum over all states must exist: rectified, Poisson or Gaussian units on
+    both sides have none for large weights (see `docs/units.md`).
 
     A new model has all parameters zero; `fit` draws small random weights for it.
     Source: Cheng's tutorial (2.1)-(2.3), (3.1)-(3.3), with the energy's usual sign.
@@ -43,13 +46,14 @@ class RBM(nn.Module):
             raise ArgumentError("visible and hidden are the same object; make one layer for each")
         self.visible = check_layer("visible", visible)
         self.hidden = check_layer("hidden", hidden)
-        if visible.bias.dtype != hidden.bias.dtype:
+        if visible.like.dtype != hidden.like.dtype:
             raise ArgumentError(
-                f"visible is {visible.bias.dtype}, hidden {hidden.bias.dtype}; make both the same, "
+                f"visible is {visible.like.dtype}, hidden {hidden.like.dtype}; make both the same, "
                 "or convert the whole model with rbm.to(dtype)"
             )
-        check_memory(f"weights between {visible.n} and {hidden.n} units", visible.n, hidden.n)
-        self.weight = nn.Parameter(visible.bias.new_zeros(visible.n, hidden.n))
+        shape = visible.width, hidden.width
+        check_memory(f"weights between {visible.n} and {hidden.n} units", *shape)
+        self.weight = nn.Parameter(visible.like.new_zeros(shape))
 
     def mirror(self) -> RBM:
         """The same distribution with the layers' names exchanged; parameters are shared.
@@ -65,7 +69,7 @@ class RBM(nn.Module):
         return mirror
 
     def hidden_inputs(self, v: Tensor) -> Tensor:
-        """Inputs of the hidden layer given v, without bias: statistic(v) W, (..., n_hidden)."""
+        """Inputs of the hidden layer given v, without bias: statistic(v) W, (..., hidden.width)."""
         return self.visible.statistic(self.visible.coerce(v)) @ self.weight
 
     def visible_inputs(self, h: Tensor) -> Tensor:
@@ -118,36 +122,33 @@ class RBM(nn.Module):
         return self.visible.sample(self.visible_inputs(h), generator)
 
     @torch.no_grad()
-    def phase(
-        self, visible: Marginals, hidden: Marginals, weights: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        r"""One phase of the log-likelihood gradient: the mean of $-\partial E/\partial\theta$.
+    def phase(self, visible: Moments, hidden: Moments, weights: Tensor) -> dict[str, Tensor]:
+        r"""Weighted sum over rows of $-\partial E/\partial\theta$, keyed by ``named_parameters()``.
 
         The rows of `visible` and `hidden` are independent-unit distributions over v and h, counted
-        with `weights` (rows,), by default 1/rows each. The gradient of the mean log-likelihood is
-        the phase of the data minus the phase of the model (Cheng's (2.7), (3.7)). Keyed by
-        ``named_parameters()``. Sufficient statistics only, no autograd.
+        with `weights`, (rows,). With weights 1/N for N rows of data and -1/M for M rows of the model
+        it is the gradient of the mean log-likelihood: both phases in one sum (Cheng's (2.7), (3.7)).
+        Sufficient statistics only, no autograd.
         """
-        if weights is None:
-            rows = len(visible.mean)
-            weights = visible.mean.new_full((rows,), 1 / rows)
-        left = self.visible.statistic(visible.mean) * weights[:, None]
-        correlation = left.T @ self.hidden.statistic(hidden.mean)
-        ours = self.visible.parameter_gradient(
-            visible, weights, lambda: (self.weight * correlation).sum(1)
-        )
-        theirs = self.hidden.parameter_gradient(
-            hidden, weights, lambda: (self.weight * correlation).sum(0)
-        )
+        kernels = ops.kernels_for(weights)
+        shares = kernels.weighted(self.hidden.statistic(hidden.mean), weights)
+        weight = kernels.product(self.visible.statistic(visible.mean).T, shares)
+        ours = self.visible.gradient(visible, weights, lambda: (self.weight * weight).sum(1))
+        theirs = self.hidden.gradient(hidden, weights, lambda: (self.weight * weight).sum(0))
         return {
-            "weight": correlation,
+            "weight": weight,
             **{f"visible.{name}": value for name, value in ours.items()},
             **{f"hidden.{name}": value for name, value in theirs.items()},
         }
 
     def data_phase(self, v: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """`phase` at given v with h | v averaged exactly: the mean of -dF/dtheta over rows of v."""
-        return self.phase(Marginals.at(v), self.hidden.marginals(self.hidden_inputs(v)), weights)
+        """`phase` at given v with h | v averaged exactly: the weighted sum of -dF/dtheta over rows.
+
+        Weights are 1/rows by default.
+        """
+        weights = v.new_full((len(v),), 1 / len(v)) if weights is None else weights
+        hidden = self.hidden.moments(self.hidden_inputs(v))
+        return self.phase(self.visible.moments_at(v), hidden, weights)
 
     def _pair(self, v: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """v and h as tensors whose rows belong together or broadcast, else `DataError`."""

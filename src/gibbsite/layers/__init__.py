@@ -1,18 +1,24 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Layer, Marginals, Phases, check_layer, first_fault
+from gibbsite.layers.base import Finite, Layer, Moments, check_layer, first_fault
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.fast import Form, fast, tempered
 from gibbsite.layers.gaussian import Gaussian
-
-LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+from gibbsite.layers.register import LAYERS, layer_type, name_of, register_layer
 
 __all__ = [
     "LAYERS",
     "Bernoulli",
+    "Finite",
+    "Form",
     "Gaussian",
     "Layer",
-    "Marginals",
-    "Phases",
+    "Moments",
     "check_layer",
+    "fast",
     "first_fault",
+    "layer_type",
+    "name_of",
+    "register_layer",
+    "tempered",
 ]

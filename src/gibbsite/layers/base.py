@@ -5,47 +5,29 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gibbsite import ops
 from gibbsite.checks import as_array, as_tensor, check_counts, check_memory, not_finite
 from gibbsite.errors import ArgumentError, DataError, EntryError
-from gibbsite.rows import Rows, picked
+
+MEAN_ROUNDING = 1e-3
+"""Distance beyond the range of states that the rounding of a running mean may account for."""
+
+BISECTIONS = 60
+FARTHEST_INPUT = 2.0**20
 
 
-class Marginals(NamedTuple):
-    """Means and variances of independent units, each (rows, n).
+class Moments(NamedTuple):
+    """Expectations of independent units, (rows, width) each; the mean comes first.
 
-    A known configuration x is ``Marginals(x, zeros)``: see `Marginals.at`.
+    A layer whose gradient needs more than the mean has a named tuple of its own.
     """
 
     mean: Tensor
-    variance: Tensor
-
-    @classmethod
-    def at(cls, x: Tensor) -> Marginals:
-        """Units whose states are known: mean x, no variance."""
-        return cls(x, x.new_zeros(()))
-
-
-class Phases(NamedTuple):
-    """The data's phase and the model's of one layer in one tensor, so that one product does both.
-
-    Attributes:
-        table: tensor (rows + others, n) of states or means of units, the data's first.
-        rows: number of rows that are the data's.
-        means: over the data's rows, over the model's, and the difference, (3, n).
-        known: True if the table holds states, False if means.
-    """
-
-    table: Tensor
-    rows: int
-    means: Tensor
-    known: bool
 
 
 class Layer(nn.Module, ABC):
@@ -56,152 +38,132 @@ class Layer(nn.Module, ABC):
     $$p(x \mid \text{inputs}) = \exp\bigl(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs}
       - \text{log\_partition}(\text{inputs})\bigr),$$
 
-    where inputs, (..., n), is what the other layer sends through the weight. Everything that
+    where inputs, (..., width), is what the other layer sends through the weight. Everything that
     depends on the unit type is a method here; nothing outside ``layers/`` asks for the type.
-    Two identities hold for every layer and are tested for every layer:
-    ``statistic(mean(inputs)) = d log_partition / d inputs``, and samples have `mean` and
-    `variance`.
+    ``statistic(moments(inputs).mean) = d log_partition / d inputs`` for every layer, and samples
+    have those moments; `gibbsite.testing.check_layer` tests both, and more.
+
+    Args:
+        n: number of units.
+        width: number of columns that their states take; n for units of one column each.
     """
 
-    bias: nn.Parameter
     has_units: ClassVar[bool] = False
     """True if states are measured in units of the data, so that `rescaled` works."""
-    is_binary: ClassVar[bool] = False
-    """True if units are 0 or 1, with log-odds bias + inputs and no other parameter.
 
-    Kernels for binary models then stand in for the layer's methods.
-    """
+    interval: tuple[float, float] = (-math.inf, math.inf)
+    """Least and greatest value of an entry of a state."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Drop inherited shortcuts past a formula that the subclass overrides."""
-        super().__init_subclass__(**options)
-        own = vars(cls)
-        cls.is_binary = own.get("is_binary", False)
-        for shortcut, formulas in SHORTCUTS.items():
-            if shortcut not in own and any(formula in own for formula in formulas):
-                setattr(cls, shortcut, getattr(Layer, shortcut))
-
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, width: int | None = None) -> None:
         super().__init__()
         check_counts(n=n)
-        check_memory(f"{n} units", n)
         self.n = int(n)
-        self.bias = nn.Parameter(torch.zeros(self.n))
+        self.width = self.n if width is None else int(width)
+        check_memory(f"{n} units", self.width)
 
     # the exponential family
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
-        """The layer's own energy of states x: (..., n) -> (...)."""
+        """The layer's own energy of states x: (..., width) -> (...)."""
 
-    @abstractmethod
     def statistic(self, x: Tensor) -> Tensor:
-        """Statistic s(x) that meets the weight, by unit and linear in x: (..., n) -> (..., n)."""
+        """Statistic s(x) that meets the weight, by column and linear in x; here x itself."""
+        return x
 
     @abstractmethod
     def log_partition(self, inputs: Tensor) -> Tensor:
         r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$: (...)."""
 
     @abstractmethod
-    def mean(self, inputs: Tensor) -> Tensor:
-        """E[x | inputs], unit by unit."""
+    def moments(self, inputs: Tensor) -> Moments:
+        """E[x | inputs], and what else `gradient` needs; (..., width) each."""
+
+    def moments_at(self, x: Tensor) -> Moments:
+        """`moments` of units whose states x are known."""
+        return Moments(x)
+
+    def gradient(
+        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+    ) -> dict[str, Tensor]:
+        r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
+
+        Here that of a bias with energy $-b\cdot x$. Weights are (rows,). `coupling` gives the
+        weighted sum of statistic(x) * inputs, (width,), for a parameter inside the statistic.
+        """
+        return {"bias": weights @ moments.mean}
 
     @abstractmethod
-    def variance(self, inputs: Tensor) -> Tensor:
-        """Var[x | inputs], unit by unit."""
-
-    @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw x ~ p(x | inputs), unit by unit."""
-        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
-        return self.sample_(rows, generator).reshape(inputs.shape)
+        """Draw x ~ p(x | inputs), unit by unit: (..., width)."""
 
-    @abstractmethod
-    def sample_(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        scale: float = 1.0,
-        base: Tensor | None = None,
-    ) -> Tensor:
-        """Overwrite inputs, (rows, n), with a draw given base + scale (inputs - base).
-
-        base is (n,); none is 0.
-        """
-
-    @abstractmethod
-    def mean_(self, inputs: Tensor) -> Tensor:
-        """Overwrite inputs, (rows, n), with E[x | inputs]."""
-
-    def mean_and_sample_(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        start: int = 0,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """Overwrite inputs, (rows, n), with E[x | inputs]; returns draws of the rows from start."""
-        draws = inputs.new_empty(len(inputs) - start, self.n) if out is None else out
-        self.sample_(draws.copy_(inputs[start:]), generator)
-        self.mean_(inputs)
-        return draws
-
-    @torch.no_grad()
-    def log_partition_change(
-        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
-    ) -> Tensor:
-        """log_partition(base + t (inputs - base)) at t = new less that at old, in float64, (rows,).
-
-        inputs are (rows, n), base (n,).
-        """
-        after, before = (self.log_partition(torch.lerp(base, inputs, t)) for t in (new, old))
-        change = (after - before).double()
-        return change if out is None else out.copy_(change)
-
-    def coupled(
-        self, weight: Tensor, table: Callable[[Tensor], Tensor] = torch.empty_like
-    ) -> Tensor:
-        """weight, (n, others), as constants such that x @ coupled = statistic(x) @ weight.
-
-        weight itself if the layer need not change it, else in the buffer that `table` gives for it.
-        """
-        return weight.detach()
+    def mean(self, inputs: Tensor) -> Tensor:
+        """E[x | inputs], (..., width)."""
+        return self.moments(inputs).mean
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
         """log p(x | inputs) in nats: (...)."""
         coupling = (self.statistic(x) * inputs).sum(-1)
         return coupling - self.energy(x) - self.log_partition(inputs)
 
-    def marginals(self, inputs: Tensor) -> Marginals:
-        """`mean` and `variance` together."""
-        return self.marginals_with_mean(self.mean(inputs))
+    def scaled_weight(self, weight: Tensor) -> Tensor:
+        """The matrix for which x @ scaled_weight = statistic(x) @ weight; weight is (width, m)."""
+        if type(self).statistic is Layer.statistic:
+            return weight
+        return self.statistic(weight.new_ones(self.width))[:, None] * weight
 
-    @abstractmethod
-    def marginals_with_mean(self, mean: Tensor) -> Marginals:
-        """A mean that some inputs give, with the variance that goes with it."""
+    # biases
 
-    @abstractmethod
-    def parameter_gradient(
-        self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
-    ) -> dict[str, Tensor]:
-        r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
+    def bias_shift(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Changes of parameters that do what constant inputs, (width,), do."""
+        return {"bias": inputs}
 
-        `units` are (rows, n), `weights` (rows,). `interaction` gives the weighted sum of
-        statistic(x) * inputs, (n,), on which a parameter inside the statistic (a scale) acts.
+    def input_gradient(self, gradient: dict[str, Tensor]) -> Tensor:
+        """Derivative by constant inputs, (width,), given those by the layer's parameters."""
+        per_input = self.bias_shift(torch.ones_like(self.like).new_ones(self.width))
+        return torch.stack([part * gradient[name] for name, part in per_input.items()]).sum(0)
+
+    @torch.no_grad()
+    def shift_(self, inputs: Tensor) -> None:
+        """Move the biases, in place, by what constant inputs, (width,), do."""
+        for name, change in self.bias_shift(inputs).items():
+            self.get_parameter(name).add_(change)
+
+    @torch.no_grad()
+    def inputs_for(self, rows: Tensor) -> Tensor:
+        """Constant inputs, (width,), that give units without weights the means of rows.
+
+        By bisection, as the mean of a unit rises with its input; for units of one column.
         """
+        target = rows.mean(0)
+        reach = torch.ones_like(target)
+        while float(reach.max()) < FARTHEST_INPUT:
+            within = (self.mean(reach) >= target) & (self.mean(-reach) <= target)
+            if bool(within.all()):
+                break
+            reach = torch.where(within, reach, 2 * reach)
+        low, high = -reach, reach
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            above = self.mean(middle) >= target
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return (low + high) / 2
 
-    def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """`parameter_gradient` of the mean over the data's rows less that over the model's.
+    def initialize(self, rows: Tensor) -> None:
+        """Move the biases so that the layer alone, without weights, fits each column of rows."""
+        self.shift_(self.inputs_for(rows))
 
-        `interaction` is already a difference. May overwrite all means but the data's. No gradient.
-        """
-        units = Marginals.at if phases.known else self.marginals_with_mean
-        parts = phases.table[: phases.rows], phases.table[phases.rows :]
-        shares = (part.new_full((len(part),), 1 / len(part)) for part in parts)
-        terms = (interaction, lambda: self.bias.new_zeros(()))
-        positive, negative = map(self.parameter_gradient, map(units, parts), shares, terms)
-        return {name: positive[name] - negative[name] for name in positive}
+    @torch.no_grad()
+    def zero_biases(self) -> None:
+        """Set the biases to zero."""
+        for name in self.bias_shift(self.zero_inputs(1)[0]):
+            self.get_parameter(name).zero_()
+
+    def fitted(self, data: Tensor) -> Layer:
+        """A new layer in float64 that by itself, without weights, fits each column of data."""
+        layer = copy.deepcopy(self).double()
+        layer.initialize(data.double())
+        return layer
 
     def precondition_(self, gradient: dict[str, Tensor]) -> None:
         """Turn the gradient of the layer's own parameters, in place, into the step's direction.
@@ -209,10 +171,6 @@ class Layer(nn.Module, ABC):
         Each entry may be multiplied by a positive number: the direction still leads uphill, and
         vanishes where the gradient does. Here all stay as they are.
         """
-
-    def bias_per_input(self, out: Tensor | None = None) -> Tensor:
-        """Change of the bias that does what an input of 1 does, (n,); in `out`, if given."""
-        return torch.ones_like(self.bias) if out is None else out.fill_(1)
 
     # states
 
@@ -222,25 +180,38 @@ class Layer(nn.Module, ABC):
         return math.inf
 
     def states(self, start: int, stop: int) -> Tensor:
-        """States of index start to stop - 1, (stop - start, n); finite layers only."""
+        """States of index start to stop - 1, (stop - start, width); finite layers only."""
         raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
 
-    @abstractmethod
-    def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Points and log-weights, (k, n) each, that sum or integrate over one unit's states.
+    def unit_columns(self, unit: int) -> slice:
+        """Columns that hold the state of a unit."""
+        return slice(unit, unit + 1)
 
-        `spread`, (n,), bounds |inputs|, so that a continuous unit knows how far to look.
+    @abstractmethod
+    def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Points (k, columns of the unit) and log-weights (k,) that sum or integrate over a unit.
+
+        `reach` bounds |inputs|, so that a unit with endless states knows how far to look.
         """
 
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n states spread over all possible ones, (n, units), to start chains from.
+        """n states spread over all possible ones, (n, width), to start chains from.
 
         Units that have no such spread, as real ones, are drawn without inputs.
         """
-        return self.sample(self.bias.new_zeros(n, self.n), generator)
+        return self.sample(self.zero_inputs(n), generator)
 
     # checks
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the layer's dtype and device."""
+        return next(iter(self._parameters.values()))  # type: ignore[return-value]
+
+    def zero_inputs(self, rows: int) -> Tensor:
+        """Inputs of 0, (rows, width)."""
+        return self.like.new_zeros(rows, self.width)
 
     def fault(self) -> str:
         """The first parameter that no formula can use, such as ``bias holds nan``, or ""."""
@@ -250,88 +221,88 @@ class Layer(nn.Module, ABC):
         return ""
 
     def check_states(self, x: Tensor) -> None:
-        """Raise `DataError` unless x holds states, (rows, n), as `sample` gives them."""
+        """Raise `DataError` unless x holds states, (rows, width), as `sample` gives them."""
         self.check_means(x)
         self.check_data(x)
-        if self.is_binary and not ops.is_binary(x):
-            raise DataError("states of binary units other than 0 and 1")
 
     def check_means(self, x: Tensor) -> None:
-        """Raise `DataError` unless rows of x, (rows, n), may be means of states, up to rounding."""
-        if x.ndim != 2 or x.shape[1] != self.n or x.dtype != self.bias.dtype:
+        """Raise `DataError` unless rows of x, (rows, width), may be means of states."""
+        if x.ndim != 2 or x.shape[1] != self.width or x.dtype != self.like.dtype:
             raise DataError(
-                f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.n}), "
-                f"{self.bias.dtype}"
+                f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.width}), "
+                f"{self.like.dtype}"
             )
         if not bool(torch.isfinite(x).all()):
             raise DataError("states that are not finite")
+        low, high = self.interval
+        if bool(((x < low - MEAN_ROUNDING) | (x > high + MEAN_ROUNDING)).any()):
+            raise DataError(f"means outside of [{low:g}, {high:g}]")
 
     # data
 
     def coerce(self, x: Tensor) -> Tensor:
-        """x as a tensor of the layer's dtype and device; its last axis must have n entries."""
-        x = as_tensor(x, self.bias)
-        if x.ndim == 0 or x.shape[-1] != self.n:
-            width = "no" if x.ndim == 0 else x.shape[-1]
+        """x as a tensor of the layer's dtype and device; its last axis must be the columns."""
+        x = as_tensor(x, self.like)
+        if x.ndim == 0 or x.shape[-1] != self.width:
+            found = "no" if x.ndim == 0 else x.shape[-1]
+            columns = "" if self.width == self.n else f" in {self.width} columns"
             raise DataError(
-                f"states have {width} columns but {self.describe()} has {self.n} units; "
+                f"states have {found} columns but {self.describe()} has {self.n} units{columns}; "
                 "pass arrays whose last axis is the units"
             )
         return x
 
     def check_data(self, data: Tensor) -> Tensor:
-        """`coerce`, and raise `DataError` unless data are (rows, n), finite and not empty."""
+        """`coerce`, and raise `DataError` unless data are (rows, width), at least one, and fit."""
         given, data = data, self.coerce(data)
         if data.ndim != 2 or len(data) == 0:
             raise DataError(
-                f"data of shape {tuple(data.shape)}: expected (rows, {self.n}), at least one row"
+                f"data of shape {tuple(data.shape)}: expected (rows, {self.width}), at least one "
+                "row"
             )
         if not bool(torch.isfinite(torch.stack(torch.aminmax(data))).all()):
             row, column = (int(i) for i in (~torch.isfinite(data)).nonzero()[0])
             entries = given if isinstance(given, Tensor) else as_array(given)
             fault, remedy = not_finite(float(entries[row, column]), data.dtype)
             raise EntryError(fault, row, column, remedy)
+        self.check(data)
         return data
+
+    def check(self, rows: Tensor) -> None:
+        """Raise `EntryError` unless rows, finite and (rows, width), hold states of the units.
+
+        Here every entry must lie in `interval`.
+        """
+        low, high = self.interval
+        least, greatest = torch.aminmax(rows)
+        if float(least) < low or float(greatest) > high:
+            remedy = (
+                f"{type(self).__name__} units take values in [{low:g}, {high:g}]; rescale the data "
+                "or use Gaussian units"
+            )
+            require(rows, (rows >= low) & (rows <= high), remedy)
+
+    @property
+    def checks_extremes(self) -> bool:
+        """True if rows fit as soon as the least and the greatest value of each column do."""
+        return type(self).check is Layer.check
 
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Data as states to train on; a layer may draw them (see `Bernoulli.observe`)."""
         return data
 
-    def take(
-        self,
-        data: Tensor | Rows,
-        index: Tensor,
-        generator: torch.Generator | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """The rows asked for as states to train on: `observe` of data[index], in `out` if it can.
-
-        out is (len(index), n); data and index are on one device.
-        """
-        return self.observe(self.coerce(picked(data, index, out)), generator)
-
-    @abstractmethod
-    def initialize(self, data: Tensor) -> None:
-        """Set the bias so that the layer alone, without weights, fits each column of data."""
-
-    def fitted(self, data: Tensor) -> Layer:
-        """A new layer in float64 that by itself, without weights, fits each column of data."""
-        layer = copy.deepcopy(self).double()
-        layer.initialize(data.double())
-        return layer
-
     def rescaled(self, shift: Tensor, scale: Tensor) -> Layer:
-        """A new layer for shift + scale * x, shift and scale (n,); only units with a scale can."""
+        """A new layer for shift + scale * x, both (width,); only units with a scale can."""
         raise ArgumentError(f"{self.describe()} cannot be rescaled; only Gaussian units can")
 
     # description
 
-    def options(self) -> dict[str, bool]:
-        """Constructor arguments beyond n and the stored tensors, as a model file keeps them."""
+    def options(self) -> dict[str, Any]:
+        """Constructor arguments beyond n and the stored tensors, as JSON, for a model file."""
         return {}
 
     @classmethod
-    def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, bool]) -> Layer:
+    def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, Any]) -> Layer:
         """A layer ready to take stored tensors of the given shapes."""
         return cls(n, **options)
 
@@ -343,13 +314,55 @@ class Layer(nn.Module, ABC):
         return str(self.n)
 
 
-SHORTCUTS = {
-    "mean_and_sample_": ("sample_", "mean_"),
-    "log_partition_change": ("log_partition",),
-    "contrast": ("parameter_gradient", "marginals_with_mean"),
-    "take": ("observe",),
-}
-"""Methods with a general form in `Layer`, and the formulas from which that follows."""
+class Finite(Layer):
+    """A layer whose units have finitely many states each, numbered from 0 (`encode`).
+
+    Args:
+        n: number of units.
+        states: number of states of each unit: one for all, or n of them.
+        width: number of columns; n for units of one column each.
+    """
+
+    def __init__(self, n: int, states: int | Sequence[int], width: int | None = None) -> None:
+        super().__init__(n, width)
+        self.sizes = [states] * self.n if isinstance(states, int) else list(states)
+
+    @abstractmethod
+    def encode(self, codes: Tensor) -> Tensor:
+        """States, (..., width), of units whose states have the numbers given, int64 (..., n)."""
+
+    @property
+    def n_states(self) -> float:
+        bits = math.fsum(map(math.log2, self.sizes))
+        return float(math.prod(self.sizes)) if bits < 1000 else math.inf
+
+    def states(self, start: int, stop: int) -> Tensor:
+        """States of index start, ..., stop - 1; the first unit changes fastest."""
+        index = torch.arange(start, stop, device=self.like.device)[:, None]
+        sizes = torch.tensor(self.sizes, device=index.device)
+        few = min(self.n, 62)  # later units stay at their first state: no index goes that far
+        place = torch.cat([sizes.new_ones(1), sizes[: few - 1].cumprod(0)])
+        codes = index.new_zeros(len(index), self.n)
+        codes[:, :few] = index // place % sizes[:few]
+        return self.encode(codes)
+
+    def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
+        k = self.sizes[unit]
+        codes = torch.zeros(k, self.n, dtype=torch.int64, device=self.like.device)
+        codes[:, unit] = torch.arange(k, device=codes.device)
+        points = self.encode(codes)[:, self.unit_columns(unit)]
+        return points, points.new_zeros(k)
+
+    @torch.no_grad()
+    def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Independent units, the shares of whose states are drawn anew, uniformly, for each row."""
+        most, device = max(self.sizes), self.like.device
+        parts = torch.rand(n, most, generator=generator, dtype=torch.float64, device=device)
+        ends = parts.log().neg().cumsum(1)
+        draws = torch.rand(n, self.n, generator=generator, dtype=torch.float64, device=device)
+        last = torch.tensor(self.sizes, device=device) - 1
+        codes = torch.searchsorted(ends, draws * ends[:, last], right=True)
+        return self.encode(torch.minimum(codes, last))
 
 
 def check_layer(name: str, value: object) -> Layer:
@@ -359,13 +372,10 @@ def check_layer(name: str, value: object) -> Layer:
     return value
 
 
-def require(data: Tensor, good: Callable[[Tensor], Tensor], remedy: str) -> None:
-    """Raise an `EntryError` that names the first value that is not good, its row and its column.
-
-    Good is a range, so that it is enough to look at the least and the greatest.
-    """
-    if not bool(good(torch.stack(torch.aminmax(data))).all()):
-        row, column = (int(i) for i in (~good(data)).nonzero()[0])
+def require(data: Tensor, good: Tensor, remedy: str) -> None:
+    """Raise an `EntryError` that names the first value that is not good, its row and its column."""
+    if not bool(good.all()):
+        row, column = (int(i) for i in (~good).nonzero()[0])
         raise EntryError(f"{data[row, column].item():g}", row, column, remedy)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,16 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers.base import Layer, Marginals, Phases, first_fault
+from gibbsite.layers.base import Layer, Moments, first_fault
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class GaussianMoments(NamedTuple):
+    """Means and variances of the units."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 class Gaussian(Layer):
@@ -39,6 +47,7 @@ class Gaussian(Layer):
         self, n: int, sigma: float | Sequence[float] | Tensor = 1.0, learn_sigma: bool = False
     ) -> None:
         super().__init__(n)
+        self.bias = nn.Parameter(torch.zeros(self.n))
         try:
             scale = as_tensor(sigma, self.bias).detach().clone().reshape(-1)
         except DataError as error:
@@ -49,7 +58,7 @@ class Gaussian(Layer):
             )
         if not bool((torch.isfinite(scale) & (scale > 0)).all()):
             raise ArgumentError(f"sigma={sigma!r}: expected positive finite numbers")
-        self.learn_sigma, self._space = learn_sigma, ops.Workspace()
+        self.learn_sigma = learn_sigma
         if learn_sigma:
             self.log_sigma = nn.Parameter(scale.log())
         else:
@@ -60,13 +69,6 @@ class Gaussian(Layer):
         """Standard deviation of each unit given its inputs, (n,)."""
         scale = self.log_sigma.exp() if self.learn_sigma else self.get_buffer("fixed_sigma")
         return scale.expand(self.n)
-
-    def _scale(self) -> Tensor:
-        """`sigma` as it is now, without a gradient, in a buffer kept for it."""
-        if not self.learn_sigma or type(self).sigma is not Gaussian.sigma:
-            return self.sigma.detach()
-        log_sigma = self.log_sigma.detach()
-        return torch.exp(log_sigma, out=self._space.like("sigma")(log_sigma)).expand(self.n)
 
     def fault(self) -> str:
         """`Layer.fault`, which also looks at sigma itself: exp(log_sigma) may be 0 or infinite."""
@@ -87,57 +89,29 @@ class Gaussian(Layer):
         exponent: Tensor = torch.linalg.vecdot(self.bias / self.sigma + 0.5 * inputs, inputs)
         return exponent + (self.sigma.log() + _HALF_LOG_2PI).sum()
 
-    def mean(self, inputs: Tensor) -> Tensor:
-        return self.bias + self.sigma * inputs
+    def moments(self, inputs: Tensor) -> GaussianMoments:
+        mean = self.bias + self.sigma * inputs
+        return GaussianMoments(mean, (self.sigma**2).expand_as(mean))
 
-    def variance(self, inputs: Tensor) -> Tensor:
-        return (self.sigma**2).expand_as(inputs)
-
-    def marginals_with_mean(self, mean: Tensor) -> Marginals:
-        return Marginals(mean, (self.sigma**2).expand_as(mean))
+    def moments_at(self, x: Tensor) -> GaussianMoments:
+        return GaussianMoments(x, x.new_zeros(()).expand_as(x))
 
     @torch.no_grad()
-    def sample_(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        scale: float = 1.0,
-        base: Tensor | None = None,
-    ) -> Tensor:
-        bias, sigma = self.bias.detach(), self._scale()
-        return ops.draw_gaussian_(inputs, bias, sigma, generator, scale, base)
+    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        kernels, bias = ops.kernels_for(rows), self.bias.detach()
+        return kernels.draw_gaussian_(rows, bias, self.sigma, generator).reshape(inputs.shape)
 
-    @torch.no_grad()
-    def mean_(self, inputs: Tensor) -> Tensor:
-        return inputs.mul_(self._scale()).add_(self.bias)
-
-    def coupled(
-        self, weight: Tensor, table: Callable[[Tensor], Tensor] = torch.empty_like
-    ) -> Tensor:
-        weight = weight.detach()
-        return torch.div(weight, self._scale()[:, None], out=table(weight))
-
-    def contrast(self, phases: Phases, interaction: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """`Layer.contrast` from means and squares of both phases; variances given inputs cancel."""
-        sigma, (_, spread, bias) = self._scale(), phases.means
-        gradient = {"bias": bias.div_(sigma).div_(sigma)}
-        if self.learn_sigma:
-            ops.phase_spread_(phases.table, phases.rows, self.bias.detach(), spread)
-            by_unit = spread.div_(sigma).div_(sigma).sub_(interaction())
-            shared = self.log_sigma.numel() == 1
-            gradient["log_sigma"] = by_unit.cumsum_(0)[-1:] if shared else by_unit
-        return gradient
-
-    def parameter_gradient(
-        self, units: Marginals, weights: Tensor, interaction: Callable[[], Tensor]
+    def gradient(
+        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of bias, Cheng's (3.12), and log_sigma, E[(x - b)^2]/sigma^2 - s(x) inputs."""
-        deviation = units.mean - self.bias
+        mean, variance = moments
+        deviation = mean - self.bias  # before the sum, as the columns may be far from 0
         gradient = {"bias": (weights @ deviation) / self.sigma**2}
         if self.learn_sigma:
-            squares = weights @ (deviation**2 + units.variance)
-            by_unit = squares / self.sigma**2 - interaction()
+            squares = weights @ (deviation**2 + variance)
+            by_unit = squares / self.sigma**2 - coupling()
             shared = self.log_sigma.numel() == 1
             gradient["log_sigma"] = by_unit.sum(0, keepdim=True) if shared else by_unit
         return gradient
@@ -152,30 +126,30 @@ class Gaussian(Layer):
         if "log_sigma" in gradient:
             gradient["log_sigma"].div_(self.n // self.log_sigma.numel())
 
-    def bias_per_input(self, out: Tensor | None = None) -> Tensor:
-        return self.sigma if out is None else out.copy_(self._scale())
+    def bias_shift(self, inputs: Tensor) -> dict[str, Tensor]:
+        return {"bias": self.sigma * inputs}
 
-    def unit_grid(self, spread: Tensor) -> tuple[Tensor, Tensor]:
+    def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
         """Trapezoid rule, step 0.5 sigma, 9 sigma beyond the most extreme conditional mean.
 
         The density of one unit given the others is a mixture of Gaussians of width sigma, for
         which this rule errs by less than 1e-15.
         """
-        reach = float(spread.max()) + 9.0
-        nodes = torch.linspace(
-            -reach,
-            reach,
-            2 * math.ceil(2 * reach) + 1,
-            dtype=self.bias.dtype,
-            device=self.bias.device,
-        )
-        step = nodes[1] - nodes[0]
-        points = self.bias + self.sigma * nodes[:, None]
-        return points, (self.sigma.log() + step.log()).expand_as(points)
+        end = reach + 9.0
+        count = 2 * math.ceil(2 * end) + 1
+        nodes = torch.linspace(-end, end, count, dtype=self.bias.dtype, device=self.bias.device)
+        bias, sigma = self.bias[unit], self.sigma[unit]
+        points = bias + sigma * nodes
+        return points[:, None], (sigma * (nodes[1] - nodes[0])).log().expand_as(points)
 
-    def initialize(self, data: Tensor) -> None:
-        with torch.no_grad():
-            self.bias.copy_(data.mean(0))
+    @torch.no_grad()
+    def inputs_for(self, rows: Tensor) -> Tensor:
+        """Distance of the mean of each column from the bias, in sigmas."""
+        return (rows.mean(0) - self.bias) / self.sigma
+
+    @torch.no_grad()
+    def initialize(self, rows: Tensor) -> None:
+        self.bias.copy_(rows.mean(0))
 
     def fitted(self, data: Tensor) -> Gaussian:
         """`Layer.fitted`; the sigma of a constant column is a millionth of its size."""
@@ -198,10 +172,10 @@ class Gaussian(Layer):
                 layer.get_buffer("fixed_sigma").copy_(sigma)
         return layer
 
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, Any]:
         return {"learn_sigma": self.learn_sigma}
 
     @classmethod
-    def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, bool]) -> Layer:
+    def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, Any]) -> Layer:
         name = "log_sigma" if options.get("learn_sigma") else "fixed_sigma"
         return cls(n, sigma=torch.ones(shapes[name]), **options)

@@ -1,5 +1,6 @@
 """Markov chains whose stationary distribution is the model."""
 
+from gibbsite.sampling.conditionals import Conditionals
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
 from gibbsite.sampling.run import (
@@ -12,6 +13,7 @@ from gibbsite.sampling.run import (
 )
 
 __all__ = [
+    "Conditionals",
     "Gibbs",
     "GibbsInfo",
     "GibbsState",

@@ -34,7 +34,7 @@ def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> 
     check_counts(n=n)
     check_generator(generator)
     check_memory(f"{n} chains of {rbm.visible.n} + {rbm.hidden.n} units", n, sum(rbm.weight.shape))
-    return rbm.visible.sample(rbm.weight.new_zeros(n, rbm.visible.n), generator)
+    return rbm.visible.sample(rbm.visible.zero_inputs(n), generator)
 
 
 @torch.no_grad()
@@ -74,10 +74,10 @@ def sample(
     start: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """n visible states from Markov chains, (n, n_visible).
+    """n visible states from Markov chains, (n, visible.width).
 
     Without `start`, n chains start at `overdispersed_start`, run `steps` steps and give one state
-    each: independent draws, as close to p(v) as `steps` allows. With `start`, (chains, n_visible),
+    each: independent draws, as close to p(v) as `steps` allows. With `start`, (chains, visible.width),
     that many chains burn in for `steps` steps and then give their states every `thin` steps until
     there are n; these are correlated within a chain, and row r comes from chain r mod chains.
     Biased towards the start as long as `steps` is short of the mixing time.
@@ -95,13 +95,13 @@ def sample(
     check_counts(n=n, thin=thin)
     check_generator(generator)
     check_usable(rbm)
-    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.n)
+    check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.width)
     check_counts(minimum=0, steps=steps)
-    sampler = ops.reusing(sampler or Gibbs())
+    sampler = sampler or Gibbs()
     first = (
         overdispersed_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
     )
-    kept = first.new_empty(n, rbm.visible.n)
+    kept = first.new_empty(n, rbm.visible.width)
     with ops.fitting_threads(rbm.weight.numel() * len(first)):
         state = sampler.init(rbm, first, generator)
         done = 0

@@ -1,0 +1,123 @@
+"""Fast forms of the unit types: the same results as the layers' methods, with compiled kernels.
+
+A form is looked up by the exact type of the layer, so that a subclass with formulas of its own gets
+the general one, made of its methods.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gibbsite import ops
+from gibbsite.layers.base import Layer, Moments
+from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.gaussian import Gaussian
+from gibbsite.rows import Rows
+
+
+class Form:
+    """Draws and moments of a layer; every method may overwrite the inputs that it is given."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """Draw x given base + scale (inputs - base); inputs are (rows, width), base (width,)."""
+        return self.layer.sample(tempered(inputs, scale, base), generator)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        """`Layer.moments`."""
+        return self.layer.moments(inputs)
+
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        """log_partition(base + t (inputs - base)) at t = new less that at old, float64, (rows,)."""
+        after, before = (self.layer.log_partition(tempered(inputs, t, base)) for t in (new, old))
+        change = after.double() - before
+        return change if out is None else out.copy_(change)
+
+    def minibatch(
+        self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """`Layer.observe` of rows[index], as states to train on."""
+        return self.layer.observe(self.layer.coerce(rows.at(index)), generator)
+
+
+class FastBernoulli(Form):
+    """Binary units."""
+
+    layer: Bernoulli
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_bernoulli_(inputs, bias, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return Moments(kernels.mean_bernoulli_(inputs, bias))
+
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        bias = self.layer.bias.detach()
+        return ops.kernels_for(inputs).softplus_change(inputs, bias, base, old, new, out)
+
+    def minibatch(
+        self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        if self.layer.bias.dtype == torch.float32 and self.layer.bias.is_cpu:
+            drawn = rows.drawn_at(index, generator)
+            if drawn is not None:
+                return drawn
+        batch = self.layer.coerce(rows.at(index))
+        return ops.kernels_for(batch).draw_probabilities_(batch, generator)
+
+
+class FastGaussian(Form):
+    """Real units."""
+
+    layer: Gaussian
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
+
+
+FORMS: dict[type[Layer], type[Form]] = {Bernoulli: FastBernoulli, Gaussian: FastGaussian}
+
+
+def fast(layer: Layer) -> Form:
+    """The fast form of a layer; the general one if its type has none. Call it without autograd."""
+    return FORMS.get(type(layer), Form)(layer)
+
+
+def is_bernoulli(layer: Layer) -> bool:
+    """True for exactly binary units, which the fused updates of training are for."""
+    return type(layer) is Bernoulli
+
+
+def tempered(inputs: Tensor, scale: float | Tensor, base: Tensor | None) -> Tensor:
+    """base + scale (inputs - base); scale is a number or (rows, 1), no base is 0."""
+    if base is not None:
+        return torch.lerp(base, inputs, scale)
+    return inputs if isinstance(scale, float) and scale == 1 else scale * inputs

@@ -1,0 +1,93 @@
+"""The two conditionals of a model, and the Gibbs sweep made of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gibbsite import ops
+from gibbsite.errors import DataError
+from gibbsite.layers import Form, fast, tempered
+from gibbsite.model import RBM
+
+Beta = float | Tensor
+"""Inverse temperature: one number, or one a row, (rows, 1)."""
+
+
+class Conditionals:
+    r"""p(h | v) and p(v | h) of a model as it is now, for any number of sweeps.
+
+    At inverse temperature $\beta$ and with a base (f, g) they are those of
+
+    $$E_\beta(v,h) = E_v(v) + E_h(h) - \beta\,s(v)^T W s(h)
+      - (1-\beta)\,[s(v)\cdot f + s(h)\cdot g],$$
+
+    so the inputs of a layer are the base's plus beta times their distance from it: at 0 the units
+    are independent, at 1 they are the model's. Clamped units stay at given values, in every row at
+    its own: the rest is drawn given them.
+
+    Args:
+        rbm: the model; changing it later does not change this.
+        base: f (visible.width,) and g (hidden.width,); none is 0.
+        clamp: (rows, visible.width), NaN where a unit is free; one row stands for all. A unit of
+            several columns is free or clamped in all of them.
+    """
+
+    def __init__(
+        self, rbm: RBM, base: tuple[Tensor, Tensor] | None = None, clamp: Tensor | None = None
+    ) -> None:
+        self.rbm = rbm
+        weight = rbm.weight.detach()
+        self.to_hidden = rbm.visible.scaled_weight(weight).detach()
+        self.to_visible = rbm.hidden.scaled_weight(weight.T).detach()
+        self.visible_base, self.hidden_base = (None, None) if base is None else base
+        self.clamp = None if clamp is None else rbm.visible.coerce(clamp)
+        if self.clamp is not None and bool(torch.isinf(self.clamp).any()):
+            raise DataError("clamp holds infinity; give a value, or NaN for a free unit")
+        self._visible, self._hidden = fast(rbm.visible), fast(rbm.hidden)
+
+    def hidden_inputs(self, v: Tensor, out: Tensor | None = None) -> Tensor:
+        """Inputs of the hidden layer given v, at beta 1: statistic(v) W, (rows, hidden.width)."""
+        return ops.kernels_for(v).product(v, self.to_hidden, out)
+
+    def visible_inputs(self, h: Tensor, out: Tensor | None = None) -> Tensor:
+        """Inputs of the visible layer given h, at beta 1: W statistic(h), (rows, visible.width)."""
+        return ops.kernels_for(h).product(h, self.to_visible, out)
+
+    def draw_hidden(
+        self, inputs: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
+    ) -> Tensor:
+        """h ~ p(h | v) at beta, given `hidden_inputs`, which may be overwritten."""
+        return _draw(self._hidden, inputs, generator, beta, self.hidden_base)
+
+    def draw_visible(
+        self, inputs: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
+    ) -> Tensor:
+        """v ~ p(v | h) at beta, given `visible_inputs`, which may be overwritten."""
+        v = _draw(self._visible, inputs, generator, beta, self.visible_base)
+        return self.clamped(v)
+
+    def clamped(self, v: Tensor) -> Tensor:
+        """v with the clamped units at their values."""
+        if self.clamp is None:
+            return v
+        return torch.where(torch.isnan(self.clamp), v, self.clamp)
+
+    def sweep(
+        self, v: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """New v and the h between it and the old; leaves p at beta invariant."""
+        h = self.draw_hidden(self.hidden_inputs(v), generator, beta)
+        return self.draw_visible(self.visible_inputs(h), generator, beta), h
+
+
+def _draw(
+    form: Form,
+    inputs: Tensor,
+    generator: torch.Generator | None,
+    beta: Beta,
+    base: Tensor | None,
+) -> Tensor:
+    if isinstance(beta, Tensor):
+        return form.sample(tempered(inputs, beta, base), generator)
+    return form.sample(inputs, generator, beta, base)
