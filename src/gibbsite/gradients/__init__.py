@@ -1,9 +1,9 @@
 """Estimators of the log-likelihood gradient: the data's phase minus the model's."""
 
-from gibbsite.gradients.base import Gradient
+from gibbsite.gradients.base import Batch, Gradient, Info
 from gibbsite.gradients.centered import Centered
 from gibbsite.gradients.contrastive import CD, PCD
 from gibbsite.gradients.exact import ExactGradient
 from gibbsite.gradients.mean_field import MeanField
 
-__all__ = ["CD", "PCD", "Centered", "ExactGradient", "Gradient", "MeanField"]
+__all__ = ["CD", "PCD", "Batch", "Centered", "ExactGradient", "Gradient", "Info", "MeanField"]

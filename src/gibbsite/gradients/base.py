@@ -1,4 +1,4 @@
-"""Parts common to gradient estimators; they differ only in how they get the model's phase."""
+"""Parts common to gradient estimators; they differ only in where the model's rows come from."""
 
 from __future__ import annotations
 
@@ -7,17 +7,55 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from gibbsite import ops
-from gibbsite.layers import Phases
+from gibbsite.errors import ArgumentError
+from gibbsite.layers import fast
 from gibbsite.model import RBM
+
+
+class Batch(NamedTuple):
+    """A minibatch of rows to estimate the gradient from.
+
+    Attributes:
+        v: (rows, visible.width).
+        weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
+            gradient is that of the sum of weights * log p(v) over the rows, divided by their number.
+        observed: (rows, visible.width), True where an entry is known; None if all are.
+        index: (rows,), the numbers of the rows in the data, if they have such.
+    """
+
+    v: Tensor
+    weights: Tensor | None = None
+    observed: Tensor | None = None
+    index: Tensor | None = None
+
+    def shares(self) -> Tensor:
+        """Weight of each row over the number of rows, (rows,); their sum is about 1."""
+        if self.observed is not None:
+            raise ArgumentError("this gradient estimator needs every entry; fill the missing ones")
+        rows = len(self.v)
+        if self.weights is None:
+            return self.v.new_full((rows,), 1 / rows)
+        return self.weights / rows
+
+
+class Info(NamedTuple):
+    """Means over the data's rows by the way of a gradient, as centring and monitors need them.
+
+    Attributes:
+        visible: mean v, (visible.width,).
+        hidden: mean E[h | v], (hidden.width,).
+    """
+
+    visible: Tensor
+    hidden: Tensor
 
 
 class Gradient(Protocol):
     """Estimator: `init` makes the state carried between updates, `step` gives one gradient.
 
-    The gradient is of the mean log-likelihood of the rows of v, keyed by ``named_parameters()``.
-    Each phase is a mean over its own rows, so minibatches and chains of any number fit together.
-    The tensors of a gradient are the caller's to overwrite, as `fit` does.
+    The gradient is of the weighted mean log-likelihood of the rows of a batch, keyed by
+    ``named_parameters()``. Both phases have the same total weight, however many rows and chains
+    there are. The tensors of a gradient are the caller's to overwrite, as `fit` does.
 
     A state is made of tensors, scalars, None, lists, mappings and named tuples. One that comes out
     of a checkpoint has tensors of the shapes and dtypes that `init` gives; a named tuple with a
@@ -27,8 +65,8 @@ class Gradient(Protocol):
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any: ...
 
     def step(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], Any]: ...
+        self, rbm: RBM, batch: Batch, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Any, Info]: ...
 
 
 class Stateless:
@@ -38,65 +76,23 @@ class Stateless:
         return None
 
 
-def difference(data: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Positive phase minus negative phase."""
-    return {name: data[name] - model[name] for name in data}
+def both_phases(
+    rbm: RBM, shares: Tensor, v: Tensor, inputs: Tensor
+) -> tuple[dict[str, Tensor], Info]:
+    """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-
-class Statistics(NamedTuple):
-    """Both phases of both layers, and E[h | v] times the weight and the sign of its row."""
-
-    visible: Phases
-    hidden: Phases
-    shares: Tensor
-
-    @classmethod
-    def of(cls, v: Tensor, hidden_mean: Tensor, rows: int, workspace: ops.Workspace) -> Statistics:
-        """Compute them from v and E[h | v], the first rows of which are the data's."""
-        v_means = workspace.table("means of v", v, 3, v.shape[1])
-        h_means = workspace.table("means of h", v, 3, hidden_mean.shape[1])
-        shares = workspace.table("shares", hidden_mean, *hidden_mean.shape)
-        ops.phase_statistics_(v, hidden_mean, rows, v_means, h_means, shares)
-        visible = Phases(v, rows, v_means, known=True)
-        return cls(visible, Phases(hidden_mean, rows, h_means, known=False), shares)
-
-
-class Contrast(Stateless, ops.Reusing):
-    """An estimator whose model phase is of sampled v; `phases` computes both phases."""
-
-    def phases(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[Statistics, Any]:
-        """Both phases, and the new state."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def step(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], Any]:
-        statistics, state = self.phases(rbm, v, state, generator)
-        return contrast(rbm, statistics, self.workspace), state
-
-
-def contrast(rbm: RBM, statistics: Statistics, workspace: ops.Workspace) -> dict[str, Tensor]:
-    """`difference` of the phases, each a mean over its own rows, in one matrix product.
-
-    The same as from `RBM.phase`, up to rounding, in fewer passes over the weights.
+    The first rows of v are the data's, with the weights `shares`; the others are the model's and
+    share as much weight evenly. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    visible, hidden, shares = statistics
-    out = workspace.table("gradient", rbm.weight, *rbm.weight.shape)
-    product = ops.product(visible.table.T, shares, out)
-    here = rbm.visible.coupled(product, lambda x: x)
-    weight = rbm.hidden.coupled(here.T, lambda x: x).T
+    rows, chains = len(shares), len(v) - len(shares)
+    total = shares.sum()
+    weights = torch.cat([shares, (-total / chains).expand(chains)])
+    hidden = fast(rbm.hidden).moments(inputs)
+    gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
+    return gradient, data_means(shares, v[:rows], hidden.mean[:rows])
 
-    def interactions(ours: Tensor, product: Tensor) -> Tensor:
-        """Sum over the other layer's units, for each unit of a layer."""
-        return ops.row_dots(ours, product, workspace.table("interactions", product, len(product)))
 
-    ours = rbm.visible.contrast(visible, lambda: interactions(rbm.weight, weight))
-    theirs = rbm.hidden.contrast(hidden, lambda: interactions(rbm.weight.T, weight.T))
-    return {
-        "weight": weight,
-        **{f"visible.{name}": value for name, value in ours.items()},
-        **{f"hidden.{name}": value for name, value in theirs.items()},
-    }
+def data_means(shares: Tensor, v: Tensor, hidden_mean: Tensor) -> Info:
+    """The weighted means; of no weight at all, plain zeros."""
+    shares = shares / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny)
+    return Info(shares @ v, shares @ hidden_mean)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.errors import DataError
-from gibbsite.gradients.base import Contrast, Gradient, contrast
+from gibbsite.gradients.base import Batch, Gradient, Info
 from gibbsite.model import RBM, imprecision
 
 RATE = 0.01
@@ -40,7 +40,7 @@ class CenteredState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Centered(ops.Reusing, twins=True):
+class Centered:
     r"""The centred version of another gradient estimator: better conditioned, same fixed points.
 
     With statistics $s$ and offsets $\mu\approx\langle s(v)\rangle$, $\lambda\approx\langle
@@ -52,7 +52,8 @@ class Centered(ops.Reusing, twins=True):
       \Delta c = \nabla c - \tau\,\Delta W^T\mu$$
 
     unit by unit, where $\sigma$ and $\tau$ tell how far a bias must move to do what an input of 1
-    does: the standard deviation of a Gaussian unit, 1 for a binary one. It is the gradient times a
+    does (`Layer.bias_shift`): the standard deviation of a Gaussian unit, 1 for most. So
+    $\sigma\nabla b$ is the gradient by a constant input. The direction is the gradient times a
     positive definite matrix: it vanishes where the gradient does and always points uphill, whatever
     the offsets.
     Source: Melchior, Fischer, Wiskott (2016), How to center deep Boltzmann machines, section 3.
@@ -71,46 +72,32 @@ class Centered(ops.Reusing, twins=True):
     def step(
         self,
         rbm: RBM,
-        v: Tensor,
+        batch: Batch,
         state: CenteredState,
         generator: torch.Generator | None = None,
-    ) -> tuple[dict[str, Tensor], CenteredState]:
-        plain, v_mean, h_mean, inner = self._plain(rbm, v, state.inner, generator)
-        v_mean = self._running("running mean of v", state.visible, v_mean)
-        h_mean = self._running("running mean of h", state.hidden, h_mean)
-        moved = center(rbm, plain, v_mean, h_mean, self.workspace)
-        return moved, CenteredState(inner, v_mean, h_mean)
-
-    def _running(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
-        """The running mean moved by `RATE` towards the new one."""
-        out = self.workspace.other(name, old, new, len(new))
-        return out.copy_(new) if old is None else torch.lerp(old, new, RATE, out=out)
-
-    def _plain(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Any]:
-        """The gradient that is not centred, mean v and E[h | v] of the data, the inner state."""
-        ours = type(self.gradient).step is Contrast.step  # not a subclass's own
-        if isinstance(self.gradient, Contrast) and ours:
-            both, state = self.gradient.phases(rbm, v, state, generator)
-            plain = contrast(rbm, both, self.gradient.workspace)
-            return plain, both.visible.means[0], both.hidden.means[0], state
-        plain, state = self.gradient.step(rbm, v, state, generator)
-        return plain, v.mean(0), rbm.hidden_mean(v).mean(0), state
+    ) -> tuple[dict[str, Tensor], CenteredState, Info]:
+        gradient, inner, info = self.gradient.step(rbm, batch, state.inner, generator)
+        visible = _running(state.visible, info.visible)
+        hidden = _running(state.hidden, info.hidden)
+        center(rbm, gradient, visible, hidden)
+        return gradient, CenteredState(inner, visible, hidden), info
 
 
-def center(
-    rbm: RBM,
-    gradient: dict[str, Tensor],
-    v_mean: Tensor,
-    h_mean: Tensor,
-    workspace: ops.Workspace = ops.FRESH,
-) -> dict[str, Tensor]:
-    """Overwrite a gradient with its centred direction for these offsets, and return it."""
-    mu = rbm.visible.coupled(v_mean[:, None], workspace.like("offset of v"))[:, 0]
-    lam = rbm.hidden.coupled(h_mean[:, None], workspace.like("offset of h"))[:, 0]
-    b_scale = rbm.visible.bias_per_input(workspace.like("scale of b")(v_mean))
-    c_scale = rbm.hidden.bias_per_input(workspace.like("scale of c")(h_mean))
-    biases = gradient["visible.bias"], gradient["hidden.bias"]
-    ops.center_(gradient["weight"], biases, (mu, lam), (b_scale, c_scale))
-    return gradient
+def _running(old: Tensor | None, new: Tensor) -> Tensor:
+    """The running mean moved by `RATE` towards the new one."""
+    return new if old is None else torch.lerp(old, new, RATE)
+
+
+def center(rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor) -> None:
+    """Overwrite a gradient with its centred direction for these offsets."""
+    sides = ("visible.", rbm.visible), ("hidden.", rbm.hidden)
+    own = [
+        {name.removeprefix(side): gradient[name] for name in gradient if name.startswith(side)}
+        for side, _ in sides
+    ]
+    slopes = rbm.visible.input_gradient(own[0]), rbm.hidden.input_gradient(own[1])
+    offsets = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
+    moved = ops.kernels_for(v_mean).center_(gradient["weight"], slopes, offsets)
+    for (_, layer), part, inputs in zip(sides, own, moved, strict=True):
+        for name, change in layer.bias_shift(inputs).items():
+            part[name].sub_(change)

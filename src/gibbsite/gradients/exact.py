@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.gradients.base import Stateless, difference
+from gibbsite.gradients.base import Batch, Info, Stateless, data_means
 from gibbsite.model import RBM
 
 
@@ -24,8 +24,11 @@ class ExactGradient(Stateless):
     >>> history = gb.fit(rbm, data, gradient=gb.ExactGradient(), epochs=5)
     """
 
+    @torch.no_grad()
     def step(
-        self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], None]:
-        with torch.no_grad():
-            return difference(rbm.data_phase(v), exact.model_phase(rbm)), None
+        self, rbm: RBM, batch: Batch, state: None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], None, Info]:
+        shares = batch.shares()
+        data, model = rbm.data_phase(batch.v, shares), exact.model_phase(rbm)
+        gradient = {name: data[name] - shares.sum() * model[name] for name in data}
+        return gradient, None, data_means(shares, batch.v, rbm.hidden_mean(batch.v))

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Stateless, difference
-from gibbsite.layers import Marginals
+from gibbsite.gradients.base import Batch, Info, Stateless, data_means
 from gibbsite.model import RBM
 
 
@@ -34,10 +33,15 @@ class MeanField(Stateless):
 
     @torch.no_grad()
     def step(
-        self, rbm: RBM, v: Tensor, state: None, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], None]:
-        visible = Marginals.at(v)
+        self, rbm: RBM, batch: Batch, state: None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], None, Info]:
+        shares, means = batch.shares(), []
+        visible = rbm.visible.moments_at(batch.v)
         for _ in range(self.steps):
-            visible = rbm.visible.marginals(rbm.visible_inputs(rbm.hidden_mean(visible.mean)))
-        hidden = rbm.hidden.marginals(rbm.hidden_inputs(visible.mean))
-        return difference(rbm.data_phase(v), rbm.phase(visible, hidden)), None
+            means.append(rbm.hidden_mean(visible.mean))
+            visible = rbm.visible.moments(rbm.visible_inputs(means[-1]))
+        hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
+        even = (shares.sum() / len(shares)).expand(len(shares))
+        data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, even)
+        gradient = {name: data[name] - model[name] for name in data}
+        return gradient, None, data_means(shares, batch.v, means[0])
