@@ -158,9 +158,8 @@ def _arrays(moving: Moving, data: Tensor) -> tuple[tuple[Any, ...], ...]:
     n, m = weight.shape
     fit(data, (len(data) if data.ndim else 0, n), SINGLE)
     rows = len(moving.chains[0]) if moving.chains and moving.chains[0].ndim else 1
-    chains = ((rows, n), (rows, m)) if moving.chains else ()
-    each = ((n, m), (n,), (m,))
-    for tensors, shapes in zip(moving, (each, each, chains, each[1:]), strict=True):
+    each, states = ((n, m), (n,), (m,)), ((rows, n), (rows, m)) if moving.chains else ()
+    for tensors, shapes in zip(moving, (each, each, states, each[1:]), strict=True):
         if len(tensors) != len(shapes):
             raise DataError(f"{len(tensors)} tensors: expected {len(shapes)}, {shapes}")
         for tensor, shape in zip(tensors, shapes, strict=True):
