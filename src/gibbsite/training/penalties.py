@@ -44,5 +44,4 @@ class L1:
         check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        weight = rbm.weight.detach()
-        gradient["weight"].sub_(torch.sign(weight), alpha=self.strength)
+        gradient["weight"].sub_(torch.sign(rbm.weight.detach()), alpha=self.strength)
