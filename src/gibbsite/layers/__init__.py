@@ -1,6 +1,6 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Finite, Layer, Moments, check_layer, first_fault
+from gibbsite.layers.base import Finite, Layer, Means, Moments, check_layer, first_fault
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.fast import Form, fast, tempered
 from gibbsite.layers.gaussian import Gaussian
@@ -13,6 +13,7 @@ __all__ = [
     "Form",
     "Gaussian",
     "Layer",
+    "Means",
     "Moments",
     "check_layer",
     "fast",

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,18 @@ BISECTIONS = 60
 FARTHEST_INPUT = 2.0**20
 
 
-class Moments(NamedTuple):
-    """Expectations of independent units, (rows, width) each; the mean comes first.
+class Moments(Protocol):
+    """Expectations of independent units, (rows, width) each, in a named tuple.
 
     A layer whose gradient needs more than the mean has a named tuple of its own.
     """
+
+    @property
+    def mean(self) -> Tensor: ...
+
+
+class Means(NamedTuple):
+    """Expectations of units of which no more than the mean is needed."""
 
     mean: Tensor
 
@@ -47,6 +54,9 @@ class Layer(nn.Module, ABC):
         n: number of units.
         width: number of columns that their states take; n for units of one column each.
     """
+
+    bias: nn.Parameter
+    """Of layers that have one."""
 
     has_units: ClassVar[bool] = False
     """True if states are measured in units of the data, so that `rescaled` works."""
@@ -81,10 +91,10 @@ class Layer(nn.Module, ABC):
 
     def moments_at(self, x: Tensor) -> Moments:
         """`moments` of units whose states x are known."""
-        return Moments(x)
+        return Means(x)
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
@@ -339,11 +349,14 @@ class Finite(Layer):
     def states(self, start: int, stop: int) -> Tensor:
         """States of index start, ..., stop - 1; the first unit changes fastest."""
         index = torch.arange(start, stop, device=self.like.device)[:, None]
-        sizes = torch.tensor(self.sizes, device=index.device)
         few = min(self.n, 62)  # later units stay at their first state: no index goes that far
-        place = torch.cat([sizes.new_ones(1), sizes[: few - 1].cumprod(0)])
         codes = index.new_zeros(len(index), self.n)
-        codes[:, :few] = index // place % sizes[:few]
+        if set(self.sizes) == {2}:  # the quickest by far
+            codes[:, :few] = (index >> torch.arange(few, device=index.device)) & 1
+        else:
+            sizes = torch.tensor(self.sizes[:few], device=index.device)
+            places = torch.cat([sizes.new_ones(1), sizes[:-1].cumprod(0)])
+            codes[:, :few] = index // places % sizes
         return self.encode(codes)
 
     def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:

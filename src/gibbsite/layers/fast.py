@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Moments
+from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.rows import Rows
@@ -69,7 +69,7 @@ class FastBernoulli(Form):
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return Moments(kernels.mean_bernoulli_(inputs, bias))
+        return Means(kernels.mean_bernoulli_(inputs, bias))
 
     def log_partition_change(
         self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None

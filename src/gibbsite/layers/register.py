@@ -50,8 +50,8 @@ def name_of(layer: Layer) -> str:
     for name, kind in (LAYERS | _users).items():
         if kind is type(layer):
             return name
-    kind = type(layer).__name__
+    own = type(layer).__name__
     raise ArgumentError(
-        f"{kind} has no name that a file could give it; call gb.register_layer({kind.lower()!r}, "
-        f"{kind}) before, in this process and wherever the model is loaded"
+        f"{own} has no name that a file could give it; call gb.register_layer({own.lower()!r}, "
+        f"{own}) before, in this process and wherever the model is loaded"
     )
