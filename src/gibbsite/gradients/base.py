@@ -20,7 +20,7 @@ class Batch:
     Attributes:
         v: (rows, visible.width).
         weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
-            gradient is that of the sum of weights * log p(v) over the rows, divided by their number.
+            gradient is that of the sum over rows of weight * log p(v), divided by their number.
         observed: (rows, visible.width), True where an entry is known; None if all are.
         index: (rows,), the numbers of the rows in the data, if they have such.
     """
@@ -90,16 +90,14 @@ class Stateless:
 
 
 def both_phases(
-    rbm: RBM, batch: Batch, v: Tensor, inputs: Tensor
+    rbm: RBM, batch: Batch, chains: Tensor, v: Tensor, inputs: Tensor
 ) -> tuple[dict[str, Tensor], Info]:
     """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-    The first rows of v are the batch's; the others are the model's and share as much weight evenly.
-    `inputs`, of the hidden layer given v, may be overwritten.
+    The first rows of v are the batch's; the others are the model's, with the weights `chains`,
+    which are as much in all. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    rows, chains = len(batch.v), len(v) - len(batch.v)
-    weights = v.new_empty(len(v))
-    weights[:rows], weights[rows:] = batch.shares(), -batch.total() / chains
+    weights = torch.cat([batch.shares(), -chains])
     hidden = fast(rbm.hidden).moments(inputs)
     gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
-    return gradient, batch.means(batch.v, hidden.mean[:rows])
+    return gradient, batch.means(batch.v, hidden.mean[: len(batch.v)])

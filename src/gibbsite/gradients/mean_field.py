@@ -40,7 +40,7 @@ class MeanField(Stateless):
             means.append(rbm.hidden_mean(visible.mean))
             visible = rbm.visible.moments(rbm.visible_inputs(means[-1]))
         hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
-        even = batch.v.new_empty(len(batch.v)).fill_(batch.total() / len(batch.v))
-        data, model = rbm.data_phase(batch.v, batch.shares()), rbm.phase(visible, hidden, even)
+        shares = batch.shares()
+        data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, shares)
         gradient = {name: data[name] - model[name] for name in data}
         return gradient, None, batch.means(batch.v, means[0])
