@@ -146,7 +146,7 @@ def _require_finite_slope(case: LayerCase, inputs: Tensor) -> None:
     inputs = inputs.clone().requires_grad_()
     total = case.layer.log_partition(inputs).sum()
     (slope,) = torch.autograd.grad(total, inputs)
-    what = f"d log_partition / d inputs at inputs of {float(inputs[0, 0]):g}"
+    what = f"d log_partition / d inputs at inputs of {float(inputs.detach()[0, 0]):g}"
     expected = case.layer.statistic(case.layer.mean(inputs.detach()))
     tolerance = 1e-4 if inputs.dtype == torch.float32 else 1e-9
     require_close(what, slope, expected, tolerance)
