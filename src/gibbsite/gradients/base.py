@@ -77,16 +77,18 @@ class Stateless:
 
 
 def both_phases(
-    rbm: RBM, shares: Tensor, v: Tensor, inputs: Tensor
+    rbm: RBM, shares: Tensor, v: Tensor, inputs: Tensor, model: Tensor | None = None
 ) -> tuple[dict[str, Tensor], Info]:
     """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-    The first rows of v are the data's, with the weights `shares`; the others are the model's and
-    share as much weight evenly. `inputs`, of the hidden layer given v, may be overwritten.
+    The first rows of v are the data's, with the weights `shares`; the others are the model's, with
+    the weights `model`, by default as much in all, evenly. `inputs`, of the hidden layer given v,
+    may be overwritten.
     """
     rows, chains = len(shares), len(v) - len(shares)
-    total = shares.sum()
-    weights = torch.cat([shares, (-total / chains).expand(chains)])
+    if model is None:
+        model = (shares.sum() / chains).expand(chains)
+    weights = torch.cat([shares, -model])
     hidden = fast(rbm.hidden).moments(inputs)
     gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
     return gradient, data_means(shares, v[:rows], hidden.mean[:rows])

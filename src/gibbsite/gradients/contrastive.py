@@ -45,7 +45,8 @@ class CD(Stateless):
         start = _with_hidden(rbm, self.sampler.init(rbm, v, generator), ours, generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         model.hidden_inputs(end, theirs)
-        gradient, info = both_phases(rbm, batch.shares(), torch.cat([v, end]), inputs)
+        shares = batch.shares()  # a chain counts as much as the row that it starts at
+        gradient, info = both_phases(rbm, shares, torch.cat([v, end]), inputs, shares)
         return gradient, None, info
 
 
