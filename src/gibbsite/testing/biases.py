@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gibbsite.errors import ArgumentError
 from gibbsite.io import load, save
-from gibbsite.layers import name_of
+from gibbsite.layers import Layer, name_of
 from gibbsite.model import RBM
 from gibbsite.testing.case import LayerCase
 from gibbsite.testing.compare import require, require_close, unchanged
@@ -69,7 +69,9 @@ def layers_fit_the_means(case: LayerCase) -> None:
     require_close("mean at inputs_for(rows)", found, mean, tolerance)
     own = case.copy()
     own.initialize(rows)
-    require_close("mean without inputs after initialize(rows)", own.mean(nothing)[0], mean, tolerance)
+    require_close(
+        "mean without inputs after initialize(rows)", own.mean(nothing)[0], mean, tolerance
+    )
     with unchanged("fitted", *layer.parameters()):
         fitted = layer.fitted(rows)
     found = fitted.mean(fitted.zero_inputs(1))[0]
@@ -105,19 +107,31 @@ def preconditioning_goes_uphill(case: LayerCase) -> None:
 
 @torch.no_grad()
 def rescaled_units_have_rescaled_states(case: LayerCase) -> None:
-    """rescaled(shift, scale) describes shift + scale * x, or is refused by `ArgumentError`."""
+    """rescaled(shift, scale) describes shift + scale * x; the columns that cannot are refused."""
     layer, width = case.layer, case.layer.width
     shift, scale = case.normal(width), case.normal(width, seed=3).exp()
-    if not layer.has_units:
-        try:
-            layer.rescaled(shift, scale)
-        except ArgumentError:
-            return
-        raise AssertionError("has_units is False, but rescaled raises no ArgumentError")
+    for column in range(width):
+        one = torch.arange(width, device=shift.device) == column
+        if not _is_rescaled(layer, torch.where(one, shift, 0.0), torch.where(one, scale, 1.0)):
+            shift[column], scale[column] = 0.0, 1.0
+    able = bool((scale != 1).any())
+    require(able == layer.has_units, f"has_units is {layer.has_units}, but rescaled says {able}")
+    if not able:
+        return
     new, x = layer.rescaled(shift, scale), case.some_states()
-    require_close("energy(shift + scale x) after rescaled", new.energy(shift + scale * x), layer.energy(x))
+    found = new.energy(shift + scale * x)
+    require_close("energy(shift + scale x) after rescaled", found, layer.energy(x))
     mean = shift + scale * layer.mean(case.inputs)
     require_close("mean(inputs) after rescaled", new.mean(case.inputs), mean)
+
+
+def _is_rescaled(layer: Layer, shift: Tensor, scale: Tensor) -> bool:
+    """False if refused by `ArgumentError`, as it must be where there are no units of the data."""
+    try:
+        layer.rescaled(shift, scale)
+    except ArgumentError:
+        return False
+    return True
 
 
 @torch.no_grad()
@@ -127,7 +141,9 @@ def stored_layers_come_back(case: LayerCase) -> None:
     try:
         options = json.loads(json.dumps(layer.options()))
     except TypeError as error:
-        raise AssertionError(f"options() is {layer.options()!r}, which is no JSON: {error}") from None
+        raise AssertionError(
+            f"options() is {layer.options()!r}, which is no JSON: {error}"
+        ) from None
     tensors = layer.state_dict()
     shapes = {name: list(value.shape) for name, value in tensors.items()}
     new = layer.skeleton(layer.n, shapes, options).to(case.inputs.dtype)

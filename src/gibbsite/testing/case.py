@@ -136,7 +136,7 @@ class LayerCase:
 def perturb(layer: Layer, generator: torch.Generator) -> None:
     """Move every parameter at random, less far if the layer cannot have such values."""
     before = [(p, p.clone(), _normal(p, generator)) for p in layer.parameters()]
-    require(before, f"{layer.describe()} has no parameter; a layer has a bias at least")
+    require(len(before) > 0, f"{layer.describe()} has no parameter; a layer has a bias at least")
     for scale in (0.5, 0.25, 0.1, 0.01):
         for parameter, start, noise in before:
             parameter.copy_(start + scale * noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -129,9 +130,7 @@ def fast_minibatch_observes(case: LayerCase) -> None:
     what = "fast(layer).minibatch(rows, index)"
     for row in (0, 1, 3):
         part = slice(row, None, 4)
-        require_mean(
-            what, found[part], expected[part].double().mean(0), 2 * variance[part].mean(0)
-        )
+        require_mean(what, found[part], expected[part].double().mean(0), 2 * variance[part].mean(0))
 
 
 def subclasses_lose_the_fast_form(case: LayerCase) -> None:
@@ -188,8 +187,12 @@ def _require_moments(what: str, draws: Tensor, states: Tensor, p: Tensor) -> Non
         "covariance", lambda x: ((x - mean)[:, :, None] * (x - mean)[:, None]).flatten(1)
     )
     for t in FREQUENCIES:
-        require_mean_of(f"E[cos({t} x/sd)]", lambda x, t=t: torch.cos(t * (x - mean) / spread))
-        require_mean_of(f"E[sin({t} x/sd)]", lambda x, t=t: torch.sin(t * (x - mean) / spread))
+        for name, function in ("cos", torch.cos), ("sin", torch.sin):
+            require_mean_of(f"{name}({t} x/sd)", partial(_wave, function, mean, spread / t))
+
+
+def _wave(function: Callable[[Tensor], Tensor], mean: Tensor, length: Tensor, x: Tensor) -> Tensor:
+    return function((x - mean) / length)
 
 
 DOUBLE_AND_SINGLE = (

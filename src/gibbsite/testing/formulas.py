@@ -56,7 +56,7 @@ def moments_are_expectations(case: LayerCase) -> None:
     require_close("moments(inputs).mean is not E[x] over unit_states", moments.mean, mean)
     require_close("mean(inputs) is not E[x] over unit_states", layer.mean(inputs), mean)
     for name, found in _further(moments).items():
-        expected = case.expectation(inputs, lambda x, f=name: getattr(layer.moments_at(x), f))
+        expected = case.expectation(inputs, _moment_at(layer, name))
         if name == "variance":
             expected = expected + case.expectation(inputs, lambda x: x**2) - mean**2
         require_close(f"moments(inputs).{name} is not that over unit_states", found, expected)
@@ -116,9 +116,7 @@ def gradient_is_that_of_log_partition(case: LayerCase) -> None:
     layer, inputs = case.layer, case.inputs
     weights = torch.ones_like(inputs[:, 0])
     found = _gradient(layer, layer.moments(inputs), weights, inputs)
-    _require_gradient(
-        layer, "of log_partition", found, lambda: layer.log_partition(inputs).sum()
-    )
+    _require_gradient(layer, "of log_partition", found, lambda: layer.log_partition(inputs).sum())
 
 
 def scaled_weight_is_the_statistic(case: LayerCase) -> None:
@@ -192,6 +190,10 @@ def single_precision_agrees(double: LayerCase, single: LayerCase) -> None:
         require_close(f"{name} in float32", found, expected[name], SINGLE)
 
 
+def _moment_at(layer: Layer, name: str) -> Callable[[Tensor], Tensor]:
+    return lambda x: getattr(layer.moments_at(x), name)
+
+
 def _further(moments: Moments) -> dict[str, Tensor]:
     """The moments other than the mean that are one tensor."""
     fields = moments._asdict().items()
@@ -199,9 +201,7 @@ def _further(moments: Moments) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _gradient(
-    layer: Layer, moments: Moments, weights: Tensor, other: Tensor
-) -> dict[str, Tensor]:
+def _gradient(layer: Layer, moments: Moments, weights: Tensor, other: Tensor) -> dict[str, Tensor]:
     coupling = weights @ (layer.statistic(moments.mean) * other)
     return layer.gradient(moments, weights, lambda: coupling)
 

@@ -44,8 +44,8 @@ def check_gradient(
       generator decide all; the tensors of a gradient are the caller's to overwrite;
     - weights: in expectation, whole weights do what repeated rows do, and weights of 2 give twice
       the gradient;
-    - fixed point: with data drawn from p(v) the expected gradient is zero, within Monte-Carlo error;
-      an estimator with chains of its own has made `WARMUP` steps by then;
+    - fixed point: with data drawn from p(v) the expected gradient is zero; an estimator with chains
+      of its own has made `WARMUP` steps by then;
     - ascent: with data from another model the expected gradient has a positive product with the
       exact one.
 
@@ -100,7 +100,9 @@ def _keeps_the_contract(gradient: Gradient, rbm: RBM, v: Tensor, seed: int) -> N
         value.fill_(math.nan)
     after, _, _ = gradient.step(rbm, batch, new, generator(3))
     for name, value in after.items():
-        require_close(f"{name} after the last gradient was overwritten", value, following[name], 0.0)
+        require_close(
+            f"{name} after the last gradient was overwritten", value, following[name], 0.0
+        )
 
 
 def _require_entries(rbm: RBM, found: dict[str, Tensor]) -> None:

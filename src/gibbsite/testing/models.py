@@ -68,10 +68,10 @@ def require_distribution(what: str, rbm: RBM, v: Tensor, generator: torch.Genera
     """
     rbm.visible.check_states(v)
     if rbm.visible.n_states <= MOST_STATES:
-        found, limit = total_variation(rbm, v)
+        found, most = total_variation(rbm, v)
         require(
-            found <= limit,
-            f"{what}: total variation from p(v): expected at most {limit:.4f} by chance, found "
+            found <= most,
+            f"{what}: total variation from p(v): expected at most {most:.4f} by chance, found "
             f"{found:.4f}",
         )
         return
@@ -105,13 +105,13 @@ def total_variation(rbm: RBM, v: Tensor) -> tuple[float, float]:
     total = int(rbm.visible.n_states)
     states = rbm.visible.states(0, total)
     p = exact.log_likelihood(rbm, states).double().exp()
-    _, numbers = torch.cat([states, v]).unique(dim=0, return_inverse=True)
+    _, numbers = torch.unique(torch.cat([states, v]), dim=0, return_inverse=True)
     place = torch.empty(int(numbers.max()) + 1, dtype=torch.int64, device=v.device).fill_(total)
     place[numbers[:total]] = torch.arange(total, device=v.device)
     counts = torch.bincount(place[numbers[total:]], minlength=total + 1)
     require(counts[total] == 0, "v holds rows that are no states of the visible layer")
-    found = 0.5 * float((counts[:total] / len(v) - p).abs().sum())
-    return found, total_variation_limit(p, len(v))
+    distance = 0.5 * float((counts[:total] / len(v) - p).abs().sum())
+    return distance, total_variation_limit(p, len(v))
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:

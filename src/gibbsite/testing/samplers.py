@@ -56,9 +56,12 @@ def check_sampler(
     >>> from gibbsite.testing import check_sampler
     >>> check_sampler(gb.Gibbs())
     >>> class Hot(gb.Gibbs):
-    ...     def advance(self, rbm, state, steps, generator=None):
-    ...         return super().advance(rbm.mirror().mirror(), state, steps, generator)
-    >>> check_sampler(Hot(), chains=1000)
+    ...     def step(self, rbm, state, generator=None):
+    ...         v, h = gb.sampling.Conditionals(rbm).sweep(state.v, generator, beta=0.5)
+    ...         return state._replace(v=v), gb.sampling.GibbsInfo(h)
+    >>> check_sampler(Hot())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    AssertionError: Hot on a model of Bernoulli(4) and Bernoulli(3): chains from exact draws ...
     """
     check_counts(chains=chains, steps=steps)
     for rbm in small_models(models, seed):

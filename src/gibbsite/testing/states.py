@@ -41,7 +41,7 @@ def states_are_enumerated(case: LayerCase) -> None:
         states.shape == (total, layer.width) and states.dtype == layer.like.dtype,
         f"states(0, {total}) is {tuple(states.shape)}, {states.dtype}",
     )
-    require(len(states.unique(dim=0)) == total, f"states(0, {total}) are not all different")
+    require(len(torch.unique(states, dim=0)) == total, f"states(0, {total}) are not all different")
     part = layer.states(total // 3, total // 2)
     require(
         torch.equal(part, states[total // 3 : total // 2]), "states(a, b) is not states(0, b)[a:]"
@@ -53,8 +53,8 @@ def states_are_enumerated(case: LayerCase) -> None:
         require(not log_weights.any(), f"unit_states({unit}) of finite units must weigh 0")
         counts.append(len(points))
         if total == layer.n_states:
-            found = states[:, layer.unit_columns(unit)].unique(dim=0)
-            require_close(f"states of unit {unit}", found, points.unique(dim=0), 0.0)
+            found = torch.unique(states[:, layer.unit_columns(unit)], dim=0)
+            require_close(f"states of unit {unit}", found, torch.unique(points, dim=0), 0.0)
     require(
         math.prod(counts) == layer.n_states,
         f"n_states is {layer.n_states:g}, but the units have {counts} states",
@@ -65,7 +65,7 @@ def codes_number_the_states(case: LayerCase) -> None:
     """encode(codes) picks each unit's state out of its `unit_states`; for layers that have it."""
     layer = case.layer
     encode = getattr(layer, "encode", None)
-    if encode is None:
+    if encode is None or math.isinf(layer.n_states):
         return
     sizes = [len(layer.unit_states(unit)[0]) for unit in range(layer.n)]
     draws = torch.rand(6, layer.n, generator=case.generator(), device=layer.like.device)
