@@ -77,18 +77,16 @@ class Stateless:
 
 
 def both_phases(
-    rbm: RBM, shares: Tensor, v: Tensor, inputs: Tensor
+    rbm: RBM, shares: Tensor, chains: Tensor, v: Tensor, inputs: Tensor
 ) -> tuple[dict[str, Tensor], Info]:
     """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-    The first rows of v are the data's, with the weights `shares`; the others are the model's and
-    share as much weight evenly. `inputs`, of the hidden layer given v, may be overwritten.
+    The first rows of v are the data's, with the weights `shares`; the others are the model's, with
+    the weights `chains`. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    rows, chains = len(shares), len(v) - len(shares)
-    total = shares.sum()
-    weights = torch.cat([shares, (-total / chains).expand(chains)])
+    rows = len(shares)
     hidden = fast(rbm.hidden).moments(inputs)
-    gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
+    gradient = rbm.phase(rbm.visible.moments_at(v), hidden, torch.cat([shares, -chains]))
     return gradient, data_means(shares, v[:rows], hidden.mean[:rows])
 
 

@@ -45,7 +45,8 @@ class CD(Stateless):
         start = _with_hidden(rbm, self.sampler.init(rbm, v, generator), ours, generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         model.hidden_inputs(end, theirs)
-        gradient, info = both_phases(rbm, batch.shares(), torch.cat([v, end]), inputs)
+        shares = batch.shares()  # which a chain has from the row that it starts at
+        gradient, info = both_phases(rbm, shares, shares, torch.cat([v, end]), inputs)
         return gradient, None, info
 
 
@@ -80,7 +81,9 @@ class PCD:
         v = torch.cat([batch.v, state.v])
         inputs = Conditionals(rbm).hidden_inputs(v)
         state = _with_hidden(rbm, state, inputs[len(batch.v) :], generator)
-        gradient, info = both_phases(rbm, batch.shares(), v, inputs)
+        shares = batch.shares()
+        chains = (shares.sum() / len(state.v)).expand(len(state.v))
+        gradient, info = both_phases(rbm, shares, chains, v, inputs)
         return gradient, state, info
 
 

@@ -41,7 +41,6 @@ class MeanField(Stateless):
             means.append(rbm.hidden_mean(visible.mean))
             visible = rbm.visible.moments(rbm.visible_inputs(means[-1]))
         hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
-        even = (shares.sum() / len(shares)).expand(len(shares))
-        data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, even)
+        data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, shares)
         gradient = {name: data[name] - model[name] for name in data}
         return gradient, None, data_means(shares, batch.v, means[0])
