@@ -25,7 +25,8 @@ from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
-from gibbsite.training import L1, L2, History, initialize
+from gibbsite.training import L1, L2, History
+from gibbsite.training.initialize import start
 from gibbsite.training.run import Penalty
 from gibbsite.training.named import check_choice, make_device, make_gradient
 
@@ -150,7 +151,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rbm = RBM(visible, Bernoulli(int(self.n_components)))
         training = Training(rbm, units, np.random.RandomState(seed), held, dtype=self._precision(X))
         rbm.to(training.dtype)
-        initialize(rbm, as_rows(X, units).spread(), training.generator())
+        start(rbm, as_rows(X, units), generator=training.generator())
         rbm.to(precision_of(X))
         return training
 
