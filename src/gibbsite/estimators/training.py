@@ -95,7 +95,6 @@ class Training:
             self.history = fit(
                 rbm,
                 rows,
-                weights=weights,
                 gradient=plan.gradient,
                 optimizer=optimizer,
                 scheduler=linear_decay(optimizer, epochs) if falling else None,

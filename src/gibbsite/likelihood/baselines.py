@@ -51,7 +51,8 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     if not math.isfinite(found[INDEPENDENT]):
         raise DataError("values too large to square; rescale the data")
     if rbm.visible.has_units and v.shape[1] <= MAX_COLUMNS and len(train) > 1:
-        mean, scale = layer.mean(nothing), layer.variance(nothing).sqrt()
+        mean, variance = layer.moments(nothing)
+        scale = variance.sqrt()
         found[GAUSSIAN] = (
             _gaussian((v - mean) / scale, (train - mean) / scale) - scale.log().sum().item()
         )
