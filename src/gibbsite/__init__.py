@@ -17,7 +17,7 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Gaussian
+from gibbsite.layers import Bernoulli, Categorical, Gaussian, Spin
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -54,6 +54,7 @@ __all__ = [
     "ArgumentError",
     "Bernoulli",
     "BernoulliRBM",
+    "Categorical",
     "Centered",
     "Checkpoints",
     "DataError",
@@ -74,6 +75,7 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "Rows",
+    "Spin",
     "TooLargeError",
     "TrajectoryAIS",
     "autocorrelation_time",
