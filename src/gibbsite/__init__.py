@@ -15,9 +15,9 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
+from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Categorical, Gaussian, Spin
+from gibbsite.layers import Bernoulli, Categorical, Gaussian, Spin, register_layer
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -52,6 +52,7 @@ __all__ = [
     "PCD",
     "RBM",
     "ArgumentError",
+    "Batch",
     "Bernoulli",
     "BernoulliRBM",
     "Categorical",
@@ -91,6 +92,7 @@ __all__ = [
     "random_start",
     "reconstruct",
     "reconstruction_error",
+    "register_layer",
     "sample",
     "save",
     "split_r_hat",
