@@ -20,7 +20,10 @@ def layer_with_bias(*bias: float, dtype=torch.float64) -> gb.Spin:
 
 
 def test_formulas_by_sums_over_all_states():
-    layer, inputs = layer_with_bias(0.5, -1.0, 0.2), torch.tensor([2.0, -0.3, 0.0], dtype=torch.float64)
+    layer, inputs = (
+        layer_with_bias(0.5, -1.0, 0.2),
+        torch.tensor([2.0, -0.3, 0.0], dtype=torch.float64),
+    )
     x, fields = spins(3), np.array([2.5, -1.3, 0.2])
     weights = np.exp(x @ fields)
     assert layer.log_partition(inputs).item() == pytest.approx(math.log(weights.sum()), rel=1e-14)
@@ -70,9 +73,7 @@ def test_same_family_as_binary_units():
         binary.bias.copy_(2 * spin.bias)
     torch.testing.assert_close(spin.mean(inputs), 2 * binary.mean(2 * inputs) - 1)
     shift = (spin.bias + inputs).sum(-1)
-    torch.testing.assert_close(
-        spin.log_partition(inputs), binary.log_partition(2 * inputs) - shift
-    )
+    torch.testing.assert_close(spin.log_partition(inputs), binary.log_partition(2 * inputs) - shift)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

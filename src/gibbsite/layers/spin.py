@@ -44,9 +44,9 @@ class Spin(Finite):
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        rows = (2 * inputs.detach()).contiguous().reshape(-1, self.n)
-        ones = ops.kernels_for(rows).draw_bernoulli_(rows, 2 * self.bias.detach(), generator)
-        return ones.mul_(2).sub_(1).reshape(inputs.shape)
+        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        draws = ops.kernels_for(rows).draw_spin_(rows, self.bias.detach(), generator)
+        return draws.reshape(inputs.shape)
 
     @torch.no_grad()
     def inputs_for(self, rows: Tensor) -> Tensor:
