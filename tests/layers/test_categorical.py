@@ -206,7 +206,7 @@ def test_codes_out_of_range_are_named(value):
 def test_missing_data_are_named_where_they_stand(codes):
     data = np.array(CODES if codes else COLUMNS, float)
     data[1, 2] = math.nan
-    with pytest.raises(gb.DataError, match="data hold nan at row 2, column 3 .*impute"):
+    with pytest.raises(gb.DataError, match=r"data hold nan at row 2, column 3 .*impute"):
         gb.Categorical([3, 5, 2]).check_data(data)
 
 
@@ -280,5 +280,3 @@ def test_skeleton_takes_the_stored_tensors(make):
     copy = gb.Categorical.skeleton(3, shapes, layer.options()).double()
     copy.load_state_dict(layer.state_dict())
     assert torch.equal(copy.log_partition(inputs), layer.log_partition(inputs))
-    with pytest.raises(gb.ArgumentError):
-        gb.Categorical.skeleton(4, shapes, {"q": [3, 5, 2]})

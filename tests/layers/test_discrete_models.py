@@ -69,10 +69,8 @@ def test_tempered_sweeps_keep_their_distribution(pair, beta):
     """Towards a base of inputs, at one inverse temperature or one a row."""
     rbm, _, _ = case(pair)
     g = torch.Generator().manual_seed(1)
-    base = (
-        torch.randn(rbm.visible.width, generator=g).double(),
-        torch.randn(rbm.hidden.width, generator=g).double(),
-    )
+    sizes = rbm.visible.width, rbm.hidden.width
+    base = tuple(torch.randn(n, generator=g, dtype=torch.float64) for n in sizes)
     cooled = random_model(pair[0][0](), pair[1][0](), 0)
     with torch.no_grad():
         cooled.weight.mul_(beta)
@@ -110,7 +108,9 @@ def test_training_raises_the_likelihood(side, gradient):
     rbm, g = gb.RBM(make(), gb.Bernoulli(4)), torch.Generator().manual_seed(0)
     gb.initialize(rbm, data, generator=g)
     before = gb.exact.log_likelihood(rbm, data).mean().item()
-    gb.fit(rbm, data, gradient=gradient, epochs=100, batch_size=30, generator=g)
+    optimizer = torch.optim.SGD(rbm.parameters(), lr=0.2)
+    options = {"gradient": gradient, "optimizer": optimizer, "batch_size": 30, "generator": g}
+    gb.fit(rbm, data, epochs=100, **options)
     assert gb.exact.log_likelihood(rbm, data).mean().item() > before + 0.3
 
 

@@ -54,10 +54,15 @@ class Categorical(Finite):
     columns: Tensor
 
     def __init__(self, n: int | Sequence[int], q: int | None = None) -> None:
-        units, states = _counted(n, q)
-        width = units * states if isinstance(states, int) else sum(states)
-        super().__init__(units, states, width)
-        check_memory(f"{units} units of up to {max(self.sizes)} states", units, max(self.sizes))
+        if q is None and not isinstance(n, Integral):
+            sizes = _listed(n)
+            super().__init__(len(sizes), sizes, sum(sizes))
+            check_memory(f"{self.n} units of {max(sizes)} states at most", self.n, max(sizes))
+        else:
+            check_counts(n=n)
+            check_counts(2, q=q)
+            units, states = int(n), int(q)  # type: ignore[arg-type]
+            super().__init__(units, states, units * states)
         self.bias = nn.Parameter(torch.zeros(self.width))
         self.register_buffer("columns", layout(self.sizes), persistent=False)
         self.starts = [0, *accumulate(self.sizes)]
@@ -135,15 +140,11 @@ class Categorical(Finite):
         raise EntryError(fault, row, column, remedy)
 
     def options(self) -> dict[str, Any]:
-        return {"q": self.sizes[0] if len(set(self.sizes)) == 1 else self.sizes}
+        return {"sizes": self.sizes}
 
     @classmethod
     def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, Any]) -> Layer:
-        q = options["q"]
-        layer = cls(q) if isinstance(q, list) else cls(n, q)
-        if layer.n != n:
-            raise ArgumentError(f"states of {layer.n} units are given for {n}")
-        return layer
+        return cls(options["sizes"])
 
     def describe(self) -> str:
         return f"Categorical({self.extra_repr()})"
@@ -154,19 +155,16 @@ class Categorical(Finite):
         return f"[{', '.join(map(str, self.sizes[:6]))}{', ...' if self.n > 6 else ''}]"
 
 
-def _counted(n: int | Sequence[int], q: int | None) -> tuple[int, int | list[int]]:
-    """Number of units, and of states of each; `ArgumentError` unless whole, and 2 states at least."""
-    if isinstance(n, Integral) or q is not None:
-        check_counts(n=n)
-        check_counts(2, q=q)
-        check_memory(f"{n} units of {q} states", n, q)
-        return int(n), int(q)
+def _listed(sizes: object) -> list[int]:
+    """States of each unit as whole numbers of at least 2, else `ArgumentError`."""
     try:
-        sizes = n.tolist() if isinstance(n, Tensor) else list(n)
+        listed = sizes.tolist() if isinstance(sizes, Tensor) else list(sizes)  # type: ignore
     except TypeError as error:
-        raise ArgumentError(f"n={n!r}: expected a number of units, or states of each") from error
-    check_counts(2, **{f"states of unit {unit + 1}": size for unit, size in enumerate(sizes)})
-    return len(sizes), [int(size) for size in sizes]
+        raise ArgumentError(
+            f"n={sizes!r}: expected a number, or the states of each unit"
+        ) from error
+    check_counts(2, **{f"states of unit {unit + 1}": size for unit, size in enumerate(listed)})
+    return [int(size) for size in listed]
 
 
 def _first(bad: Tensor) -> tuple[int, int]:

@@ -85,8 +85,9 @@ class Kernels:
     ) -> Tensor:
         """x <- 1 in one column of each unit, with the probabilities of its softmax, else 0.
 
-        The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base (width,);
-        columns, (units, most), are those of `segments.layout`. Probabilities are met to 2^-50.
+        The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base
+        (width,), and columns, (units, most), those of `segments.layout`. Probabilities are met to
+        2^-50.
         """
         fit_columns(x, bias, base)
         fit_segments(x, columns)
@@ -286,7 +287,8 @@ def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
 
 def fit_segments(x: Tensor, columns: Tensor) -> None:
     """Raise `DataError` unless columns, one row a unit, are those of x."""
-    if columns.ndim != 2 or int(columns.max()) != x.shape[-1] - 1:
+    fits = columns.ndim == 2 and columns.dtype == torch.int64 and columns.device == x.device
+    if not fits or not 0 < x.shape[-1] <= columns.numel() or int(columns.max()) != x.shape[-1] - 1:
         raise misfit(columns, ("units", "states"), columns)
 
 

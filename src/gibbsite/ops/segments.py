@@ -23,7 +23,7 @@ def layout(sizes: Sequence[int]) -> Tensor:
 def split(x: Tensor, columns: Tensor, fill: float) -> Tensor:
     """x, (..., width), by unit: (..., n, most), with `fill` where a unit has fewer states."""
     if columns.numel() == x.shape[-1]:
-        return x.unflatten(-1, columns.shape)
+        return x.reshape(*x.shape[:-1], *columns.shape)
     return pad(x, (0, 1), value=fill)[..., columns]
 
 
