@@ -14,7 +14,7 @@ from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory, not_finite
 from gibbsite.errors import ArgumentError, EntryError
 from gibbsite.layers.base import Finite, Layer, Moments
-from gibbsite.ops.segments import join, layout, split
+from gibbsite.ops.segments import join, split
 
 
 class Categorical(Finite):
@@ -51,7 +51,6 @@ class Categorical(Finite):
     """
 
     interval = 0.0, 1.0
-    columns: Tensor
 
     def __init__(self, n: int | Sequence[int], q: int | None = None) -> None:
         if q is None and not isinstance(n, Integral):
@@ -64,35 +63,34 @@ class Categorical(Finite):
             units, states = int(n), int(q)  # type: ignore[arg-type]
             super().__init__(units, states, units * states)
         self.bias = nn.Parameter(torch.zeros(self.width))
-        self.register_buffer("columns", layout(self.sizes), persistent=False)
         self.starts = [0, *accumulate(self.sizes)]
 
     def energy(self, x: Tensor) -> Tensor:
         return -(x @ self.bias)
 
     def log_partition(self, inputs: Tensor) -> Tensor:
-        fields = split(self.bias + inputs, self.columns, -torch.inf)
+        fields = split(self.bias + inputs, self.sizes, -torch.inf)
         return fields.logsumexp(-1).sum(-1)
 
     def moments(self, inputs: Tensor) -> Moments:
-        fields = split(self.bias + inputs, self.columns, -torch.inf)
-        return Moments(join(fields.softmax(-1), self.columns))
+        fields = split(self.bias + inputs, self.sizes, -torch.inf)
+        return Moments(join(fields.softmax(-1), self.sizes))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.width)
         kernels, bias = ops.kernels_for(rows), self.bias.detach()
-        return kernels.draw_categorical_(rows, bias, self.columns, generator).reshape(inputs.shape)
+        return kernels.draw_categorical_(rows, bias, self.sizes, generator).reshape(inputs.shape)
 
     @torch.no_grad()
     def inputs_for(self, rows: Tensor) -> Tensor:
         """Log of each state's share of the rows, half a count added to each, less the bias."""
-        counts = split(rows.sum(0) + 0.5, self.columns, 0.0)
-        return join(counts.log() - counts.sum(-1, keepdim=True).log(), self.columns) - self.bias
+        counts = split(rows.sum(0) + 0.5, self.sizes, 0.0)
+        return join(counts.log() - counts.sum(-1, keepdim=True).log(), self.sizes) - self.bias
 
     def encode(self, codes: Tensor) -> Tensor:
         states = self.bias.new_zeros(*codes.shape[:-1], self.width)
-        return states.scatter_(-1, codes + self.columns[:, 0], 1.0)
+        return states.scatter_(-1, codes + codes.new_tensor(self.starts[:-1]), 1.0)
 
     def unit_columns(self, unit: int) -> slice:
         return slice(self.starts[unit], self.starts[unit + 1])
@@ -102,7 +100,7 @@ class Categorical(Finite):
         x = as_tensor(x, self.like)
         if x.ndim == 0 or x.shape[-1] != self.n:
             return super().coerce(x)
-        sizes, missing = self.columns.new_tensor(self.sizes), torch.isnan(x)
+        sizes, missing = torch.tensor(self.sizes, device=x.device), torch.isnan(x)
         good = missing | ((x >= 0) & (x < sizes) & (x == x.floor()))
         if not bool(good.all()):
             row, unit = _first(~good.reshape(-1, self.n))
@@ -123,8 +121,8 @@ class Categorical(Finite):
 
     def check(self, rows: Tensor) -> None:
         """Raise `EntryError` unless of the columns of each unit one is 1 and the others are 0."""
-        binary, ones = (rows == 0) | (rows == 1), split(rows, self.columns, 0.0).sum(-1)
-        good = split(binary, self.columns, True).all(-1) & (ones == 1)
+        binary, ones = (rows == 0) | (rows == 1), split(rows, self.sizes, 0.0).sum(-1)
+        good = split(binary, self.sizes, True).all(-1) & (ones == 1)
         if bool(good.all()):
             return
         row, unit = _first(~good)
@@ -134,8 +132,8 @@ class Categorical(Finite):
             column += int((~binary[row, columns]).nonzero()[0])
             fault = f"{rows[row, column]:g}"
         remedy = (
-            f"of columns {columns.start + 1} to {columns.stop}, which are unit {unit + 1}, one must "
-            f"be 1 and the others 0; or give codes, one a unit, in {self.n} columns"
+            f"of columns {columns.start + 1} to {columns.stop}, which are unit {unit + 1}, one "
+            f"must be 1 and the others 0; or give codes, one a unit, in {self.n} columns"
         )
         raise EntryError(fault, row, column, remedy)
 

@@ -138,11 +138,11 @@ class FastCategorical(Form):
         base: Tensor | None = None,
     ) -> Tensor:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_categorical_(inputs, bias, self.layer.columns, generator, scale, base)
+        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale, base)
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return Moments(kernels.mean_categorical_(inputs, bias, self.layer.columns))
+        return Moments(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
 
 
 FORMS: dict[type[Layer], type[Form]] = {

@@ -78,7 +78,7 @@ class Kernels:
         self,
         x: Tensor,
         bias: Tensor,
-        columns: Tensor,
+        sizes: Sequence[int],
         generator: torch.Generator | None = None,
         scale: float = 1.0,
         base: Tensor | None = None,
@@ -86,16 +86,15 @@ class Kernels:
         """x <- 1 in one column of each unit, with the probabilities of its softmax, else 0.
 
         The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base
-        (width,), and columns, (units, most), those of `segments.layout`. Probabilities are met to
-        2^-50.
+        (width,); unit i has the next sizes[i] columns. Probabilities are met to 2^-50.
         """
         fit_columns(x, bias, base)
-        fit_segments(x, columns)
+        fit_segments(x, sizes)
         x.mul_(scale).add_(moved(bias, base, scale))
-        ends = split(x, columns, -torch.inf).double().softmax(-1).cumsum(-1)
+        ends = split(x, sizes, -torch.inf).double().softmax(-1).cumsum(-1)
         states = (ends <= uniform(ends[..., :1], generator) * ends[..., -1:]).sum(-1, keepdim=True)
-        drawn = torch.arange(columns.shape[1], device=x.device) == states
-        return x.copy_(join(drawn, columns))
+        drawn = torch.arange(ends.shape[-1], device=x.device) == states
+        return x.copy_(join(drawn, sizes))
 
     def draw_gaussian_(
         self,
@@ -121,12 +120,12 @@ class Kernels:
         fit_columns(x, bias)
         return x.add_(bias).sigmoid_()
 
-    def mean_categorical_(self, x: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
+    def mean_categorical_(self, x: Tensor, bias: Tensor, sizes: Sequence[int]) -> Tensor:
         """x <- the softmax of bias + x over the columns of each unit, as in `draw_categorical_`."""
         fit_columns(x, bias)
-        fit_segments(x, columns)
-        fields = split(x.add_(bias), columns, -torch.inf)
-        return x.copy_(join(fields.softmax(-1), columns))
+        fit_segments(x, sizes)
+        fields = split(x.add_(bias), sizes, -torch.inf)
+        return x.copy_(join(fields.softmax(-1), sizes))
 
     def softplus_sum(self, x: Tensor, bias: Tensor) -> Tensor:
         """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,).
@@ -285,11 +284,10 @@ def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
             fit(other, x.shape[-1:], x)
 
 
-def fit_segments(x: Tensor, columns: Tensor) -> None:
-    """Raise `DataError` unless columns, one row a unit, are those of x."""
-    fits = columns.ndim == 2 and columns.dtype == torch.int64 and columns.device == x.device
-    if not fits or not 0 < x.shape[-1] <= columns.numel() or int(columns.max()) != x.shape[-1] - 1:
-        raise misfit(columns, ("units", "states"), columns)
+def fit_segments(x: Tensor, sizes: Sequence[int]) -> None:
+    """Raise `DataError` unless x has the columns of units of so many states."""
+    if min(sizes, default=0) < 1 or sum(sizes) != x.shape[-1]:
+        raise DataError(f"{x.shape[-1]} columns for units of {sum(sizes)} states in all")
 
 
 def fit_each(tensors: Sequence[Tensor], *others: Sequence[Tensor]) -> None:

@@ -20,15 +20,21 @@ def layout(sizes: Sequence[int]) -> Tensor:
     return torch.where(place < count[:, None], columns, -1)
 
 
-def split(x: Tensor, columns: Tensor, fill: float) -> Tensor:
+def alike(sizes: Sequence[int]) -> bool:
+    """True if all units have as many states."""
+    return len(set(sizes)) == 1
+
+
+def split(x: Tensor, sizes: Sequence[int], fill: float) -> Tensor:
     """x, (..., width), by unit: (..., n, most), with `fill` where a unit has fewer states."""
-    if columns.numel() == x.shape[-1]:
-        return x.reshape(*x.shape[:-1], *columns.shape)
-    return pad(x, (0, 1), value=fill)[..., columns]
+    if alike(sizes):
+        return x.reshape(*x.shape[:-1], len(sizes), sizes[0])
+    return pad(x, (0, 1), value=fill)[..., layout(sizes).to(x.device)]
 
 
-def join(x: Tensor, columns: Tensor) -> Tensor:
+def join(x: Tensor, sizes: Sequence[int]) -> Tensor:
     """The inverse of `split`: (..., n, most) -> (..., width)."""
-    there = columns.flatten() >= 0
     flat = x.flatten(-2)
-    return flat if bool(there.all()) else flat[..., there]
+    if alike(sizes):
+        return flat
+    return flat[..., (layout(sizes).flatten() >= 0).nonzero()[:, 0].to(x.device)]
