@@ -17,7 +17,7 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Gaussian, register_layer
+from gibbsite.layers import Bernoulli, Categorical, Gaussian, Spin, register_layer
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -55,6 +55,7 @@ __all__ = [
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
+    "Categorical",
     "Centered",
     "Checkpoints",
     "DataError",
@@ -75,6 +76,7 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "Rows",
+    "Spin",
     "TooLargeError",
     "TrajectoryAIS",
     "autocorrelation_time",

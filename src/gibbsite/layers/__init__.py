@@ -2,19 +2,23 @@
 
 from gibbsite.layers.base import Finite, Layer, Means, Moments, check_layer, first_fault
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.fast import Form, fast, tempered
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.register import LAYERS, layer_type, name_of, register_layer
+from gibbsite.layers.spin import Spin
 
 __all__ = [
     "LAYERS",
     "Bernoulli",
+    "Categorical",
     "Finite",
     "Form",
     "Gaussian",
     "Layer",
     "Means",
     "Moments",
+    "Spin",
     "check_layer",
     "fast",
     "first_fault",

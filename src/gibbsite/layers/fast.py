@@ -12,7 +12,9 @@ from torch import Tensor
 from gibbsite import ops
 from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
 
@@ -104,7 +106,51 @@ class FastGaussian(Form):
         return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
 
 
-FORMS: dict[type[Layer], type[Form]] = {Bernoulli: FastBernoulli, Gaussian: FastGaussian}
+class FastSpin(Form):
+    """Units of the states -1 and +1."""
+
+    layer: Spin
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_spin_(inputs, bias, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return Moments(inputs.add_(self.layer.bias.detach()).tanh_())
+
+
+class FastCategorical(Form):
+    """Units of several states, one column a state."""
+
+    layer: Categorical
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return Moments(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
+
+
+FORMS: dict[type[Layer], type[Form]] = {
+    Bernoulli: FastBernoulli,
+    Categorical: FastCategorical,
+    Gaussian: FastGaussian,
+    Spin: FastSpin,
+}
 
 
 def fast(layer: Layer) -> Form:

@@ -7,9 +7,16 @@ import inspect
 from gibbsite.errors import ArgumentError
 from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.spin import Spin
 
-LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LAYERS: dict[str, type[Layer]] = {
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "gaussian": Gaussian,
+    "spin": Spin,
+}
 
 _users: dict[str, type[Layer]] = {}
 
