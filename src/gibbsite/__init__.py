@@ -17,7 +17,7 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Gaussian
+from gibbsite.layers import Bernoulli, DReLU, Gaussian, ReLU, TruncatedExponential
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -56,6 +56,7 @@ __all__ = [
     "BernoulliRBM",
     "Centered",
     "Checkpoints",
+    "DReLU",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
@@ -73,9 +74,11 @@ __all__ = [
     "Monitor",
     "NonFiniteWeightError",
     "OutputError",
+    "ReLU",
     "Rows",
     "TooLargeError",
     "TrajectoryAIS",
+    "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
     "evaluate",

@@ -7,9 +7,18 @@ import inspect
 from gibbsite.errors import ArgumentError
 from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.relu import ReLU
+from gibbsite.layers.truncated_exponential import TruncatedExponential
 
-LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LAYERS: dict[str, type[Layer]] = {
+    "bernoulli": Bernoulli,
+    "drelu": DReLU,
+    "gaussian": Gaussian,
+    "relu": ReLU,
+    "truncated_exponential": TruncatedExponential,
+}
 
 _users: dict[str, type[Layer]] = {}
 
