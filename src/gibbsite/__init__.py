@@ -15,9 +15,16 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Centered, ExactGradient, MeanField
+from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, DReLU, Gaussian, ReLU, TruncatedExponential
+from gibbsite.layers import (
+    Bernoulli,
+    DReLU,
+    Gaussian,
+    ReLU,
+    TruncatedExponential,
+    register_layer,
+)
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -52,6 +59,7 @@ __all__ = [
     "PCD",
     "RBM",
     "ArgumentError",
+    "Batch",
     "Bernoulli",
     "BernoulliRBM",
     "Centered",
@@ -92,6 +100,7 @@ __all__ = [
     "random_start",
     "reconstruct",
     "reconstruction_error",
+    "register_layer",
     "sample",
     "save",
     "split_r_hat",

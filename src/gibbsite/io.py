@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import tempfile
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from gibbsite.checks import check_memory
 from gibbsite.errors import DataError, ModelFileError, OutputError
-from gibbsite.layers import LAYERS, Layer
+from gibbsite.layers import Layer, layer_type, name_of
 from gibbsite.model import RBM, check_usable, fault
 
 FORMAT_VERSION = 1
@@ -30,7 +31,8 @@ def save(rbm: RBM, path: str | Path) -> None:
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
     format version and each layer's type, size and options. Raises `OutputError`, and
-    `ArgumentError` for a model with parameters that are not finite, which `load` would refuse.
+    `ArgumentError` for a model with parameters that are not finite, which `load` would refuse, or
+    with a layer of one's own that has no name yet (`register_layer`).
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -176,8 +178,7 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def _describe(layer: Layer) -> dict[str, Any]:
-    kind = next(name for name, cls in LAYERS.items() if cls is type(layer))
-    return {"type": kind, "n": layer.n, "options": layer.options()}
+    return {"type": name_of(layer), "n": layer.n, "options": layer.options()}
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -195,16 +196,13 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _rebuild(side: str, header: dict[str, Any], tensors: dict[str, Any]) -> Layer:
-    description = header[side]
-    kind, n = description["type"], description["n"]
-    if kind not in LAYERS:
-        raise ValueError(f"the {side} layer is of type {kind!r}; known: {', '.join(LAYERS)}")
-    if tensors[f"{side}.bias"].shape != (n,):
-        raise ValueError(f"the {side} layer says {n!r} units but its bias has another shape")
-    prefix = f"{side}."
+    description, prefix = header[side], f"{side}."
     shapes = {
         name.removeprefix(prefix): list(value.shape)
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-    return LAYERS[kind].skeleton(n, shapes, description["options"])
+    n, entries = description["n"], sum(map(math.prod, shapes.values()))
+    if not isinstance(n, int) or n > entries:  # a unit has one parameter at least
+        raise ValueError(f"the {side} layer says {n!r} units but has {entries} parameters")
+    return layer_type(description["type"]).skeleton(n, shapes, description["options"])

@@ -18,6 +18,8 @@ from gibbsite.errors import DataError, RowError
 
 BLOCK_BYTES = 2**25
 
+KERNEL_KINDS = np.uint8, np.float32, np.float64
+
 WIDE_INTEGERS = {torch.int32, torch.int64, torch.uint32, torch.uint64}
 """Integers that float32 does not hold exactly."""
 
@@ -137,6 +139,13 @@ class Rows:
         if self._file is None:
             object.__setattr__(self, "_file", MappedFile.of(self.source))
 
+    @classmethod
+    def of(cls, data: Any) -> Rows:
+        """Rows of a table in any form; itself if it is `Rows` already."""
+        if isinstance(data, Rows):
+            return data
+        return cls(data if isinstance(data, Tensor) or hasattr(data, "tocsr") else as_array(data))
+
     def __len__(self) -> int:
         return int(self.source.shape[0]) if self.chosen is None else len(self.chosen)
 
@@ -145,48 +154,52 @@ class Rows:
         """(rows, columns)."""
         return len(self), int(self.source.shape[1])
 
+    @property
+    def device(self) -> torch.device:
+        """Device that the rows lie on."""
+        cpu = torch.device("cpu")
+        return self.source.device if isinstance(self.source, Tensor) else cpu
+
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
         if isinstance(index, slice) and (index.step is None or index.step > 0):
-            return self.into(index, None)
+            return self.at(index)
         if isinstance(index, slice):
             index = torch.arange(*index.indices(len(self)))
         one = np.ndim(index) == 0
         n = len(self)
         index = _row_indices("index", [index] if one else index, n, least=-n)
-        rows = self.into(torch.where(index < 0, index + n, index), None)
+        rows = self.at(torch.where(index < 0, index + n, index))
         return rows[0] if one else rows
 
     def __iter__(self) -> Iterator[Tensor]:
         for block in self.blocks():
             yield from block
 
-    def into(self, index: slice | Tensor, out: Tensor | None) -> Tensor:
-        """The rows asked for, in `out`, (len(index), columns), where that spares a new tensor."""
-        self.check_unchanged()
-        index = index if self.chosen is None else self.chosen[index]
-        plain = self._plain(index, out)
-        gathered = self._gather(*plain) if plain else None
-        if gathered is not None:
-            return gathered
-        values = self._values(index)
-        return values if self._scale_and_shift() == (1.0, 0.0) else values * self.scale + self.shift
+    def at(self, index: slice | Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """A new tensor of the rows with those indices, int64 from 0, which are not checked.
 
-    def drawn(
-        self, index: Tensor, generator: torch.Generator | None = None, out: Tensor | None = None
-    ) -> Tensor | None:
-        """Zeros and ones drawn with the rows as probabilities, in one pass, if there is a kernel.
-
-        In `out` as for `into`.
+        In float32, if that is the dtype asked for, where rounding on the way is quicker.
         """
         self.check_unchanged()
-        plain = self._plain(index if self.chosen is None else self.chosen[index], out)
+        index = index if self.chosen is None else self.chosen[index]
         units = self._scale_and_shift()
-        return ops.gather_and_draw(*plain, *units, generator) if plain and units else None
+        plain = self._gatherable(index, dtype == torch.float32 and units == (1.0, 0.0))
+        if plain is not None and units is not None:
+            gathered = ops.kernels_for().gather(*plain, *units)
+            if gathered is not None:
+                return gathered
+        values = self._values(index)
+        return values if units == (1.0, 0.0) else values * self.scale + self.shift
 
-    def listed(self, order: Tensor) -> tuple[Rows, Tensor]:
-        """All rows of the source, as `Rows`, and the indices there of these rows in that order."""
-        chosen = order if self.chosen is None else self.chosen[order]
-        return replace(self, chosen=None), chosen
+    def drawn_at(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
+        """Zeros and ones drawn with `at(index)` as probabilities, float32, if there is a kernel."""
+        self.check_unchanged()
+        units = self._scale_and_shift()
+        index = index if self.chosen is None else self.chosen[index]
+        plain = self._gatherable(index, units == (1.0, 0.0))
+        if plain is None or units is None:
+            return None
+        return ops.kernels_for().gather_and_draw(*plain, *units, generator)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype)
@@ -202,7 +215,7 @@ class Rows:
         for start in range(0, len(self), rows):
             yield self[start : start + rows]
 
-    def bounds(self) -> Iterator[Tensor]:
+    def column_extremes(self) -> Iterator[Tensor]:
         """Rows that span the range of every column: of bytes the extremes of blocks, else all."""
         if not self._holds_bytes():
             yield from self.blocks()
@@ -237,10 +250,10 @@ class Rows:
         return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
 
     def spread(self, limit: int = 2**22) -> Tensor:
-        """Rows at equal distances all over the data, with about `limit` entries at most."""
+        """Indices of rows all over the data, at equal distances, with about `limit` entries."""
         rows, columns = self.shape
         stride = -(-rows * columns // limit)
-        return self[torch.arange(0, rows, max(1, stride))]
+        return torch.arange(0, rows, max(1, stride))
 
     def _chosen_rows(self, n: int) -> Tensor:
         if not isinstance(self.chosen, Tensor):
@@ -254,35 +267,28 @@ class Rows:
     def _holds_bytes(self) -> bool:
         return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
 
-    def _gather(self, source: np.ndarray, index: np.ndarray, out: Tensor | None) -> Tensor | None:
-        """`into` by a kernel, if there is one."""
-        units = self._scale_and_shift()
-        return ops.gather(source, index, out, *units) if units else None
-
-    def _gathers_doubles(self) -> bool:
-        """True if float64 rows may be rounded to float32 as they are gathered, without loss."""
-        return self._scale_and_shift() == (1.0, 0.0)
-
     def _scale_and_shift(self) -> tuple[float, float] | None:
         """Scale and shift as scalars, unless they differ from column to column."""
         scale, shift = self.scale, self.shift
         both = isinstance(scale, float) and isinstance(shift, float)
         return (float(scale), float(shift)) if both else None
 
-    def _plain(
-        self, index: slice | Tensor, out: Tensor | None
-    ) -> tuple[np.ndarray, np.ndarray, Tensor | None] | None:
-        """Source, indices and `out` for a kernel that gathers rows in float32, if they fit."""
-        source = self.source
+    def _gatherable(
+        self, index: slice | Tensor, rounds: bool
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Source and indices for a kernel that gathers rows in float32, if they fit.
+
+        Float64 ones do if the kernel may round them.
+        """
+        source, kinds = self.source, KERNEL_KINDS if rounds else KERNEL_KINDS[:2]
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
-        single = out is not None and out.is_cpu and out.dtype == torch.float32
-        doubles = single and self._gathers_doubles()
-        kinds = (np.uint8, np.float32, np.float64) if doubles else (np.uint8, np.float32)
+        if isinstance(source, Tensor) and source.is_cpu:
+            source = source.detach().numpy()
         if not (isinstance(source, np.ndarray) and source.dtype in kinds and _is_plain(source)):
             return None
         _advise(source, scattered=True)
-        return np.asarray(source), np.asarray(index), out if single else None
+        return np.asarray(source), index.cpu().numpy()
 
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):
@@ -298,15 +304,6 @@ class Rows:
             values = torch.from_numpy(copied.view(known))
         wide = values.dtype == torch.float64 or values.dtype in WIDE_INTEGERS
         return values.double() if wide else values.float()
-
-
-def picked(data: Tensor | Rows, index: Tensor, out: Tensor | None) -> Tensor:
-    """data[index], in `out`, (len(index), columns), where that spares a new tensor."""
-    if isinstance(data, Rows):
-        return data.into(index, out)
-    if out is None or (out.dtype, out.device) != (data.dtype, data.device):
-        return data[index]
-    return torch.index_select(data, 0, index, out=out)
 
 
 def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gibbsite import ops
-from gibbsite.ops import products
+from gibbsite.ops import Numba, numba_kernels
+
+product = Numba().product
 
 LAYOUTS = [(columns, across) for columns in (False, True) for across in (False, True)]
 layouts = pytest.mark.parametrize(("columns", "across"), LAYOUTS)
@@ -38,7 +39,7 @@ def test_sums_of_rows_are_the_product(rows, n, m, layout, seed):
     """Of every size, whole tiles or not."""
     x, weight = bits(rows, n, seed, layout[0]), numbers(n, m, seed + 1, layout[1])
     out = torch.full((rows, m), math.nan)
-    assert products.tabled(x, weight, out)
+    assert numba_kernels.tabled(x, weight, out)
     assert torch.equal(out, x @ weight)
 
 
@@ -46,9 +47,7 @@ def test_sums_of_rows_are_the_product(rows, n, m, layout, seed):
 def test_the_product_is_as_exact_as_torchs(columns, across):
     x, weight = bits(200, 784, 0, columns), numbers(784, 500, 1, across) / 7
     exact = x.double() @ weight.double()
-    ours, theirs = (
-        (product - exact).abs().max() for product in (ops.product(x, weight), x @ weight)
-    )
+    ours, theirs = ((found - exact).abs().max() for found in (product(x, weight), x @ weight))
     assert 0 < ours < 2 * theirs
 
 
@@ -59,8 +58,8 @@ def test_a_table_that_is_not_all_bits_is_left_to_torch(columns, across, value, p
     x, weight = bits(100, 203, 0, columns), numbers(203, 300, 1, across)
     x[place] = value
     out = torch.empty(100, 300)
-    assert not products.tabled(x, weight, out)
-    assert ops.product(x, weight, out) is out
+    assert not numba_kernels.tabled(x, weight, out)
+    assert product(x, weight, out) is out
     torch.testing.assert_close(out, x @ weight, rtol=0, atol=0, equal_nan=True)
 
 
@@ -71,7 +70,7 @@ def test_sums_do_not_depend_on_the_number_of_threads(columns, across):
     try:
         for number, out in zip((1, 2, 5), found, strict=True):
             torch.set_num_threads(number)
-            assert products.tabled(x, weight, out)
+            assert numba_kernels.tabled(x, weight, out)
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1])
@@ -81,24 +80,24 @@ def test_sums_do_not_depend_on_the_number_of_threads(columns, across):
 @pytest.mark.parametrize("shape", [(1, 784, 500), (1000, 784, 10), (1000, 10, 784), (4, 4, 4)])
 def test_what_would_not_pay_is_left_to_torch(monkeypatch, shape):
     rows, n, m = shape
-    monkeypatch.setattr(products, "tabled", pytest.fail)
+    monkeypatch.setattr(numba_kernels, "tabled", pytest.fail)
     x, weight = bits(rows, n), numbers(n, m)
-    assert torch.equal(ops.product(x, weight), x @ weight)
+    assert torch.equal(product(x, weight), x @ weight)
 
 
 def test_other_types_layouts_and_processors_are_left_to_torch(monkeypatch):
     x, weight = bits(400, 300), numbers(300, 200)
-    assert products.pays_tables(x, weight, torch.empty(400, 200)) == products._X86
-    monkeypatch.setattr(products, "tabled", pytest.fail)
+    assert numba_kernels.pays_tables(x, weight) == numba_kernels.X86
+    monkeypatch.setattr(numba_kernels, "tabled", pytest.fail)
     cases = [(x.double(), weight.double()), (x[::2], weight), (x, numbers(300, 400)[:, ::2])]
     for left, right in cases:
-        torch.testing.assert_close(ops.product(left, right), left @ right)
-    monkeypatch.setattr(products, "_X86", False)
-    assert torch.equal(ops.product(x, weight), x @ weight)
+        torch.testing.assert_close(product(left, right), left @ right)
+    monkeypatch.setattr(numba_kernels, "X86", False)
+    assert torch.equal(product(x, weight), x @ weight)
 
 
 def test_a_weight_that_is_not_finite_counts_for_the_ones_alone():
     x, weight = bits(100, 200), numbers(200, 300)
     weight[7], out = math.nan, torch.empty(100, 300)
-    assert products.tabled(x, weight, out)
+    assert numba_kernels.tabled(x, weight, out)
     assert torch.equal(out.isnan().any(1), x[:, 7] == 1)

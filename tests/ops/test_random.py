@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gibbsite import ops
-from gibbsite.ops import gathering, random, reference, updates
+from gibbsite.ops import Kernels, Numba, kernels, numba_kernels, random
+from gibbsite.training import fused_kernels
+
+numba, plain = Numba(), Kernels()
 
 TOP = 2**32 - 1
 words = st.one_of(st.integers(0, TOP), st.integers(0, 2**12), st.integers(TOP - 2**12, TOP))
@@ -116,8 +118,7 @@ def all_words(number: int, key: int) -> np.ndarray:
 
 def drawn_with(key: int, monkeypatch) -> np.ndarray:
     array = np.array([key], dtype=np.uint64)
-    for module in (ops, gathering):
-        monkeypatch.setattr(module, "key", lambda generator: array)
+    monkeypatch.setattr(numba_kernels, "key", lambda generator: array)
     return array
 
 
@@ -126,18 +127,18 @@ def paths(x: float, dtype: torch.dtype, key: np.ndarray) -> dict[str, torch.Tens
     odds = torch.full((2, 3), x, dtype=dtype)
     bias, shares = torch.zeros(3, dtype=dtype), torch.sigmoid(odds.double()).to(dtype)
     found = {
-        "bernoulli": ops.draw_bernoulli_(odds.clone(), bias),
-        "with their mean": ops.mean_and_draw_(odds.clone(), bias),
+        "bernoulli": numba.draw_bernoulli_(odds.clone(), bias),
     }
     if dtype == torch.float64 or x < 0:  # float32 has no numbers that near to 1
-        found["probabilities"] = ops.draw_probabilities_(shares.clone())
+        found["probabilities"] = numba.draw_probabilities_(shares.clone())
     if dtype == torch.float32:
-        part = odds.clone()
-        updates.draw_units(part.numpy(), bias.numpy(), np.float32(1), key)
-        found["a part of whole updates"] = part
+        part, along = odds.clone(), torch.empty_like(odds)
+        fused_kernels.draw_units(part.numpy(), bias.numpy(), np.float32(1), key)
+        fused_kernels.mean_and_draw(odds.clone().numpy(), bias.numpy(), 0, key, along.numpy())
+        found |= {"a part of fused updates": part, "with their mean": along}
     if dtype == torch.float32 and x < 0:
         one = np.arange(2)
-        found["gathered"] = ops.gather_and_draw(shares.numpy(), one, None, 1.0, 0.0)
+        found["gathered"] = numba.gather_and_draw(shares.numpy(), one, None, 1.0, 0.0)
     return {name: draws[0, 0].item() for name, draws in found.items()}
 
 
@@ -174,11 +175,11 @@ def test_normal_draws_are_those_of_box_and_muller(monkeypatch, key, n):
     word = all_words(2048, key).reshape(2, -1)
     second = np.where(word[0] < 2**16, philox(np.arange(1024), 1, key)[0], 0)
     expected = np.reshape(normals(*np.array([word[0], second, word[1]], float)), shape)
-    found = ops.draw_gaussian_(x.clone(), zero, one).numpy()
+    found = numba.draw_gaussian_(x.clone(), zero, one).numpy()
     # the smallest radius is as coarse as float32 is near u = 1
     np.testing.assert_allclose(found, expected, atol=1e-4 if key == HIGH_KEY else 3e-6)
     expected = np.reshape(normals(*all_words(4096, key).reshape(4, -1).astype(float)), shape)
-    found = ops.draw_gaussian_(x.double(), zero.double(), one.double()).numpy()
+    found = numba.draw_gaussian_(x.double(), zero.double(), one.double()).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-14)
 
 
@@ -210,7 +211,7 @@ def test_normals_in_float64_are_exact_and_finite(a, b, c, d):
 
 def test_float64_noise_uses_all_its_bits():
     """Noise of float32 would have 29 bits of 0 at the end."""
-    x = ops.draw_gaussian_(
+    x = numba.draw_gaussian_(
         torch.zeros(50, 7).double(), torch.zeros(7).double(), torch.ones(7).double()
     )
     tails = x.numpy().view(np.int64) & (2**29 - 1)
@@ -230,13 +231,13 @@ def test_plain_torch_draws_what_is_rare_at_its_rate_too(monkeypatch, dtype, x):
         return torch.tensor(given, dtype=dtype).reshape(shape)
 
     monkeypatch.setattr(torch, "rand", rand)
-    inside = reference.uniform(torch.zeros(4))
+    inside = kernels.uniform(torch.zeros(4))
     assert inside.min() > 0
     assert inside.max() < 1
     odds, bias = torch.full((4, 1), x, dtype=dtype), torch.zeros(1, dtype=dtype)
-    assert reference.draw_bernoulli_(odds, bias).flatten().tolist() == [1, 0, 1, 0]
+    assert plain.draw_bernoulli_(odds, bias).flatten().tolist() == [1, 0, 1, 0]
     zero_and_one = torch.tensor([[0.0], [1.0], [0.0], [1.0]], dtype=dtype)
-    assert torch.equal(reference.draw_probabilities_(zero_and_one.clone()), zero_and_one)
+    assert torch.equal(plain.draw_probabilities_(zero_and_one.clone()), zero_and_one)
 
 
 def test_plain_torch_takes_noise_from_float64(monkeypatch):
@@ -245,5 +246,5 @@ def test_plain_torch_takes_noise_from_float64(monkeypatch):
         return torch.full(shape, 8.3, dtype=dtype)
 
     monkeypatch.setattr(torch, "randn", randn)
-    x = reference.draw_gaussian_(torch.zeros(2, 1), torch.ones(1), torch.full((1,), 2.0))
+    x = plain.draw_gaussian_(torch.zeros(2, 1), torch.ones(1), torch.full((1,), 2.0))
     torch.testing.assert_close(x, torch.full((2, 1), 17.6))

@@ -18,7 +18,7 @@ from gibbsite.cli.options import generator_of
 from gibbsite.cli.settings import FORMAT_VERSION, Settings
 from gibbsite.errors import DataError, OutputError
 from gibbsite.io import write_atomically
-from gibbsite.training.checkpoint import history_of
+from gibbsite.training.run import history_of
 from gibbsite.training.history import append
 
 TEMPORARY = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")

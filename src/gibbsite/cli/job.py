@@ -12,22 +12,23 @@ import torch
 from torch import Tensor
 
 import gibbsite as gb
-from gibbsite import datasets, exact, ops, plots
+from gibbsite import datasets, exact, plots
 from gibbsite.checks import check_memory
 from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.data import MONITOR_ROWS, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
-from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, Ticking, busy
+from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, busy
 from gibbsite.cli.settings import Settings
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import LAYERS, Layer
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
 from gibbsite.training import Held, History, Monitor, Scaling, scaling, to_data_units
-from gibbsite.training.fit import Callback, Penalty, linear_decay
+from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
+from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.named import make_device, make_gradient, make_optimizer
 
 MEASURED_EVERY = 5
@@ -87,7 +88,7 @@ class Job:
                 history = gb.fit(
                     rbm,
                     self.rows,
-                    gradient=Ticking(ops.reusing(self.gradient), progress.tick),
+                    gradient=self.gradient,
                     optimizer=self.optimizer,
                     scheduler=linear_decay(self.optimizer, settings.epochs),
                     epochs=settings.epochs,
@@ -96,7 +97,7 @@ class Job:
                     callbacks=[
                         *(InDataUnits(observe, self.restore) for observe in observers),
                         lambda rbm, record: append(folder / "history.jsonl", record),
-                        progress.show,
+                        progress,
                     ],
                     generator=self.generator,
                     checkpoints=self.checkpoints(folder),

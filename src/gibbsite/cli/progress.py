@@ -14,40 +14,13 @@ from rich.text import Text
 from torch import Tensor
 
 import gibbsite as gb
-from gibbsite import ops
 from gibbsite.cli.console import err
-from gibbsite.gradients import Gradient
 from gibbsite.likelihood.weights import log_mean_exp
-from gibbsite.training.fit import Callback
+from gibbsite.training.fit import Update
 from gibbsite.training.history import Record
+from gibbsite.training.run import Callback
 
 Restore = Callable[[gb.RBM], gb.RBM]
-
-
-@dataclass(frozen=True)
-class Ticking:
-    """A gradient estimator that says how many steps it has made."""
-
-    gradient: Gradient
-    tick: Callable[[int], None]
-
-    @property
-    def workspace(self) -> ops.Workspace:
-        """Where the estimator works."""
-        return ops.workspace_of(self.gradient)
-
-    def init(self, rbm: gb.RBM, generator: torch.Generator | None = None) -> Any:
-        return self.gradient.init(rbm, generator)
-
-    def step(
-        self, rbm: gb.RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], Any]:
-        self.tick(1)
-        return self.gradient.step(rbm, v, state, generator)
-
-    def follow(self, state: Any, updates: int) -> None:
-        """Take note of updates that were not made by `step`."""
-        self.tick(updates)
 
 
 class WithFigures(Progress):
@@ -109,10 +82,12 @@ class EpochBar:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def tick(self, updates: int) -> None:
-        self.bar.advance(self.task, updates)
+    def after_update(self, rbm: gb.RBM, update: Update) -> None:
+        """Move the bar on."""
+        self.bar.update(self.task, completed=update.number)
 
-    def show(self, rbm: gb.RBM, record: Record) -> None:
+    def __call__(self, rbm: gb.RBM, record: Record) -> None:
+        """Show the figures of an epoch."""
         epoch = int(record["epoch"])
         text = summary(record)
         self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")

@@ -26,7 +26,7 @@ from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History, initialize
-from gibbsite.training.fit import Penalty
+from gibbsite.training.run import Penalty
 from gibbsite.training.named import check_choice, make_device, make_gradient
 
 FLOATS = (np.float64, np.float32)

@@ -13,7 +13,7 @@ from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
 from gibbsite.layers import Bernoulli, Layer
-from gibbsite.training.fit import Penalty
+from gibbsite.training.run import Penalty
 
 log = logging.getLogger("gibbsite")
 

@@ -18,7 +18,7 @@ from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM
 from gibbsite.training import Held, scaling, to_data_units
-from gibbsite.training.fit import Penalty
+from gibbsite.training.run import Penalty
 
 
 class GaussianRBM(BaseRBM):

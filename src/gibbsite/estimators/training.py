@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite import ops
 from gibbsite.estimators.scores import NONE, Sample
 from gibbsite.estimators.tables import Units
 from gibbsite.gradients import Gradient
@@ -18,7 +17,8 @@ from gibbsite.likelihood import LogPartition, pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import History, fit
-from gibbsite.training.fit import Callback, Penalty, linear_decay
+from gibbsite.training.fit import linear_decay
+from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer
@@ -84,13 +84,13 @@ class Training:
         rbm = self.rbm.to(plan.device, self.dtype)
         settle(rbm)  # standardised, or not because `standardize` says so
         carried = self.state if plan.gradient == self.gradient else None
-        gradient = Resumed(ops.reusing(plan.gradient), moved(carried, plan.device))
         optimizer = self._optimizer(plan)
         try:
             self.history = fit(
                 rbm,
                 rows,
-                gradient=gradient,
+                weights=weights,
+                gradient=plan.gradient,
                 optimizer=optimizer,
                 scheduler=linear_decay(optimizer, epochs) if falling else None,
                 epochs=epochs,
@@ -98,11 +98,12 @@ class Training:
                 penalties=[*plan.penalties, *self.held],
                 callbacks=[] if report is None else [report],
                 generator=self.generator(plan.device),
+                state=moved(carried, plan.device),
             )
         finally:
             rbm.zero_grad(set_to_none=True)
             rbm.to("cpu", dtype)
-        self.gradient, self.state = plan.gradient, moved(gradient.state, "cpu")
+        self.gradient, self.state = plan.gradient, moved(self.history.state, "cpu")
         self.momentum = {
             name: optimizer.state[parameter]["momentum_buffer"].cpu()
             for name, parameter in rbm.named_parameters()
@@ -115,34 +116,6 @@ class Training:
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)
         return optimizer
-
-
-@dataclass
-class Resumed:
-    """A gradient estimator that starts from the state an earlier call left, if there is one."""
-
-    gradient: Gradient
-    state: Any = None
-
-    @property
-    def workspace(self) -> ops.Workspace:
-        """Where the estimator works."""
-        return ops.workspace_of(self.gradient)
-
-    def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any:
-        if self.state is None:
-            self.state = self.gradient.init(rbm, generator)
-        return self.state
-
-    def step(
-        self, rbm: RBM, v: Tensor, state: Any, generator: torch.Generator | None = None
-    ) -> tuple[dict[str, Tensor], Any]:
-        gradient, self.state = self.gradient.step(rbm, v, state, generator)
-        return gradient, self.state
-
-    def follow(self, state: Any, updates: int) -> None:
-        """Take note of the state that updates not made by `step` led to."""
-        self.state = state
 
 
 @dataclass

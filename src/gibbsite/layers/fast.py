@@ -48,7 +48,8 @@ class Form:
         self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """`Layer.observe` of rows[index], as states to train on."""
-        return self.layer.observe(self.layer.coerce(rows.at(index)), generator)
+        batch = rows.at(index, self.layer.like.dtype)
+        return self.layer.observe(self.layer.coerce(batch), generator)
 
 
 class FastBernoulli(Form):
@@ -83,7 +84,7 @@ class FastBernoulli(Form):
             drawn = rows.drawn_at(index, generator)
             if drawn is not None:
                 return drawn
-        batch = self.layer.coerce(rows.at(index))
+        batch = self.layer.coerce(rows.at(index, self.layer.like.dtype))
         return ops.kernels_for(batch).draw_probabilities_(batch, generator)
 
 

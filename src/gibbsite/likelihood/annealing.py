@@ -10,7 +10,6 @@ so one step costs two matrix products whatever the layers.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from torch import Tensor
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
+from gibbsite.layers import fast
 from gibbsite.model import RBM
-from gibbsite.sampling import sample
+from gibbsite.sampling import Conditionals, sample
 
 PILOT_CHAINS = 100
 PILOT_TEMPERATURES = 200
@@ -53,11 +53,13 @@ class Path:
         """
         if data is None:
             data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
-        base = copy.deepcopy(rbm.visible)
-        base.initialize(rbm.visible.check_data(data))
-        shift = (base.bias - rbm.visible.bias) / rbm.visible.bias_per_input()
-        means = rbm.visible.mean(shift)
-        return cls(rbm, shift, rbm.hidden_inputs(means))
+        shift = rbm.visible.inputs_for(rbm.visible.check_data(data))
+        return cls(rbm, shift, rbm.hidden_inputs(rbm.visible.mean(shift)))
+
+    @classmethod
+    def unweighted(cls, rbm: RBM) -> Path:
+        """A base with the layers' own biases and no weights."""
+        return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
 
     @torch.no_grad()
     def log_partition_at_zero(self) -> float:
@@ -71,38 +73,23 @@ class Path:
         return self.rbm.visible.sample(self.visible_inputs.expand(n, -1), generator)
 
     @cached_property
-    def to_hidden(self) -> Tensor:
-        """Matrix that maps v to the inputs of the hidden layer, as it was when first asked for."""
-        return self.rbm.visible.coupled(self.rbm.weight)
+    def conditionals(self) -> Conditionals:
+        """The conditionals along the path, of the model as it was when first asked for."""
+        return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs))
 
     @cached_property
-    def _to_visible(self) -> Tensor:
-        return self.rbm.hidden.coupled(self.rbm.weight.T)
-
-    @cached_property
-    def _visible_base(self) -> Tensor:
-        return self.rbm.visible.coupled(self.visible_inputs[:, None])[:, 0]
+    def slope(self) -> Tensor:
+        """f such that v @ f is what the base adds to log p* of v, (visible.width,)."""
+        return self.rbm.visible.scaled_weight(self.visible_inputs[:, None])[:, 0].detach()
 
     def log_ratio(
         self, v: Tensor, inputs: Tensor, old: float, new: float, out: Tensor | None = None
     ) -> Tensor:
         """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
-        change = self.rbm.hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
-        ops.add_row_dot_(change, v, self._visible_base, old - new)
+        hidden = fast(self.rbm.hidden)
+        change = hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
+        ops.kernels_for(v).add_row_dot_(change, v, self.slope, old - new)
         return change
-
-    @torch.no_grad()
-    def move(
-        self, inputs: Tensor, moved: Tensor, beta: float, generator: torch.Generator | None
-    ) -> Tensor:
-        """One Gibbs sweep at beta, from the v that sent `inputs`, into `moved`; reversible in v.
-
-        Overwrites `inputs`, (rows, n_hidden), with h, and `moved`, (rows, n_visible).
-        """
-        hidden, visible = self.rbm.hidden, self.rbm.visible
-        h = hidden.sample_(inputs, generator, scale=beta, base=self.hidden_inputs)
-        ops.product(h, self._to_visible, moved)
-        return visible.sample_(moved, generator, scale=beta, base=self.visible_inputs)
 
 
 class AnnealedRun(NamedTuple):
@@ -141,7 +128,7 @@ class Walk:
         self._weights = v.new_zeros(2, 2, len(v), dtype=torch.float64)
         self.reached = (0, v, self._weights[1, 1])
         self._moments = v.new_zeros(2, 2, len(betas) - 1, dtype=torch.float64)
-        self._inputs = v.new_empty(len(v), path.rbm.hidden.n)
+        self._inputs = v.new_empty(len(v), path.rbm.hidden.width)
         self._moved = torch.empty_like(v), torch.empty_like(v)
 
     @property
@@ -181,14 +168,16 @@ class Walk:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
         gain, grown = weights = self._weights[k % 2]
-        ops.product(v, self.path.to_hidden, self._inputs)
+        model = self.path.conditionals
+        model.hidden_inputs(v, self._inputs)
         self.path.log_ratio(v, self._inputs, old, new, gain)
         torch.add(log_weights, gain, out=grown)
         variances, means = self._moments[:, :, k]
         torch.var(weights, 1, correction=int(len(v) > 1), out=variances)
         torch.mean(weights, 1, out=means)
         if k < len(self.schedule) - 2:  # the last move would change no weight
-            v = self.path.move(self._inputs, self._moved[k % 2], new, generator)
+            h = model.draw_hidden(self._inputs, generator, new)
+            v = model.draw_visible(model.visible_inputs(h, self._moved[k % 2]), generator, new)
         self.reached = (k + 1, v, grown)
 
 

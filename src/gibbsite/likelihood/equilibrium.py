@@ -76,7 +76,7 @@ def equilibrium_draws(
         data = rbm.visible.check_data(data)
         rows = torch.randint(len(data), (n // 2,), generator=generator)
         v[: n // 2] = rbm.visible.observe(data[rows], generator)
-    sampler = ops.reusing(sampler or Gibbs())
+    sampler = sampler or Gibbs()
     stride = max(1, steps // (2 * RECORDS))
     records = (steps - steps // 2) // stride
     watch = _Watch(rbm, records)

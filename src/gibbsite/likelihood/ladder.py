@@ -41,9 +41,6 @@ class Ladder:
     def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
         self.path, self.rungs, self.ladders = path, len(betas), v.shape[1]
         self.v = v.reshape(-1, v.shape[2])
-        rbm = path.rbm
-        self.to_visible = rbm.hidden.coupled(rbm.weight.T)
-        self.base = rbm.visible.coupled(path.visible_inputs[:, None])[:, 0]
         steps = betas.to(v.dtype)
         above, below = torch.cat([steps[1:], steps[-1:]]), torch.cat([steps[:1], steps[:-1]])
         self.here, self.above, self.below = (
@@ -59,7 +56,7 @@ class Ladder:
         trips = torch.zeros(self.ladders, dtype=torch.long, device=self.v.device)
         with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.v)):
             for sweep in range(sweeps):
-                inputs = ops.product(self.v, self.path.to_hidden)
+                inputs = self.path.conditionals.hidden_inputs(self.v)
                 up, down = self._changes(inputs)
                 ups.append(up)
                 downs.append(down)
@@ -79,7 +76,7 @@ class Ladder:
             hidden.log_partition(torch.lerp(base, inputs, beta)).double()
             for beta in (self.here, self.above, self.below)
         )
-        linear = (self.v @ self.base).double()
+        linear = (self.v @ self.path.slope).double()
         up = above - here - (self.above - self.here)[:, 0] * linear
         down = here - below - (self.here - self.below)[:, 0] * linear
         shape = self.rungs, self.ladders
@@ -98,10 +95,9 @@ class Ladder:
 
     def _moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
         """One Gibbs sweep of every row at its own rung; independent draws on the first."""
-        path, rbm = self.path, self.path.rbm
-        h = rbm.hidden.sample_(torch.lerp(path.hidden_inputs, inputs, self.here), generator)
-        moved = torch.lerp(path.visible_inputs, ops.product(h, self.to_visible), self.here)
-        return rbm.visible.sample_(moved, generator)
+        model = self.path.conditionals
+        h = model.draw_hidden(inputs, generator, self.here)
+        return model.draw_visible(model.visible_inputs(h), generator, self.here)
 
 
 class LadderEstimate(NamedTuple):

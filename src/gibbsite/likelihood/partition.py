@@ -242,7 +242,7 @@ def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     check_counts(chains=chains)
     check_memory(f"{chains} chains", chains, sum(rbm.weight.shape))
     generator = torch.Generator(rbm.weight.device).manual_seed(0)  # leave the global one alone
-    path = Path(rbm, torch.zeros_like(rbm.visible.bias), torch.zeros_like(rbm.hidden.bias))
+    path = Path.unweighted(rbm)
     steps, v = 50, path.start(chains, generator)
     anneal(path, uniform_schedule(steps), v, generator)  # the first steps of a process are slower
     started = time.perf_counter()

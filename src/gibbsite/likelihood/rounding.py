@@ -20,7 +20,7 @@ def rounding(rbm: RBM) -> float:
     """
     ends = []
     for layer in (rbm.visible, rbm.hidden):
-        centre = layer.statistic(layer.mean(torch.zeros_like(layer.bias)))
+        centre = layer.statistic(layer.mean(layer.zero_inputs(1)[0]))
         ends.append(1 + centre.abs().double())
     size = torch.linalg.vector_norm(ends[0][:, None] * rbm.weight.double() * ends[1])
     return torch.finfo(rbm.weight.dtype).eps * float(size)

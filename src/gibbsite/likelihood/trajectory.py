@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite import ops
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.likelihood.annealing import Path, anneal, respaced, uniform_schedule
 from gibbsite.likelihood.ladder import Ladder, LadderEstimate, ladder_estimate
@@ -272,7 +271,8 @@ def _rise(
         gained = importance_estimate(run.log_weights)
         value, variance = value + gained.value, variance + gained.stderr**2
         share = torch.softmax(run.log_weights, 0)
-        v = _moved(path, run.v[systematic(share, generator)], float(gap[-1]), generator)
+        chosen = run.v[systematic(share, generator)]
+        v, _ = path.conditionals.sweep(chosen, generator, float(gap[-1]))
         kept.append(v[torch.randperm(chains, generator=generator, device=v.device)[:n]])
     return torch.stack(kept), Estimate(value, math.sqrt(variance), 0.0)
 
@@ -291,14 +291,9 @@ def _fall(path: Path, betas: Tensor, v: Tensor, generator: torch.Generator | Non
     kept = [v]
     for gap in reversed(betas.unbind()):
         for beta in gap.flip(0)[1:].tolist():
-            v = _moved(path, v, beta, generator)
+            v, _ = path.conditionals.sweep(v, generator, beta)
         kept.append(v)
     return torch.stack(kept[::-1])
-
-
-def _moved(path: Path, v: Tensor, beta: float, generator: torch.Generator | None) -> Tensor:
-    """v after one Gibbs sweep at beta."""
-    return path.move(ops.product(v, path.to_hidden), torch.empty_like(v), beta, generator)
 
 
 def systematic(share: Tensor, generator: torch.Generator | None) -> Tensor:

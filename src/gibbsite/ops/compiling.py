@@ -7,25 +7,29 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
 import torch
 from numba import njit
 
-from gibbsite.ops import bits, cache, cpu, draws, random, updates
+from gibbsite.ops import bits, cache, cpu, draws, random
 
-SOURCES = bits, cpu, draws, random, updates
+SOURCES = bits, cpu, draws, random
 
 
-def kernel(name: str, parallel: bool) -> Callable[..., Any]:
-    """A compiled kernel; its machine code is kept on disk for the next process."""
-    source = next(vars(module)[name] for module in SOURCES if name in vars(module))
+def kernel(name: str, parallel: bool, module: ModuleType | None = None) -> Callable[..., Any]:
+    """A compiled kernel; its machine code is kept on disk for the next process.
+
+    Its source is one of `SOURCES`, or another module that builds on these alone.
+    """
+    modules = SOURCES if module is None else (module,)
+    source = next(vars(place)[name] for place in modules if name in vars(place))
     parallel = parallel and "prange" in source.__code__.co_names
     # on disk code is told apart by name
     source = FunctionType(source.__code__, source.__globals__)
-    source.__qualname__ = f"{name}_{'parallel' if parallel else 'serial'}_{_version():x}"
+    source.__qualname__ = f"{name}_{'parallel' if parallel else 'serial'}_{_version(module):x}"
     compiled: Any = njit(
         nogil=True, fastmath=random.LIBERTIES, error_model="numpy", parallel=parallel
     )(source)
@@ -57,9 +61,10 @@ def shares(process: int) -> bool:
 
 
 @functools.cache
-def _version() -> int:
+def _version(module: ModuleType | None) -> int:
     """Checksum of the text of all kernels, as they call each other across files."""
-    return zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in SOURCES))
+    modules = SOURCES if module is None else (*SOURCES, module)
+    return zlib.crc32(b"".join(Path(str(part.__file__)).read_bytes() for part in modules))
 
 
 _PID = os.getpid()

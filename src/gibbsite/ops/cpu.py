@@ -119,80 +119,31 @@ def add_row_dot(x, weights, scale, total):  # type: ignore[no-untyped-def]
 # loops where numpy has an expression, as those take seconds to compile
 
 
-@inlined
-def mean_rows(x, out):  # type: ignore[no-untyped-def]
-    for j in range(len(out)):
-        out[j] = 0
-    for i in range(len(x)):
-        row = x[i]
-        for j in range(len(out)):
-            out[j] += row[j]
-    share = x.dtype.type(1 / len(x))
-    for j in range(len(out)):
-        out[j] *= share
-
-
-@inlined
-def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
-    ours, theirs, difference = out[0], out[1], out[2]
-    mean_rows(x[:rows], ours)
-    mean_rows(x[rows:], theirs)
-    for j in range(len(difference)):
-        difference[j] = ours[j] - theirs[j]
-
-
-def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-untyped-def]
-    phase_means(v, rows, v_means)
-    phase_means(h, rows, h_means)
-    ours, theirs = h.dtype.type(1 / rows), h.dtype.type(-1 / (len(h) - rows))
-    for i in prange(len(h)):
-        row, to = h[i], shares[i]
-        share = ours if i < rows else theirs
-        for j in range(len(row)):
-            to[j] = share * row[j]
-
-
-def phase_spread(x, rows, center, out):  # type: ignore[no-untyped-def]
-    for j in range(len(out)):
-        out[j] = 0
-    for i in range(len(x)):
-        row = x[i]
-        share = x.dtype.type(1 / rows if i < rows else -1 / (len(x) - rows))
-        for j in range(len(out)):
-            out[j] += share * (row[j] - center[j]) ** 2
-
-
-def row_dots(x, y, out):  # type: ignore[no-untyped-def]
-    for i in prange(len(x)):
-        a, b, total = x[i], y[i], x.dtype.type(0)
-        for j in range(len(a)):
-            total += a[j] * b[j]
-        out[i] = total
-
-
 def is_binary(x):  # type: ignore[no-untyped-def]
     return others(x.reshape(-1)) == 0
 
 
-def center(weight, b, c, mu, lam, b_scale, c_scale):  # type: ignore[no-untyped-def]
+def center(weight, s, t, mu, lam, left, right):  # type: ignore[no-untyped-def]
+    """weight <- weight - s lam^T - mu t^T; left <- weight lam, right <- weight^T mu."""
     rows, n = weight.shape
-    right = c_scale * c
     blocks = (rows + CENTER_ROWS - 1) // CENTER_ROWS
     parts = np.zeros((blocks, n), weight.dtype)
     for block in prange(blocks):
         part = parts[block]
         for i in range(block * CENTER_ROWS, min((block + 1) * CENTER_ROWS, rows)):
-            row, left, m = weight[i], b_scale[i] * b[i], mu[i]
+            row, slope, m = weight[i], s[i], mu[i]
             total = row[0] * 0
             for j in range(n):
-                value = row[j] - left * lam[j] - m * right[j]
+                value = row[j] - slope * lam[j] - m * t[j]
                 row[j] = value
                 total += value * lam[j]
                 part[j] += m * value
-            b[i] -= b_scale[i] * total
+            left[i] = total
+    for j in range(n):
+        right[j] = 0
     for block in range(blocks):
         for j in range(n):
-            c[j] -= c_scale[j] * parts[block, j]
+            right[j] += parts[block, j]
 
 
 @inlined

@@ -48,35 +48,11 @@ def mean32(value):  # type: ignore[no-untyped-def]
     return mean if value == value else value  # NaN stays
 
 
-def mean_bernoulli(x, bias, scale):  # type: ignore[no-untyped-def]
+def mean_bernoulli(x, bias):  # type: ignore[no-untyped-def]
     for i in prange(len(x)):
         row = x[i]
         for j in range(len(row)):
-            row[j] = mean32(float32(bias[j] + scale * row[j]))
-
-
-def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
-    rows, n = draws.shape
-    for i in prange(start):
-        row = x[i]
-        for j in range(n):
             row[j] = mean32(float32(bias[j] + row[j]))
-    together = rows_together(n)
-    for group in prange((rows + together - 1) // together):
-        word, odds = words(group, together, n, key), np.empty(n, np.float32)
-        first = group * together
-        drawn = draws[first : first + together]
-        part = x[start + first : start + first + len(drawn)]
-        for i in range(len(part)):
-            row, draw, random, doubts = part[i], drawn[i], word[i], int32(0)
-            for j in range(n):
-                odds[j] = bias[j] + row[j]
-                row[j] = mean32(odds[j])
-                gap = uniform(random[j]) - row[j]
-                doubts = negative_if_doubtful(doubts, abs(gap), float32(DOUBT))
-                draw[j] = gap < float32(0.0)
-            if doubts < 0:
-                settle(draw, odds, random, i * n, group, key)
 
 
 @inlined

@@ -5,55 +5,67 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
-from gibbsite.checks import check_counts, check_generator
+from gibbsite.checks import as_tensor, check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
-from gibbsite.gradients import PCD, Centered, Gradient
+from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
+from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
-from gibbsite.rows import Rows, picked
-from gibbsite.training.checkpoint import Checkpoints, Run
+from gibbsite.rows import Rows
+from gibbsite.training.checkpoint import Checkpoints
+from gibbsite.training.fused import SMALL, fused
 from gibbsite.training.history import History, Record
-from gibbsite.training.initialize import initialize
+from gibbsite.training.initialize import start
+from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.sgd import SGD
 from gibbsite.training.units import tell_of_units, units_far_from_standard
-from gibbsite.training.whole import SMALL, whole
-
-Penalty = Callable[[RBM, dict[str, Tensor]], None]
-Callback = Callable[[RBM, Record], Mapping[str, float] | None]
 
 LEARNING_RATE = 0.05
 MOMENTUM = 0.5
 
-PRECISION_ROWS = 10
-"""Rows whose free energies are looked at after each epoch."""
-
 NON_FINITE = "became non-finite"
+
+
+class Update(NamedTuple):
+    """One update, as callbacks are told of it.
+
+    Attributes:
+        number: of updates so far, over all epochs.
+        gradient_norm: norm of the gradient, penalties included.
+        info: what the gradient estimator tells by the way; None where updates are made together.
+    """
+
+    number: int
+    gradient_norm: float
+    info: Info | None
 
 
 def fit(
     rbm: RBM,
     data: Tensor | Rows,
     *,
+    weights: Tensor | None = None,
     gradient: Gradient | None = None,
     optimizer: Optimizer | None = None,
     scheduler: LRScheduler | None = None,
     epochs: int = 10,
     batch_size: int = 100,
     penalties: Sequence[Penalty] = (),
+    projections: Sequence[Projection] = (),
     callbacks: Sequence[Callback] = (),
     generator: torch.Generator | None = None,
     checkpoints: Checkpoints | None = None,
+    state: Any = None,
 ) -> History:
     r"""Train a model in place by stochastic gradient ascent of the mean log-likelihood.
 
@@ -67,7 +79,9 @@ def fit(
     steps along the mean, 1/n of it. With the same generator state the result is the same.
 
     Args:
-        data: (rows, n_visible), as a tensor or array, or as `Rows` (bytes, sparse or on disk).
+        data: (rows, visible.width), a tensor or array, or `Rows` (bytes, sparse or on disk).
+        weights: one a row, (rows,), finite and not negative; what is maximised is then the weighted
+            mean. Only their ratios count. None for equal ones.
         gradient: estimator; default ``Centered(PCD())``.
         optimizer: any torch optimiser over ``rbm.parameters()``. It receives the gradient of the
             negative log-likelihood or, with ``maximize=True``, of the log-likelihood. Default: SGD
@@ -77,16 +91,21 @@ def fit(
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
-            The tensors in it are overwritten by the next update: clone what is to be kept.
+        projections: called in turn as ``projection(rbm)`` after each update, to move the parameters
+            back to where they may be.
         callbacks: called as ``callback(rbm, record)`` after each epoch; the figures that they
-            return join the record. They observe; they do not change the model. One that has
-            `state_dict()` and `load_state_dict(state)`, of tensors and plain values, goes on with
-            the checkpoint.
+            return join the record. One with a method ``after_update(rbm, update)`` is called after
+            updates too (`Update`): after each if its attribute ``every_update`` is true, else
+            small models may make many at once. They observe; they do not change the model. One
+            that has `state_dict()` and `load_state_dict(state)`, of tensors and plain values, goes
+            on with the checkpoint.
         checkpoints: folder for the run's state, from which it goes on if there is one.
+        state: of the gradient estimator, ``history.state`` of an earlier call, whose chains go on.
 
     Returns:
         History with one record an epoch: epoch, updates so far, learning_rate, gradient_norm (mean
-        over updates), weight_norm, seconds, and what callbacks returned. Ctrl-C ends training and
+        over updates), weight_norm, seconds, and what callbacks returned; ``state`` is the gradient
+        estimator's. Ctrl-C ends training and
         returns the epochs completed, with ``interrupted`` set; the model stays as it is.
 
     Raises:
@@ -112,7 +131,9 @@ def fit(
     gradient = Centered(PCD()) if gradient is None else gradient
     _check_kinds(gradient, optimizer, scheduler, checkpoints)
     penalties, callbacks = _functions("penalties", penalties), _functions("callbacks", callbacks)
+    projections = _functions("projections", projections)
     rows = _check_rows(rbm, data)
+    weights = None if weights is None else _relative(weights, rows, rbm.weight)
     tell_of_units(rbm, data)
     if optimizer is None:
         if scheduler is not None:
@@ -121,36 +142,42 @@ def fit(
     _check_optimizer(rbm, optimizer, scheduler)
     kept = checkpoints.read() if checkpoints is not None else None
     if kept is None and not bool(rbm.weight.any()):
-        initialize(rbm, rows.spread() if isinstance(rows, Rows) else rows, generator)
-    gradient, penalties = ops.reusing(gradient), list(map(ops.reusing, penalties))
-    start = gradient.init(rbm, generator)
-    run = Run(rbm, tuple(rows.shape), optimizer, scheduler, generator, start, History(), callbacks)
+        start(rbm, rows, weights, generator)
+    state = gradient.init(rbm, generator) if state is None else state
+    run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties,
+              projections, callbacks, generator, state)  # fmt: skip
     if kept is not None:
-        run.restore(kept, rows[:PRECISION_ROWS])
-    history = run.history
-    started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
+        run.restore(kept)
     with nullcontext() if checkpoints is None else checkpoints.held():
         try:
-            for epoch in range(len(history) + 1, epochs + 1):
-                updates, norm = _epoch(run, rows, gradient, penalties, batch_size)
-                record: Record = {
-                    "epoch": epoch,
-                    "updates": updates,
-                    "learning_rate": float(optimizer.param_groups[0]["lr"]),
-                    "gradient_norm": norm,
-                    "weight_norm": rbm.weight.detach().norm().item(),
-                    "seconds": time.perf_counter() - started,
-                }
-                for callback in callbacks:
-                    record |= callback(rbm, record) or {}
-                history.records.append(record)
-                if scheduler is not None:
-                    scheduler.step()
-                if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
-                    checkpoints.write(epoch, run.carried())
+            _epochs(run, epochs, checkpoints)
         except KeyboardInterrupt:
-            history.interrupted = True
-    return history
+            run.history.interrupted = True
+    run.history.state = run.state
+    return run.history
+
+
+def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
+    """Train for the epochs that are left, with a record and perhaps a checkpoint after each."""
+    rbm, history = run.rbm, run.history
+    started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
+    for epoch in range(len(history) + 1, epochs + 1):
+        updates, norm = _epoch(run)
+        record: Record = {
+            "epoch": epoch,
+            "updates": updates,
+            "learning_rate": float(run.optimizer.param_groups[0]["lr"]),
+            "gradient_norm": norm,
+            "weight_norm": rbm.weight.detach().norm().item(),
+            "seconds": time.perf_counter() - started,
+        }
+        for callback in run.callbacks:
+            record |= callback(rbm, record) or {}
+        history.records.append(record)
+        if run.scheduler is not None:
+            run.scheduler.step()
+        if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
+            checkpoints.write(epoch, run.carried())
 
 
 def _default_optimizer(rbm: RBM, epochs: int) -> tuple[Optimizer, LRScheduler]:
@@ -227,89 +254,99 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
             )
 
 
-def _check_rows(rbm: RBM, data: Tensor | Rows) -> Tensor | Rows:
-    """Return the data, every row checked to fit the visible units; else raise `DataError`."""
+def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
+    """The data, every row checked to fit the visible units; else raise `DataError`."""
     if not isinstance(data, Rows):
-        return rbm.visible.check_data(data).detach()
-    try:
-        for block in data.bounds():
-            rbm.visible.check_data(block)
-    except DataError:
-        start = 0
-        for block in data.blocks():  # which says where
-            try:
+        return Rows.of(rbm.visible.check_data(data).detach())
+    if rbm.visible.checks_extremes:
+        with suppress(DataError):
+            for block in data.column_extremes():
                 rbm.visible.check_data(block)
-            except EntryError as error:
-                raise error.moved(start) from error
-            start += len(block)
-        raise
+            return data
+    start = 0
+    for block in data.blocks():  # which says where
+        try:
+            rbm.visible.check_data(block)
+        except EntryError as error:
+            raise error.moved(start) from error
+        start += len(block)
     return data
 
 
-def _epoch(
-    run: Run,
-    rows: Tensor | Rows,
-    gradient: Gradient,
-    penalties: Sequence[Penalty],
-    batch_size: int,
-) -> tuple[int, float]:
+def _relative(weights: Tensor, rows: Rows, like: Tensor) -> Tensor:
+    """Weights of rows over their mean, else `ArgumentError`."""
+    weights = as_tensor(weights, like.detach().double()).detach()
+    if weights.shape != (len(rows),):
+        raise ArgumentError(
+            f"weights of shape {tuple(weights.shape)} for {len(rows)} rows; give one a row"
+        )
+    bad = ~(torch.isfinite(weights) & (weights >= 0))
+    if bool(bad.any()) or not bool(weights.any()):
+        row = int(bad.nonzero()[0]) if bool(bad.any()) else 0
+        raise ArgumentError(
+            f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
+            "finite weights of at least 0, not all of them 0"
+        )
+    return (weights / weights.mean()).to(like.dtype)
+
+
+def _epoch(run: Run) -> tuple[int, float]:
     """One pass over the rows: the number of updates so far, and the mean norm of this pass.
 
     Raises `DivergenceError` if the model comes to be of no use.
     """
     good = {name: value.detach().clone() for name, value in run.rbm.named_parameters()}
-    step = int(run.history.records[-1]["updates"]) if len(run.history) else 0
-    norms = []
-    work = run.rbm.weight.numel() * max(batch_size, run.chains())
+    number, norms = run.updates(), []
+    watching = [c for c in run.callbacks if hasattr(c, "after_update")]
     try:
-        with ops.fitting_threads(work):
-            for norm in _updates(run, rows, gradient, penalties, batch_size, work):
-                step += 1
+        with ops.fitting_threads(run.work()):
+            for norm, info in _updates(run):
+                number += 1
                 norms.append(norm)
-                if not norm < float("inf"):
-                    _diverged(run, rows, good, step, NON_FINITE)
+                if not norm < math.inf:
+                    _diverged(run, good, number, NON_FINITE)
+                for callback in watching:
+                    callback.after_update(run.rbm, Update(number, norm, info))
     except KeyboardInterrupt:
         if fault(run.rbm):
-            _diverged(run, rows, good, step, NON_FINITE)
+            _diverged(run, good, number, NON_FINITE)
         raise
-    _check_progress(run, rows, good, step)
-    return step, sum(norms) / len(norms)
+    _check_progress(run, good, number)
+    return number, sum(norms) / len(norms)
 
 
-def _updates(
-    run: Run,
-    rows: Tensor | Rows,
-    gradient: Gradient,
-    penalties: Sequence[Penalty],
-    batch_size: int,
-    work: int,
-) -> Iterator[float]:
-    """Run the updates of an epoch, rows in random order; yields the norm of each gradient."""
-    rbm, generator, optimizer = run.rbm, run.generator, run.optimizer
-    source = rbm.weight.device if generator is None else generator.device
-    order = torch.randperm(len(rows), generator=generator, device=source)
-    order = order.to(rows.device if isinstance(rows, Tensor) else "cpu")
-    if isinstance(rows, Rows):
-        rows, order = rows.listed(order)
-    parameters, workspace = dict(rbm.named_parameters()), ops.workspace_of(gradient)
-    together = whole(rbm, gradient, optimizer, penalties) if work < SMALL else None
+def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
+    """Run the updates of an epoch, rows in random order; yields each gradient's norm and info."""
+    rbm, rows, generator = run.rbm, run.rows, run.generator
+    device = rbm.weight.device if generator is None else generator.device
+    order = torch.randperm(len(rows), generator=generator, device=device).to(rows.device)
+    together = fused(run) if run.work() < SMALL else None
     while len(order):
         if together is not None and together.takes(run.state):
-            chosen, order = order.tensor_split([together.rows(batch_size)])
-            data = rbm.visible.coerce(picked(rows, chosen, None))
-            norms, run.state = together(data, batch_size, run.state, generator)
-            yield from norms
+            index, order = order.tensor_split([together.rows(run.batch_size)])
+            data = rbm.visible.coerce(rows.at(index, rbm.weight.dtype))
+            norms, run.state = together(data, run.batch_size, run.state, generator)
+            yield from ((norm, None) for norm in norms)
         else:
-            chosen, order = order.tensor_split([batch_size])
-            room = workspace.table("batch", rbm.weight, len(chosen), rbm.visible.n)
-            batch = rbm.visible.take(rows, chosen, generator, room)
-            ascent, run.state = gradient.step(rbm, batch, run.state, generator)
-            for penalty in penalties:
-                penalty(rbm, ascent)
-            _precondition(rbm, ascent)
-            norm = _apply(parameters, optimizer, ascent)
-            del ascent, batch  # not to be held, if not in a workspace, while the next are made
-            yield norm
+            index, order = order.tensor_split([run.batch_size])
+            yield _update(run, index)
+
+
+def _update(run: Run, index: Tensor) -> tuple[float, Info]:
+    """One update by the rows of that index; the gradient's norm, and what it came by."""
+    rbm = run.rbm
+    with torch.no_grad():
+        v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
+    weights = None if run.weights is None else run.weights[index.to(run.weights.device)]
+    batch = Batch(v, weights, index=index)
+    gradient, run.state, info = run.gradient.step(rbm, batch, run.state, run.generator)
+    for penalty in run.penalties:
+        penalty(rbm, gradient)
+    _precondition(rbm, gradient)
+    norm = _apply(rbm, run.optimizer, gradient)
+    for projection in run.projections:
+        projection(rbm)
+    return norm, info
 
 
 def _precondition(rbm: RBM, ascent: Mapping[str, Tensor]) -> None:
@@ -319,15 +356,15 @@ def _precondition(rbm: RBM, ascent: Mapping[str, Tensor]) -> None:
         layer.precondition_({name.removeprefix(side): ascent[name] for name in names})
 
 
-def _apply(
-    parameters: Mapping[str, Parameter], optimizer: Optimizer, ascent: Mapping[str, Tensor]
-) -> float:
+def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
     """One optimiser step uphill, unless the gradient is not finite; returns its norm.
 
     The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
-    norm = math.sqrt(ops.square_sum(ascent.values()))
-    if norm < float("inf"):
+    parameters = dict(rbm.named_parameters())
+    with torch.no_grad():
+        norm = math.sqrt(ops.kernels_for(rbm.weight).square_sum(ascent.values()))
+    if norm < math.inf:
         uphill = [group["params"] for group in optimizer.param_groups if group.get("maximize")]
         rising = {id(parameter) for group in uphill for parameter in group}
         for name, parameter in parameters.items():
@@ -340,26 +377,24 @@ def _apply(
 
 
 @torch.no_grad()
-def _check_progress(run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int) -> None:
+def _check_progress(run: Run, good: Mapping[str, Tensor], step: int) -> None:
     """Raise `DivergenceError` if the model after an epoch cannot be used.
 
     Either a parameter is not finite, or free energies of the data are too large (`imprecision`).
     """
     if found := fault(run.rbm):
-        _diverged(run, rows, good, step, f"{NON_FINITE} ({found})")
-    if found := imprecision(run.rbm, rows[:PRECISION_ROWS]):
-        _diverged(run, rows, good, step, f"reached {found},")
+        _diverged(run, good, step, f"{NON_FINITE} ({found})")
+    if found := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
+        _diverged(run, good, step, f"reached {found},")
 
 
-def _diverged(
-    run: Run, rows: Tensor | Rows, good: Mapping[str, Tensor], step: int, what: str
-) -> NoReturn:
+def _diverged(run: Run, good: Mapping[str, Tensor], step: int, what: str) -> NoReturn:
     """Put the last good parameters back and raise `DivergenceError`."""
     with torch.no_grad():
         for name, parameter in run.rbm.named_parameters():
             parameter.copy_(good[name])
     rate = run.optimizer.param_groups[0]["lr"]
-    units = units_far_from_standard(run.rbm, rows)
+    units = units_far_from_standard(run.rbm, run.rows)
     first = f"Standardise the data ({units}) or lower" if units else "Lower"
     raise DivergenceError(
         f"training {what} at update {step}; the model is as it was after "

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gibbsite.errors import ArgumentError, DataError, OutputError
 
@@ -16,6 +17,8 @@ Record = dict[str, float]
 class History:
     """Records of the epochs completed, in order, and whether training was interrupted.
 
+    ``state`` is that of the gradient estimator at the end, for a later `fit` to go on with.
+
     >>> import gibbsite as gb
     >>> gb.History([{"epoch": 1, "seconds": 0.5}]).column("seconds")
     [0.5]
@@ -23,6 +26,7 @@ class History:
 
     records: list[Record] = field(default_factory=list)
     interrupted: bool = False
+    state: Any = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.records)

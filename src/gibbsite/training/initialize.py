@@ -7,11 +7,11 @@ from torch import Tensor
 
 from gibbsite.checks import check_generator
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 
 WEIGHT_SCALE = 0.01
 
 
-@torch.no_grad()
 def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None) -> None:
     """Start afresh: weights ~ N(0, 0.01^2), hidden biases 0, visible biases from the data.
 
@@ -26,8 +26,24 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
     0.0
     """
     check_generator(generator)
-    rbm.visible.initialize(rbm.visible.check_data(data))
-    rbm.hidden.bias.zero_()
+    _initialize(rbm, rbm.visible.check_data(data), generator)
+
+
+def start(
+    rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
+) -> None:
+    """`initialize` from rows spread over the data, counted with weights of mean 1."""
+    index = rows.spread()
+    data = rbm.visible.coerce(rows.at(index))
+    if weights is not None:  # biases depend on the rows by their mean
+        data = data * weights[index.to(weights.device), None]
+    _initialize(rbm, data, generator)
+
+
+@torch.no_grad()
+def _initialize(rbm: RBM, rows: Tensor, generator: torch.Generator | None) -> None:
+    rbm.visible.initialize(rows)
+    rbm.hidden.zero_biases()
     noise = torch.randn(
         rbm.weight.shape, generator=generator, dtype=rbm.weight.dtype, device=rbm.weight.device
     )

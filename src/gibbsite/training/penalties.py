@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gibbsite import ops
 from gibbsite.checks import check_strength
 from gibbsite.model import RBM
 
@@ -31,7 +30,7 @@ class L2:
 
 
 @dataclass(frozen=True)
-class L1(ops.Reusing, twins=True):
+class L1:
     """Sparsity: maximise mean log p(v) - strength |W|_1; strength in nats.
 
     >>> import gibbsite as gb
@@ -45,6 +44,4 @@ class L1(ops.Reusing, twins=True):
         check_strength(strength=self.strength)
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        weight = rbm.weight.detach()
-        sign = torch.sign(weight, out=self.workspace.like("sign")(weight))
-        gradient["weight"].sub_(sign, alpha=self.strength)
+        gradient["weight"].sub_(torch.sign(rbm.weight.detach()), alpha=self.strength)

@@ -163,11 +163,12 @@ def _step_along_zeros(optimizer: Optimizer, rbm: RBM) -> None:
 
 def _check_of_use(what: str, rbm: RBM, rows: Tensor) -> None:
     """Raise `ValueError` unless training goes on from a model that it has arrived at."""
-    alone = rbm.visible.mean(torch.zeros_like(rbm.visible.bias))
-    found = fault(rbm) or imprecision(rbm, rows) or imprecision(rbm, alone[None])
-    for name in ("weight", "hidden.bias"):  # which those rows may not reveal
-        largest = rbm.get_parameter(name).abs().max().item()
-        if largest * torch.finfo(rbm.weight.dtype).eps >= 1:
+    alone = rbm.visible.mean(rbm.visible.zero_inputs(1))
+    found = fault(rbm) or imprecision(rbm, rows) or imprecision(rbm, alone)
+    for name, parameter in rbm.named_parameters():  # of which those rows may not reveal all
+        largest = parameter.abs().max().item()
+        ours = name.startswith("visible.")
+        if not ours and largest * torch.finfo(rbm.weight.dtype).eps >= 1:
             found = found or f"{name} holds {largest:.0e}"
     if found:
         raise ValueError(f"{what}: {found}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gibbsite import ops
+from gibbsite.ops import kernels_for
 
 
 class SGD(torch.optim.SGD):
@@ -33,6 +33,7 @@ class SGD(torch.optim.SGD):
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.0) -> None:
         super().__init__(params, lr=lr, momentum=momentum, maximize=True)
 
+    @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Step along the gradients that the parameters hold."""
         if not all(map(_is_plain, self.param_groups)):
@@ -44,7 +45,7 @@ class SGD(torch.optim.SGD):
                 gradients = [parameter.grad for parameter in moving]
                 rate, momentum = group["lr"], group["momentum"]
                 velocities = [self._velocity(parameter) for parameter in moving if momentum]
-                ops.ascend_(moving, gradients, rate, velocities, momentum)
+                kernels_for(*moving).ascend_(moving, gradients, rate, velocities, momentum)
 
     def moves_just(self, parameters: Sequence[torch.Tensor]) -> bool:
         """True if it holds just these, in one group with a rate and momentum and nothing else."""

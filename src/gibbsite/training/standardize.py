@@ -67,7 +67,7 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
     One pass in blocks: Chan, Golub, LeVeque (1983), Algorithms for computing the sample variance.
     """
     count, mean, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for block in data.blocks() if isinstance(data, Rows) else [data]:
+    for block in Rows.of(data).blocks():
         block = block.double()
         n, block_mean = len(block), block.mean(0)
         gap = block_mean - mean
@@ -118,7 +118,7 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     shift, scale = shift.to(wide.weight), scale.to(wide.weight)
     result = RBM(wide.visible.rescaled(shift, scale), wide.hidden)
     result.weight.copy_(wide.weight)
-    result.hidden.bias.sub_(result.visible.statistic(shift) @ wide.weight)
+    result.hidden.shift_(-(result.visible.statistic(shift) @ wide.weight))
     rounded = copy.deepcopy(result).to(dtype)
     # a large mean must leave of c' what it adds to the inputs of the hidden units
     return rounded if _loss(result, in_double(rounded), shift) <= MAX_ROUNDING else result
@@ -126,12 +126,15 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
 
 def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
     """Error of F near v, in nats, that rounding of the parameters makes; all in float64."""
-    gaps = [
-        rounded.hidden_inputs(v) + rounded.hidden.bias - exact.hidden_inputs(v) - exact.hidden.bias,
-        rounded.visible.statistic(v - rounded.visible.bias)
-        - exact.visible.statistic(v - exact.visible.bias),
-    ]
+    gaps = [_biases(rounded, v)[name] - bias for name, bias in _biases(exact, v).items()]
+    gaps.append(rounded.visible.inputs_for(v[None]) - exact.visible.inputs_for(v[None]))
     return float(torch.linalg.vector_norm(torch.cat(gaps)))
+
+
+def _biases(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
+    """Biases of the hidden units that v, (visible.width,), leaves them with."""
+    shift = rbm.hidden.bias_shift(rbm.hidden_inputs(v))
+    return {name: rbm.hidden.get_parameter(name) + change for name, change in shift.items()}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,7 @@ import logging
 from weakref import WeakSet
 
 import torch
-from torch import Tensor
-
 from gibbsite.model import RBM
-from gibbsite.precision import in_double
 from gibbsite.rows import Rows
 from gibbsite.training.standardize import column_moments
 
@@ -29,15 +26,14 @@ def settle(rbm: RBM) -> None:
     _settled.add(rbm)
 
 
-def tell_of_units(rbm: RBM, data: Tensor | Rows) -> None:
+def tell_of_units(rbm: RBM, data: Rows) -> None:
     """Warn in the log, once a model, if its data are far from standardised.
 
     Data are as they were given, with digits that the dtype of the model may lack.
     """
     if rbm in _settled or len(data) < FEWEST_ROWS or not rbm.visible.has_units:
         return
-    rows = data if isinstance(data, Rows) else in_double(rbm.visible).check_data(data)
-    found = units_far_from_standard(rbm, rows)
+    found = units_far_from_standard(rbm, data)
     if found:
         settle(rbm)
         log.warning(
@@ -47,11 +43,11 @@ def tell_of_units(rbm: RBM, data: Tensor | Rows) -> None:
         )
 
 
-def units_far_from_standard(rbm: RBM, rows: Tensor | Rows) -> str:
+def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     """Description of columns far from standardised, where units have a scale; else ''."""
     if not rbm.visible.has_units:
         return ""
-    rows = rows.spread() if isinstance(rows, Rows) else rows
+    rows = data[data.spread()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
     away, scale = mean[varies].abs(), scale[varies]

@@ -3,18 +3,87 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import float32
+from numba import float32, int32
 
 from gibbsite.ops.bits import bit_product
-from gibbsite.ops.cpu import ascend_with_momentum, center, phase_statistics, square_sum
-from gibbsite.ops.draws import draw_bernoulli, draw_probabilities, mean_and_draw, mean_bernoulli
-from gibbsite.ops.random import inlined, part
+from gibbsite.ops.cpu import ascend_with_momentum, center, square_sum
+from gibbsite.ops.draws import draw_bernoulli, draw_probabilities, mean32, mean_bernoulli
+from gibbsite.ops.random import (
+    DOUBT,
+    inlined,
+    negative_if_doubtful,
+    part,
+    rows_together,
+    settle,
+    uniform,
+    words,
+)
 
 # the kernels as parts of a larger one, on one thread
 multiply, draw_all, draw_units = part(bit_product), part(draw_probabilities), part(draw_bernoulli)
-average, average_and_draw = part(mean_bernoulli), part(mean_and_draw)
-statistics = part(phase_statistics)
-move_to_center, sum_squares, climb = part(center), part(square_sum), part(ascend_with_momentum)
+average, move_to_center = part(mean_bernoulli), part(center)
+sum_squares, climb = part(square_sum), part(ascend_with_momentum)
+
+
+@part
+def mean_and_draw(x, bias, start, key, draws):  # type: ignore[no-untyped-def]
+    """x <- sigmoid(bias + x); draws <- draws of the rows from `start` on."""
+    rows, n = draws.shape
+    for i in range(start):
+        row = x[i]
+        for j in range(n):
+            row[j] = mean32(float32(bias[j] + row[j]))
+    together = rows_together(n)
+    for group in range((rows + together - 1) // together):
+        word, odds = words(group, together, n, key), np.empty(n, np.float32)
+        first = group * together
+        drawn = draws[first : first + together]
+        inputs = x[start + first : start + first + len(drawn)]
+        for i in range(len(inputs)):
+            row, draw, random, doubts = inputs[i], drawn[i], word[i], int32(0)
+            for j in range(n):
+                odds[j] = bias[j] + row[j]
+                row[j] = mean32(odds[j])
+                gap = uniform(random[j]) - row[j]
+                doubts = negative_if_doubtful(doubts, abs(gap), float32(DOUBT))
+                draw[j] = gap < float32(0.0)
+            if doubts < 0:
+                settle(draw, odds, random, i * n, group, key)
+
+
+@inlined
+def mean_rows(x, out):  # type: ignore[no-untyped-def]
+    for j in range(len(out)):
+        out[j] = 0
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(out)):
+            out[j] += row[j]
+    share = x.dtype.type(1 / len(x))
+    for j in range(len(out)):
+        out[j] *= share
+
+
+@inlined
+def phase_means(x, rows, out):  # type: ignore[no-untyped-def]
+    ours, theirs, difference = out[0], out[1], out[2]
+    mean_rows(x[:rows], ours)
+    mean_rows(x[rows:], theirs)
+    for j in range(len(difference)):
+        difference[j] = ours[j] - theirs[j]
+
+
+@part
+def phase_statistics(h, v, rows, v_means, h_means, shares):  # type: ignore[no-untyped-def]
+    """Means of the first rows, of the others, and the difference; h as it counts in that of h."""
+    phase_means(v, rows, v_means)
+    phase_means(h, rows, h_means)
+    ours, theirs = h.dtype.type(1 / rows), h.dtype.type(-1 / (len(h) - rows))
+    for i in range(len(h)):
+        row, to = h[i], shares[i]
+        share = ours if i < rows else theirs
+        for j in range(len(row)):
+            to[j] = share * row[j]
 
 
 @inlined
@@ -29,6 +98,12 @@ def copy_rows(x, to):  # type: ignore[no-untyped-def]
 def approach(x, target, share):  # type: ignore[no-untyped-def]
     for j in range(len(x)):
         x[j] += share * (target[j] - x[j])
+
+
+@inlined
+def subtract(x, other):  # type: ignore[no-untyped-def]
+    for j in range(len(x)):
+        x[j] -= other[j]
 
 
 @part
@@ -51,7 +126,7 @@ def persistent_phases(weight, b, c, both, rows, h, keys, hidden):  # type: ignor
     draw_units(chains, b, float32(1.0), keys)
     sweep(weight, b, c, chains, inputs, keys[1:])
     multiply(hidden, both, no, weight, no, everything)
-    average_and_draw(hidden, c, rows, keys[len(keys) - 1 :], h)
+    mean_and_draw(hidden, c, rows, keys[len(keys) - 1 :], h)
 
 
 @part
@@ -60,27 +135,29 @@ def contrastive_phases(weight, b, c, both, rows, h, keys, hidden):  # type: igno
     ours, theirs, chains, everything = hidden[:rows], hidden[rows:], both[rows:], len(both)
     no, yes = everything < 0, everything >= 0
     multiply(ours, both[:rows], no, weight, no, everything)
-    average_and_draw(ours, c, rows - rows, keys, h)
+    mean_and_draw(ours, c, rows - rows, keys, h)
     multiply(chains, h, no, weight, yes, everything)
     draw_units(chains, b, float32(1.0), keys[1:])
     sweep(weight, b, c, chains, theirs, keys[2:])
     multiply(theirs, chains, no, weight, no, everything)
-    average(theirs, c, float32(1.0))
+    average(theirs, c)
 
 
 @part
 def improve(model, room, both, hidden, rows):  # type: ignore[no-untyped-def]
     """Step up the gradient of both phases, unless it is not finite; returns its norm."""
     (weight, b, c), velocities, (mu, lam), (share, rate, momentum) = model
-    gradient, all_shares, v_means, h_means, v_scale, h_scale = room
+    gradient, all_shares, v_means, h_means, v_change, h_change = room
     shares, n = all_shares[: len(both)], len(weight)
     ascent = gradient.reshape(-1), v_means[2], h_means[2]
-    statistics(hidden, both, rows, v_means, h_means, shares)
+    phase_statistics(hidden, both, rows, v_means, h_means, shares)
     multiply(gradient, both, n > 0, shares, n < 0, n)
     if share > 0:
         approach(mu, v_means[0], share)
         approach(lam, h_means[0], share)
-        move_to_center(gradient, v_means[2], h_means[2], mu, lam, v_scale, h_scale)
+        move_to_center(gradient, v_means[2], h_means[2], mu, lam, v_change, h_change)
+        subtract(v_means[2], v_change)
+        subtract(h_means[2], h_change)
     norm = np.sqrt(sum_squares(ascent))
     if norm < np.inf:
         climb((weight.reshape(-1), b, c), ascent, rate, velocities, momentum)
@@ -94,8 +171,8 @@ def rooms(weight, most):  # type: ignore[no-untyped-def]
     both, hidden = np.empty((most, n), np.float32), np.empty((most, m), np.float32)
     gradient, shares = np.empty((n, m), np.float32), np.empty((most, m), np.float32)
     v_means, h_means = np.empty((3, n), np.float32), np.empty((3, m), np.float32)
-    v_scale, h_scale = np.ones(n, np.float32), np.ones(m, np.float32)
-    return both, hidden, (gradient, shares, v_means, h_means, v_scale, h_scale)
+    v_change, h_change = np.empty(n, np.float32), np.empty(m, np.float32)
+    return both, hidden, (gradient, shares, v_means, h_means, v_change, h_change)
 
 
 @inlined

@@ -1,0 +1,270 @@
+"""The kernels in plain torch: complete, for every device, and the oracle of other backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from gibbsite.errors import DataError
+
+DOUBLE, SINGLE = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float32)
+
+
+class Kernels:
+    """One method a kernel, most of them elementwise and in place, in plain torch.
+
+    x is overwritten where a name ends in ``_``. Tensors that do not fit each other are refused by
+    `DataError`. A backend is a subclass that overrides what it does better: it draws from the same
+    distributions, but not the same numbers.
+    """
+
+    def product(self, x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        """x @ weight, (rows, m), for x (rows, n) and weight (n, m).
+
+        A backend may count a weight that is not finite for the ones alone where x is binary.
+        """
+        if x.ndim != 2 or weight.ndim != 2 or x.dtype != weight.dtype or x.shape[1] != len(weight):
+            raise misfit(weight, (*x.shape[1:], "columns"), x)
+        if out is None:
+            return x @ weight
+        fit(out, (x.shape[0], weight.shape[1]), x)
+        return torch.mm(x, weight, out=out)
+
+    def draw_bernoulli_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- 1 with probability sigmoid(bias + base + scale (x - base)), else 0.
+
+        x is (rows, n), bias and base (n,); no base is 0. A one, or a zero, comes at its rate
+        however rare it is: probabilities are met to 2^-53 or better.
+        """
+        fit_columns(x, bias, base)
+        x.mul_(scale).add_(moved(bias, base, scale))
+        return x.copy_(uniform(x, generator) < x.double().sigmoid_())  # float32 rounds it to 1
+
+    def draw_probabilities_(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x <- 1 with probability x, else 0; 0 and 1 stay, NaN gives 0. x is (rows, n)."""
+        fit_columns(x)
+        return x.copy_(uniform(x, generator) < x)
+
+    def draw_gaussian_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        sigma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- Normal(bias + sigma (base + scale (x - base)), sigma^2).
+
+        x is (rows, n), bias, sigma and base (n,); no base is 0. The tails reach beyond 8 sigma.
+        """
+        fit_columns(x, bias, sigma, base)
+        # in float32 torch's own noise ends before 6 sigma
+        noise = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+        mean = moved(bias, None if base is None else sigma * base, scale)
+        return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(mean)
+
+    def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x <- sigmoid(bias + x); x is (rows, n), bias (n,)."""
+        fit_columns(x, bias)
+        return x.add_(bias).sigmoid_()
+
+    def softplus_sum(self, x: Tensor, bias: Tensor) -> Tensor:
+        """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,).
+
+        One column stands for all. Differentiable in plain torch.
+        """
+        real = bias.dtype.is_floating_point and not x.is_complex()
+        if not real or x.ndim == 0 or bias.ndim != 1 or x.shape[-1] not in (1, len(bias)):
+            raise misfit(x, ("...", *bias.shape), bias)
+        # torch replaces softplus(x) by x above its threshold: at 20 that loses 2e-9 a unit
+        return softplus(bias + x, threshold=40.0).sum(-1)
+
+    def softplus_change(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        base: Tensor,
+        old: float,
+        new: float,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """S(new) - S(old) of S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))).
+
+        (rows,), in float64.
+        """
+        fit_columns(x, bias, base)
+        after, before = (
+            softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old)
+        )
+        change = (after - before).sum(-1, dtype=torch.float64)
+        if out is None:
+            return change
+        fit(out, x.shape[:-1], change)
+        return out.copy_(change)
+
+    def add_row_dot_(self, total: Tensor, x: Tensor, weights: Tensor, scale: float) -> Tensor:
+        """total <- total + scale sum_j weights_j x_j for each row; total, (rows,), is float64."""
+        fit_columns(x, weights)
+        dot = x.double() @ weights.double()
+        fit(total, x.shape[:-1], dot)
+        return total.add_(dot, alpha=scale)
+
+    def weighted(self, x: Tensor, weights: Tensor) -> Tensor:
+        """weights_i x_ij: each row of x, (rows, n), times its own weight; weights is (rows,)."""
+        if x.ndim != 2:
+            raise misfit(x, (*weights.shape, "columns"), weights)
+        fit(weights, x.shape[:1], x)
+        return weights[:, None] * x
+
+    def is_binary(self, x: Tensor) -> bool:
+        """True if all of x is 0 or 1."""
+        return bool(((x == 0) | (x == 1)).all())
+
+    def center_(
+        self, weight: Tensor, slopes: tuple[Tensor, Tensor], offsets: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """weight <- weight - s lam^T - mu t^T; returns weight lam, (n,), and weight^T mu, (m,).
+
+        weight is (n, m); slopes s and t, and offsets mu and lam, are (n,) and (m,) each.
+        """
+        if weight.ndim != 2:
+            raise misfit(weight, ("n", "m"), weight)
+        for pair in (slopes, offsets):
+            for x, n in zip(pair, weight.shape, strict=True):
+                fit(x, (n,), weight)
+        (s, t), (mu, lam) = slopes, offsets
+        weight.addmm_(torch.stack([s, mu], 1), torch.stack([lam, t]), alpha=-1)
+        return weight @ lam, mu @ weight
+
+    def square_sum(self, tensors: Iterable[Tensor]) -> float:
+        """Sum of the squares of all entries; not finite if one of them is not."""
+        tensors = list(tensors)
+        if not tensors or not all(x.dtype.is_floating_point for x in tensors):
+            raise DataError(
+                "a sum of squares of no tensor, or of other than floating-point numbers"
+            )
+        return float(sum(torch.linalg.vector_norm(x).item() ** 2 for x in tensors))
+
+    def ascend_(
+        self,
+        tensors: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        rate: float,
+        velocities: Sequence[Tensor],
+        momentum: float,
+    ) -> None:
+        """u <- momentum u + g, x <- x + rate u for each x, g, u; without velocities u is g."""
+        fit_each(tensors, gradients, velocities)
+        for u, gradient in zip(velocities, gradients, strict=False):
+            u.mul_(momentum).add_(gradient)
+        for x, u in zip(tensors, velocities or gradients, strict=True):
+            x.add_(u, alpha=rate)
+
+    def gather(
+        self,
+        source: np.ndarray,
+        index: np.ndarray,
+        out: Tensor | None,
+        scale: float,
+        shift: float,
+    ) -> Tensor | None:
+        """shift + scale * source[index] in float32, (len(index), n); source is rounded first.
+
+        index is int64, from 0. None if an entry is out of range, or if there is no kernel for it.
+        """
+        fit_rows(source, index, out)
+        return None
+
+    def gather_and_draw(
+        self,
+        source: np.ndarray,
+        index: np.ndarray,
+        out: Tensor | None,
+        scale: float,
+        shift: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        """`gather`, then `draw_probabilities_`, in one pass."""
+        fit_rows(source, index, out)
+        return None
+
+    def gather_in_units(
+        self, source: np.ndarray, index: np.ndarray, out: Tensor, shift: Any, scale: Any
+    ) -> Tensor | None:
+        """(source[index] - shift) / scale, computed in float64; shift, scale are scalars or (n,).
+
+        None as for `gather`.
+        """
+        fit_rows(source, index, out)
+        if any(np.shape(x) not in ((), source.shape[1:]) for x in (shift, scale)):
+            raise DataError(
+                f"units of shape {np.shape(shift)}, {np.shape(scale)}: expected {source.shape[1:]}"
+            )
+        return None
+
+
+def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Uniform draws strictly within (0, 1), in float64: in float32 torch's are steps of 2^-24."""
+    draws = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
+    return draws.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
+
+
+def moved(bias: Any, base: Any, scale: float) -> Any:
+    """bias + (1 - scale) base, of tensors or arrays; bias if there is no base."""
+    return bias if base is None else bias + (1 - scale) * base
+
+
+def fit(x: Tensor, shape: Sequence[int], like: Tensor) -> None:
+    """Raise `DataError` unless x has that shape, and the dtype and device of `like`."""
+    if x.shape != shape or x.dtype != like.dtype or x.device != like.device:
+        raise misfit(x, shape, like)
+
+
+def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
+    """Raise `DataError` unless x is floating-point and each vector has one entry a column."""
+    if x.ndim == 0 or not x.dtype.is_floating_point:
+        raise misfit(x, ("rows", "columns"), SINGLE)
+    for other in vectors:
+        if other is not None:
+            fit(other, x.shape[-1:], x)
+
+
+def fit_each(tensors: Sequence[Tensor], *others: Sequence[Tensor]) -> None:
+    """Raise `DataError` unless each tensor has one like it in all other lists with any."""
+    for k, other in enumerate(others):
+        if not 0 < len(tensors) == len(other) and (other or k == 0):
+            raise DataError(f"{len(other)} tensors to go with {len(tensors)}")
+        for x, y in zip(tensors, other, strict=False):
+            fit(y, x.shape, x)
+
+
+def fit_rows(source: np.ndarray, index: np.ndarray, out: Tensor | None) -> None:
+    """Raise `DataError` unless rows of source, picked by index, can go to out."""
+    if source.ndim != 2 or source.dtype.char not in "Bfd" or not source.dtype.isnative:
+        raise DataError(f"a table of {source.dtype}, {source.shape}: expected uint8 or floats, 2-d")
+    if index.ndim != 1 or index.dtype != np.int64:
+        raise DataError(f"row numbers of {index.dtype}, {index.shape}: expected int64, 1-d")
+    if out is not None:
+        fit(out, (len(index), source.shape[1]), SINGLE)
+
+
+def misfit(x: Tensor, shape: Sequence[int | str], like: Tensor) -> DataError:
+    """The error of a tensor that has another shape, dtype or device."""
+    expected = ", ".join(map(str, shape))
+    return DataError(
+        f"a tensor of shape {tuple(x.shape)} and {x.dtype} on {x.device}: "
+        f"expected ({expected}) and {like.dtype} on {like.device}"
+    )
