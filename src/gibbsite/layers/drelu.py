@@ -14,6 +14,7 @@ from gibbsite.checks import as_scales
 from gibbsite.layers.base import Layer, Moments, first_fault
 from gibbsite.layers.half_line import HalfLine, draw_half_line, half_line, half_line_states
 from gibbsite.layers.relu import usable_scale
+from gibbsite.ops.kernels import uniform
 
 
 class DReLUMoments(NamedTuple):
@@ -43,11 +44,12 @@ class DReLU(Layer):
 
     Args:
         n: number of units.
-        gamma_plus, gamma_minus: curvatures of the energy at the start of training: one number, or n.
+        gamma_plus, gamma_minus: curvatures of the energy above and below 0 at the start of
+            training: one number, or n.
 
     >>> import torch, gibbsite as gb
-    >>> gb.DReLU(3).mean(torch.tensor([-2.0, 0.0, 1.0])).tolist()  # as Gaussian units at first
-    [-2.0, 0.0, 1.0]
+    >>> gb.DReLU(2, gamma_plus=4.0).mean(torch.tensor([-40.0, 40.0])).tolist()
+    [-40.0, 10.0]
     """
 
     def __init__(
@@ -124,10 +126,7 @@ class DReLU(Layer):
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         z = self._standard(inputs.double())
         log_odds = self._log_odds(inputs.double(), *map(half_line, z))
-        uniform = torch.rand(
-            inputs.shape, generator=generator, dtype=torch.float64, device=inputs.device
-        )
-        positive = uniform < torch.sigmoid(log_odds)
+        positive = uniform(inputs, generator) < torch.sigmoid(log_odds)
         size = draw_half_line(torch.where(positive, *z), generator)
         above, below = size / self.gamma_plus.sqrt(), -size / self.gamma_minus.sqrt()
         return torch.where(positive, above, below).to(inputs.dtype)

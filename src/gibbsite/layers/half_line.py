@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.layers.quadrature import PANEL_EXPONENT, gauss_legendre
+from gibbsite.ops.kernels import uniform
 
 FAR = 4.0
 """-z from which the continued fraction takes over: `LEVELS` of it are then good to 1e-14."""
@@ -66,8 +67,7 @@ def draw_half_line(z: Tensor, generator: torch.Generator | None = None) -> Tenso
     convex in t and nearly a parabola, so Newton's steps from the parabola's root converge.
     """
     z = z.double()
-    u = torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-    u.clamp_(min=2.0**-54)
+    u = uniform(z, generator)
     far = z < -FAR
     near_z = torch.where(far, -FAR, z)
     near = near_z - torch.special.ndtri(u * torch.special.ndtr(near_z))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gibbsite.layers.base import Layer, Moments
 from gibbsite.layers.quadrature import PANEL_EXPONENT, gauss_legendre
+from gibbsite.ops.kernels import uniform
 
 BERNOULLI_NUMBERS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 """B_2, B_4, ...: enough for the series in |a| < 1 to be good to rounding."""
@@ -17,10 +18,10 @@ BERNOULLI_NUMBERS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6
 class TruncatedExponential(Layer):
     r"""n units x in [0, 1] with energy $-\sum_i b_i x_i$ and statistic $x$.
 
-    $p(x_i \mid \text{inputs}) = a_i e^{a_i x_i} / (e^{a_i} - 1)$ with $a = b + \text{inputs}$: uniform
-    at a = 0, exponential towards 0 or 1 for large |a|. The units for grey levels and shares, whose
-    density, unlike that of `Bernoulli` units fed with them, is one on [0, 1]. Parameter: ``bias``
-    (n,). Data outside of [0, 1] raise `EntryError`. Source: Bengio, Lamblin, Popovici & Larochelle
+    $p(x_i \mid \text{inputs}) = a_i e^{a_i x_i} / (e^{a_i} - 1)$ with $a = b + \text{inputs}$:
+    uniform at a = 0, exponential from 0 or from 1 for large |a|. Units for grey levels and shares
+    as they are, of which `Bernoulli` units make draws of 0 and 1. Parameter: ``bias`` (n,). Data
+    outside of [0, 1] raise `EntryError`. Source: Bengio, Lamblin, Popovici & Larochelle
     (2007), Greedy layer-wise training of deep networks, on inputs in an interval.
 
     >>> import torch, gibbsite as gb
@@ -62,9 +63,8 @@ class TruncatedExponential(Layer):
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x by inversion, from the end where the density is larger."""
         a = (self.bias + inputs).double()
-        u = torch.rand(a.shape, generator=generator, dtype=a.dtype, device=a.device)
-        rate = a.abs().clamp(min=1e-100)  # the formula's limit is u
-        distance = torch.log1p(u * torch.expm1(-rate)) / -rate
+        rate = a.abs().clamp(min=1e-100)  # the formula's limit is uniform
+        distance = torch.log1p(uniform(a, generator) * torch.expm1(-rate)) / -rate
         return torch.where(a < 0, distance, 1 - distance).clamp_(0, 1).to(inputs.dtype)
 
     def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
