@@ -17,7 +17,16 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Categorical, Gaussian, Spin, register_layer
+from gibbsite.layers import (
+    Bernoulli,
+    Categorical,
+    DReLU,
+    Gaussian,
+    ReLU,
+    Spin,
+    TruncatedExponential,
+    register_layer,
+)
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -58,6 +67,7 @@ __all__ = [
     "Categorical",
     "Centered",
     "Checkpoints",
+    "DReLU",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
@@ -75,10 +85,12 @@ __all__ = [
     "Monitor",
     "NonFiniteWeightError",
     "OutputError",
+    "ReLU",
     "Rows",
     "Spin",
     "TooLargeError",
     "TrajectoryAIS",
+    "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
     "evaluate",

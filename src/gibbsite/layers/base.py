@@ -212,6 +212,15 @@ class Layer(nn.Module, ABC):
         """
         return self.sample(self.zero_inputs(n), generator)
 
+    def curvature(self) -> Tensor:
+        """Largest c known for which the energy grows like c s(x)^2 / 2 at least: (width,).
+
+        Infinite for units in a bounded interval, 0 for others unless their layer says more. Two
+        unbounded layers have a finite Z as long as the weight is small against it (`model.fault`).
+        """
+        bounded = all(map(math.isfinite, self.interval))
+        return self.like.new_full((self.width,), math.inf if bounded else 0.0)
+
     # checks
 
     @property
@@ -365,6 +374,9 @@ class Finite(Layer):
         codes[:, unit] = torch.arange(k, device=codes.device)
         points = self.encode(codes)[:, self.unit_columns(unit)]
         return points, points.new_zeros(k)
+
+    def curvature(self) -> Tensor:
+        return self.like.new_full((self.width,), math.inf)
 
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:

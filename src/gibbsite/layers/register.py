@@ -8,14 +8,20 @@ from gibbsite.errors import ArgumentError
 from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.categorical import Categorical
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
+from gibbsite.layers.truncated_exponential import TruncatedExponential
 
 LAYERS: dict[str, type[Layer]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "drelu": DReLU,
     "gaussian": Gaussian,
+    "relu": ReLU,
     "spin": Spin,
+    "truncated-exponential": TruncatedExponential,
 }
 
 _users: dict[str, type[Layer]] = {}
