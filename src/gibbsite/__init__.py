@@ -17,7 +17,7 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Gaussian, register_layer
+from gibbsite.layers import Bernoulli, Binomial, Gaussian, Mixed, Poisson, register_layer
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -55,6 +55,7 @@ __all__ = [
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
+    "Binomial",
     "Centered",
     "Checkpoints",
     "DataError",
@@ -70,10 +71,12 @@ __all__ = [
     "LikelihoodWarning",
     "LogPartition",
     "MeanField",
+    "Mixed",
     "ModelFileError",
     "Monitor",
     "NonFiniteWeightError",
     "OutputError",
+    "Poisson",
     "Rows",
     "TooLargeError",
     "TrajectoryAIS",

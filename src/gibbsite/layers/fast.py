@@ -13,6 +13,7 @@ from gibbsite import ops
 from gibbsite.layers.base import Layer, Moments
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.mixed import Mixed, joined
 from gibbsite.rows import Rows
 
 
@@ -104,7 +105,48 @@ class FastGaussian(Form):
         return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
 
 
-FORMS: dict[type[Layer], type[Form]] = {Bernoulli: FastBernoulli, Gaussian: FastGaussian}
+class FastMixed(Form):
+    """Layers side by side, each in its own fast form."""
+
+    layer: Mixed
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        return torch.cat(
+            [
+                fast(part).sample(own, generator, scale, None if base is None else base[columns])
+                for (part, own), columns in zip(
+                    self.layer.split(inputs), self.layer.columns, strict=True
+                )
+            ],
+            -1,
+        )
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return joined([fast(part).moments(own) for part, own in self.layer.split(inputs)])
+
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        changes = [
+            fast(part).log_partition_change(own, base[columns], old, new)
+            for (part, own), columns in zip(
+                self.layer.split(inputs), self.layer.columns, strict=True
+            )
+        ]
+        return torch.sum(torch.stack(changes), 0, out=out)
+
+
+FORMS: dict[type[Layer], type[Form]] = {
+    Bernoulli: FastBernoulli,
+    Gaussian: FastGaussian,
+    Mixed: FastMixed,
+}
 
 
 def fast(layer: Layer) -> Form:

@@ -1,57 +1,22 @@
-"""The unit types by the names that files and commands give them."""
+"""The unit types of the library, by name."""
 
 from __future__ import annotations
 
-import inspect
-
-from gibbsite.errors import ArgumentError
 from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.binomial import Binomial
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.mixed import Mixed
+from gibbsite.layers.names import register_layer
+from gibbsite.layers.poisson import Poisson
 
-LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LAYERS: dict[str, type[Layer]] = {
+    "bernoulli": Bernoulli,
+    "binomial": Binomial,
+    "gaussian": Gaussian,
+    "mixed": Mixed,
+    "poisson": Poisson,
+}
 
-_users: dict[str, type[Layer]] = {}
-
-
-def register_layer(name: str, layer: type[Layer]) -> type[Layer]:
-    """Give a layer class a name, so that models with it can be saved, loaded and asked for.
-
-    Register it in every process before `load`. Raises `ArgumentError` for a name that another class
-    has, or a class that is no complete `Layer`. Returns the class.
-
-    >>> import gibbsite as gb
-    >>> class Coin(gb.Bernoulli):
-    ...     "A unit type of one's own."
-    >>> gb.register_layer("coin", Coin).__name__
-    'Coin'
-    """
-    if not (isinstance(layer, type) and issubclass(layer, Layer)):
-        raise ArgumentError(f"{layer!r}: expected a subclass of gibbsite.layers.Layer")
-    if inspect.isabstract(layer):
-        missing = ", ".join(sorted(layer.__abstractmethods__))
-        raise ArgumentError(f"{layer.__name__} lacks {missing}; a layer has them all")
-    taken = LAYERS.get(name) or _users.setdefault(name, layer)
-    if taken is not layer:
-        raise ArgumentError(f"{name!r} is {taken.__name__} already; choose another name")
-    return layer
-
-
-def layer_type(name: str) -> type[Layer]:
-    """The class of that name, else `ArgumentError`."""
-    kinds = LAYERS | _users
-    if name not in kinds:
-        raise ArgumentError(f"no unit type is called {name!r}; there are {', '.join(kinds)}")
-    return kinds[name]
-
-
-def name_of(layer: Layer) -> str:
-    """The name under which the class of a layer is registered, else `ArgumentError`."""
-    for name, kind in (LAYERS | _users).items():
-        if kind is type(layer):
-            return name
-    kind = type(layer).__name__
-    raise ArgumentError(
-        f"{kind} has no name that a file could give it; call gb.register_layer({kind.lower()!r}, "
-        f"{kind}) before, in this process and wherever the model is loaded"
-    )
+for _name, _layer in LAYERS.items():
+    register_layer(_name, _layer)
