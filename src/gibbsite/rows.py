@@ -182,24 +182,21 @@ class Rows:
         """
         self.check_unchanged()
         index = index if self.chosen is None else self.chosen[index]
-        units = self._scale_and_shift()
-        plain = self._gatherable(index, dtype == torch.float32 and units == (1.0, 0.0))
-        if plain is not None and units is not None:
-            gathered = ops.kernels_for().gather(*plain, *units)
-            if gathered is not None:
-                return gathered
+        found = self._gatherable(index)
+        gathered = None if found is None else self._gather(*found, dtype == torch.float32)
+        if gathered is not None:
+            return gathered
         values = self._values(index)
-        return values if units == (1.0, 0.0) else values * self.scale + self.shift
+        return values if self._scale_and_shift() == (1.0, 0.0) else values * self.scale + self.shift
 
     def drawn_at(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Zeros and ones drawn with `at(index)` as probabilities, float32, if there is a kernel."""
         self.check_unchanged()
+        found = self._gatherable(index if self.chosen is None else self.chosen[index])
         units = self._scale_and_shift()
-        index = index if self.chosen is None else self.chosen[index]
-        plain = self._gatherable(index, units == (1.0, 0.0))
-        if plain is None or units is None:
+        if found is None or units is None or (found[0].dtype == np.float64 and units != (1.0, 0.0)):
             return None
-        return ops.kernels_for().gather_and_draw(*plain, *units, generator)
+        return ops.kernels_for().gather_and_draw(*found, *units, generator)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype)
@@ -273,22 +270,27 @@ class Rows:
         both = isinstance(scale, float) and isinstance(shift, float)
         return (float(scale), float(shift)) if both else None
 
-    def _gatherable(
-        self, index: slice | Tensor, rounds: bool
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Source and indices for a kernel that gathers rows in float32, if they fit.
-
-        Float64 ones do if the kernel may round them.
-        """
-        source, kinds = self.source, KERNEL_KINDS if rounds else KERNEL_KINDS[:2]
+    def _gatherable(self, index: slice | Tensor) -> tuple[np.ndarray, np.ndarray] | None:
+        """Source and indices as arrays for a kernel that gathers rows, if they are such."""
+        source = self.source
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
         if isinstance(source, Tensor) and source.is_cpu:
             source = source.detach().numpy()
-        if not (isinstance(source, np.ndarray) and source.dtype in kinds and _is_plain(source)):
+        if not (isinstance(source, np.ndarray) and source.dtype in KERNEL_KINDS):
+            return None
+        if not _is_plain(source):
             return None
         _advise(source, scattered=True)
         return np.asarray(source), index.cpu().numpy()
+
+    def _gather(self, source: np.ndarray, index: np.ndarray, single: bool) -> Tensor | None:
+        """The rows in float32 by a kernel; of float64 if `single`, where nothing else is lost."""
+        units = self._scale_and_shift()
+        double = source.dtype == np.float64
+        if units is None or (double and not (single and units == (1.0, 0.0))):
+            return None
+        return ops.kernels_for().gather(source, index, *units)
 
     def _values(self, index: slice | Tensor) -> Tensor:
         if isinstance(self.source, Tensor):

@@ -138,7 +138,7 @@ def paths(x: float, dtype: torch.dtype, key: np.ndarray) -> dict[str, torch.Tens
         found |= {"a part of fused updates": part, "with their mean": along}
     if dtype == torch.float32 and x < 0:
         one = np.arange(2)
-        found["gathered"] = numba.gather_and_draw(shares.numpy(), one, None, 1.0, 0.0)
+        found["gathered"] = numba.gather_and_draw(shares.numpy(), one, 1.0, 0.0)
     return {name: draws[0, 0].item() for name, draws in found.items()}
 
 

@@ -43,14 +43,11 @@ class Scaled(Rows):
     units: Units = PLAIN
 
     def _gather(
-        self, table: NDArray[Any], numbers: NDArray[Any], out: Tensor | None
+        self, source: NDArray[Any], index: NDArray[Any], single: bool
     ) -> Tensor | None:
-        return None if out is None else ops.gather_in_units(table, numbers, out, *self.units)
+        return ops.kernels_for().gather_in_units(source, index, *self.units) if single else None
 
-    def _gathers_doubles(self) -> bool:
-        return True
-
-    def drawn(self, *_: Any) -> None:
+    def drawn_at(self, *_: Any) -> None:
         """There is no kernel for it."""
 
     def _values(self, index: slice | Tensor) -> Tensor:

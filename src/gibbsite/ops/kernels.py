@@ -174,46 +174,42 @@ class Kernels:
             x.add_(u, alpha=rate)
 
     def gather(
-        self,
-        source: np.ndarray,
-        index: np.ndarray,
-        out: Tensor | None,
-        scale: float,
-        shift: float,
+        self, source: np.ndarray, index: np.ndarray, scale: float, shift: float
     ) -> Tensor | None:
         """shift + scale * source[index] in float32, (len(index), n); source is rounded first.
 
-        index is int64, from 0. None if an entry is out of range, or if there is no kernel for it.
+        index is int64, from 0. None if an entry is out of range.
         """
-        fit_rows(source, index, out)
-        return None
+        if not fit_rows(source, index):
+            return None
+        return torch.from_numpy(source[index].astype(np.float32)).mul_(scale).add_(shift)
 
     def gather_and_draw(
         self,
         source: np.ndarray,
         index: np.ndarray,
-        out: Tensor | None,
         scale: float,
         shift: float,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
         """`gather`, then `draw_probabilities_`, in one pass."""
-        fit_rows(source, index, out)
-        return None
+        shares = self.gather(source, index, scale, shift)
+        return None if shares is None else self.draw_probabilities_(shares, generator)
 
     def gather_in_units(
-        self, source: np.ndarray, index: np.ndarray, out: Tensor, shift: Any, scale: Any
+        self, source: np.ndarray, index: np.ndarray, shift: Any, scale: Any
     ) -> Tensor | None:
-        """(source[index] - shift) / scale, computed in float64; shift, scale are scalars or (n,).
+        """(source[index] - shift) / scale in float32, from float64; shift, scale scalars or (n,).
 
         None as for `gather`.
         """
-        fit_rows(source, index, out)
         if any(np.shape(x) not in ((), source.shape[1:]) for x in (shift, scale)):
             raise DataError(
                 f"units of shape {np.shape(shift)}, {np.shape(scale)}: expected {source.shape[1:]}"
             )
-        return None
+        if not fit_rows(source, index):
+            return None
+        return torch.from_numpy(((source[index] - np.float64(shift)) / scale).astype(np.float32))
 
 
 def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -251,14 +247,13 @@ def fit_each(tensors: Sequence[Tensor], *others: Sequence[Tensor]) -> None:
             fit(y, x.shape, x)
 
 
-def fit_rows(source: np.ndarray, index: np.ndarray, out: Tensor | None) -> None:
-    """Raise `DataError` unless rows of source, picked by index, can go to out."""
+def fit_rows(source: np.ndarray, index: np.ndarray) -> bool:
+    """True if source has all the rows of index; `DataError` unless kernels take such arrays."""
     if source.ndim != 2 or source.dtype.char not in "Bfd" or not source.dtype.isnative:
         raise DataError(f"a table of {source.dtype}, {source.shape}: expected uint8 or floats, 2-d")
     if index.ndim != 1 or index.dtype != np.int64:
         raise DataError(f"row numbers of {index.dtype}, {index.shape}: expected int64, 1-d")
-    if out is not None:
-        fit(out, (len(index), source.shape[1]), SINGLE)
+    return bool(((index >= 0) & (index < len(source))).all())
 
 
 def misfit(x: Tensor, shape: Sequence[int | str], like: Tensor) -> DataError:

@@ -177,14 +177,9 @@ class Numba(Kernels):
 
     @or_plain
     def gather(
-        self,
-        source: np.ndarray,
-        index: np.ndarray,
-        out: Tensor | None,
-        scale: float,
-        shift: float,
+        self, source: np.ndarray, index: np.ndarray, scale: float, shift: float
     ) -> Tensor | None:
-        out, rows = gathered(source, index, out)
+        out, rows = gathered(source, index)
         there = run("gather", rows, source, index, np.float32(scale), np.float32(shift))
         return out if there else None
 
@@ -193,21 +188,20 @@ class Numba(Kernels):
         self,
         source: np.ndarray,
         index: np.ndarray,
-        out: Tensor | None,
         scale: float,
         shift: float,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
-        out, rows = gathered(source, index, out)
+        out, rows = gathered(source, index)
         units = np.float32(scale), np.float32(shift)
         there = run("gather_and_draw", rows, source, index, *units, key(generator))
         return out if there else None
 
     @or_plain
     def gather_in_units(
-        self, source: np.ndarray, index: np.ndarray, out: Tensor, shift: Any, scale: Any
+        self, source: np.ndarray, index: np.ndarray, shift: Any, scale: Any
     ) -> Tensor | None:
-        (out, rows), n = gathered(source, index, out), source.shape[1:]
+        (out, rows), n = gathered(source, index), source.shape[1:]
         if any(np.shape(x) not in ((), n) for x in (shift, scale)):
             raise Unsuitable
         shift, scale = (np.broadcast_to(x, n).astype(np.float64) for x in (shift, scale))
@@ -262,10 +256,10 @@ def flat(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
     return vectors
 
 
-def gathered(source: np.ndarray, index: np.ndarray, out: Tensor | None) -> tuple[Tensor, Any]:
+def gathered(source: np.ndarray, index: np.ndarray) -> tuple[Tensor, Any]:
     """A tensor for the rows of source picked by index, and its array."""
-    fit_rows(source, index, out)
-    out = torch.empty(len(index), source.shape[1]) if out is None else out
+    fit_rows(source, index)
+    out = torch.empty(len(index), source.shape[1])
     return out, matrix(out)
 
 

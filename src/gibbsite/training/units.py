@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -26,14 +27,14 @@ def settle(rbm: RBM) -> None:
     _settled.add(rbm)
 
 
-def tell_of_units(rbm: RBM, data: Rows) -> None:
+def tell_of_units(rbm: RBM, data: Any) -> None:
     """Warn in the log, once a model, if its data are far from standardised.
 
     Data are as they were given, with digits that the dtype of the model may lack.
     """
     if rbm in _settled or len(data) < FEWEST_ROWS or not rbm.visible.has_units:
         return
-    found = units_far_from_standard(rbm, data)
+    found = units_far_from_standard(rbm, Rows.of(data))
     if found:
         settle(rbm)
         log.warning(
