@@ -226,6 +226,9 @@ class Mixed(Layer):
     def describe(self) -> str:
         return f"Mixed({', '.join(layer.describe() for layer in self.parts())})"
 
+    def extra_repr(self) -> str:
+        return ""
+
     # parameters and units by part
 
     def _named(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
