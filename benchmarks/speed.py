@@ -30,7 +30,7 @@ import gibbsite as gb
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
-from gibbsite.ops.products import pays_tables, tabled
+from gibbsite.ops.numba_kernels import pays_tables, tabled
 from gibbsite.training import SGD
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
@@ -305,7 +305,7 @@ def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> 
 def tables() -> None:
     """Products with zeros and ones by tabled sums of rows, against the matrix product.
 
-    One thread and two; "no" where `ops.product` leaves them to torch. The rule is set by this.
+    One thread and two; "no" where `Numba.product` leaves them to torch. The rule is set by this.
     """
     sizes = [(784, 500), (500, 784), (64, 128), (128, 64), (1000, 16)]
     for n, m in sizes:
@@ -319,7 +319,7 @@ def tables() -> None:
                 "x.T h": (column, h, step),
             }
             for name, (left, right, to) in cases.items():
-                pays = "" if pays_tables(left, right, to) else ", no"
+                pays = "" if pays_tables(left, right) else ", no"
                 works: dict[str, Work] = {
                     "floor": lambda a=left, b=right, c=to: torch.mm(a, b, out=c),
                     f"tables{pays}": lambda a=left, b=right, c=to: tabled(a, b, c),

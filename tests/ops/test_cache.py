@@ -1,5 +1,6 @@
 """Compiled kernels on disk: where they may lie, and what is done when they cannot."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -121,6 +122,26 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     result = run(full + SUM.replace("print", "assert (1, 0) == "), tmp_path)
     assert result.stderr.count("are not kept") == 1
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def module_of(path: Path, text: str):
+    """A module of that text."""
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_code_on_disk_is_told_apart_by_the_text_of_its_module(tmp_path):
+    """And by that of the modules it may call, but kernels of `ops` by that of `ops` alone."""
+    texts = "def twice(x):\n    return 2 * x\n", "def twice(x):\n    return x + x\n"
+    modules = [module_of(tmp_path / f"m{k}.py", text) for k, text in enumerate(texts)]
+    kernels = [compiling.kernel("twice", False, module) for module in (*modules, modules[0])]
+    first, second, again = (kernel.py_func.__qualname__ for kernel in kernels)
+    assert first == again != second
+    assert [kernel(21) for kernel in kernels] == [42] * 3
+    assert compiling._version(None) not in map(compiling._version, modules)
 
 
 @needs_root

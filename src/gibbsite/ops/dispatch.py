@@ -89,16 +89,18 @@ def kernel(name: str, x: np.ndarray, source: ModuleType | None = None) -> Callab
     if threads > 1 and getattr(_LOCAL, "threads", 0) != threads:
         compiler().set_threads(threads)
         _LOCAL.threads = threads
-    kind = name, threads > 1, x.dtype.char
-    return KERNELS.get(kind) or _new_kernel(kind, source)
+    kind = name, threads > 1, source, x.dtype.char
+    return KERNELS.get(kind) or _new_kernel(kind)
 
 
-KERNELS: dict[tuple[str, bool, str], Callable[..., Any]] = {}
+Kind = tuple[str, bool, ModuleType | None, str]
+
+KERNELS: dict[Kind, Callable[..., Any]] = {}
 
 
-def _new_kernel(kind: tuple[str, bool, str], source: ModuleType | None) -> Callable[..., Any]:
+def _new_kernel(kind: Kind) -> Callable[..., Any]:
     """A kernel of which the first call, which may compile for long, says so."""
-    new: Callable[..., Any] = compiler().kernel(*kind[:2], source)
+    new: Callable[..., Any] = compiler().kernel(*kind[:3])
 
     def patient(*arguments: Any) -> Any:
         with patience():

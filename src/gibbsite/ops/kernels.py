@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,9 +149,8 @@ class Kernels:
         weight.addmm_(torch.stack([s, mu], 1), torch.stack([lam, t]), alpha=-1)
         return weight @ lam, mu @ weight
 
-    def square_sum(self, tensors: Iterable[Tensor]) -> float:
+    def square_sum(self, tensors: Collection[Tensor]) -> float:
         """Sum of the squares of all entries; not finite if one of them is not."""
-        tensors = list(tensors)
         if not tensors or not all(x.dtype.is_floating_point for x in tensors):
             raise DataError(
                 "a sum of squares of no tensor, or of other than floating-point numbers"

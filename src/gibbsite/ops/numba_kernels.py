@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -152,8 +152,7 @@ class Numba(Kernels):
         return left, right
 
     @or_plain
-    def square_sum(self, tensors: Iterable[Tensor]) -> float:
-        tensors = list(tensors)
+    def square_sum(self, tensors: Collection[Tensor]) -> float:
         vectors = flat(tensors)
         return float(kernel("square_sum", max(vectors, key=len))(vectors))
 
@@ -248,7 +247,7 @@ def totals(x: Tensor, rows: Any) -> Any:
     return found
 
 
-def flat(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+def flat(tensors: Collection[Tensor]) -> tuple[Any, ...]:
     """Tensors of one dtype as vectors."""
     vectors = tuple(array(x).reshape(-1) for x in tensors)
     if len({x.dtype for x in vectors}) != 1:
