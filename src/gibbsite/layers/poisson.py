@@ -77,7 +77,7 @@ class Poisson(Layer):
         A rate r exceeds r + t with a probability below exp(-t^2 / (2 r + t)) (Chernoff's bound,
         by log(1 + u) >= 2 u / (2 + u)), and smaller rates exceed that less often.
         """
-        log_rate = float(self.bias[unit]) + reach
+        log_rate = self.bias[unit].item() + reach
         rate = math.exp(log_rate) if log_rate < 30 else math.inf
         most = rate + 9 * math.sqrt(rate) + 40
         if most > MAX_POINTS:
