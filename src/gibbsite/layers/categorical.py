@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory, not_finite
 from gibbsite.errors import ArgumentError, EntryError
-from gibbsite.layers.base import Finite, Layer, Moments
+from gibbsite.layers.base import Finite, Layer, Means
 from gibbsite.ops.segments import join, split
 
 
@@ -72,9 +72,9 @@ class Categorical(Finite):
         fields = split(self.bias + inputs, self.sizes, -torch.inf)
         return fields.logsumexp(-1).sum(-1)
 
-    def moments(self, inputs: Tensor) -> Moments:
+    def moments(self, inputs: Tensor) -> Means:
         fields = split(self.bias + inputs, self.sizes, -torch.inf)
-        return Moments(join(fields.softmax(-1), self.sizes))
+        return Means(join(fields.softmax(-1), self.sizes))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

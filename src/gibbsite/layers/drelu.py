@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.layers.base import Layer, first_fault
 from gibbsite.layers.half_line import HalfLine, draw_half_line, half_line, half_line_states
 from gibbsite.layers.relu import usable_scale
 from gibbsite.ops.kernels import uniform
@@ -111,7 +111,7 @@ class DReLU(Layer):
         return DReLUMoments(x, plus, minus, plus.square(), minus.square())
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of the biases, E[x_+] and E[x_-], and log_gammas, -gamma E[x_+^2] / 2 etc."""
         _, plus, minus, plus_square, minus_square = moments

@@ -14,6 +14,7 @@ from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.mixed import Mixed, joined
 from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
@@ -122,7 +123,7 @@ class FastSpin(Form):
         return kernels.draw_spin_(inputs, bias, generator, scale, base)
 
     def moments(self, inputs: Tensor) -> Moments:
-        return Moments(inputs.add_(self.layer.bias.detach()).tanh_())
+        return Means(inputs.add_(self.layer.bias.detach()).tanh_())
 
 
 class FastCategorical(Form):
@@ -142,13 +143,51 @@ class FastCategorical(Form):
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return Moments(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
+        return Means(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
+
+
+class FastMixed(Form):
+    """Layers side by side, each in its own fast form."""
+
+    layer: Mixed
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        return torch.cat(
+            [
+                fast(part).sample(own, generator, scale, None if base is None else base[columns])
+                for (part, own), columns in zip(
+                    self.layer.split(inputs), self.layer.columns, strict=True
+                )
+            ],
+            -1,
+        )
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return joined([fast(part).moments(own) for part, own in self.layer.split(inputs)])
+
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        changes = [
+            fast(part).log_partition_change(own, base[columns], old, new)
+            for (part, own), columns in zip(
+                self.layer.split(inputs), self.layer.columns, strict=True
+            )
+        ]
+        return torch.sum(torch.stack(changes), 0, out=out)
 
 
 FORMS: dict[type[Layer], type[Form]] = {
     Bernoulli: FastBernoulli,
     Categorical: FastCategorical,
     Gaussian: FastGaussian,
+    Mixed: FastMixed,
     Spin: FastSpin,
 }
 

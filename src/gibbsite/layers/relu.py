@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.layers.base import Layer, first_fault
 from gibbsite.layers.half_line import draw_half_line, half_line, half_line_states
 
 
@@ -71,7 +71,7 @@ class ReLU(Layer):
         return ReLUMoments(x, x.square())
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of bias, E[x], and log_gamma, -gamma E[x^2] / 2."""
         mean, square = moments

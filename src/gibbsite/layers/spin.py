@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
-from gibbsite.layers.base import Finite, Moments, require
+from gibbsite.layers.base import Finite, Means, require
 
 
 class Spin(Finite):
@@ -39,8 +39,8 @@ class Spin(Finite):
         upper = ops.kernels_for(inputs).softplus_sum(2 * inputs, 2 * self.bias)
         return upper - (self.bias + inputs).sum(-1)
 
-    def moments(self, inputs: Tensor) -> Moments:
-        return Moments(torch.tanh(self.bias + inputs))
+    def moments(self, inputs: Tensor) -> Means:
+        return Means(torch.tanh(self.bias + inputs))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
