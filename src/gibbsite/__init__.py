@@ -17,7 +17,19 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Binomial, Gaussian, Mixed, Poisson, register_layer
+from gibbsite.layers import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    DReLU,
+    Gaussian,
+    Mixed,
+    Poisson,
+    ReLU,
+    Spin,
+    TruncatedExponential,
+    register_layer,
+)
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -56,8 +68,10 @@ __all__ = [
     "Bernoulli",
     "BernoulliRBM",
     "Binomial",
+    "Categorical",
     "Centered",
     "Checkpoints",
+    "DReLU",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
@@ -77,9 +91,12 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",
+    "ReLU",
     "Rows",
+    "Spin",
     "TooLargeError",
     "TrajectoryAIS",
+    "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
     "evaluate",

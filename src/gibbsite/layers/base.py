@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,20 @@ BISECTIONS = 60
 FARTHEST_INPUT = 2.0**20
 
 
-class Moments(NamedTuple):
-    """Expectations of independent units, (rows, width) each; the mean comes first.
+class Moments(Protocol):
+    """Expectations of independent units, (rows, width) each, in a named tuple.
 
     A layer whose gradient needs more than the mean has a named tuple of its own.
     """
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class Means(NamedTuple):
+    """Expectations of units of which no more than the mean is needed."""
 
     mean: Tensor
 
@@ -47,6 +56,9 @@ class Layer(nn.Module, ABC):
         n: number of units.
         width: number of columns that their states take; n for units of one column each.
     """
+
+    bias: nn.Parameter
+    """Of layers that have one."""
 
     has_units: bool = False
     """True if states are measured in units of the data, so that `rescaled` works."""
@@ -85,10 +97,10 @@ class Layer(nn.Module, ABC):
 
     def moments_at(self, x: Tensor) -> Moments:
         """`moments` of units whose states x are known."""
-        return Moments(x)
+        return Means(x)
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
@@ -215,6 +227,15 @@ class Layer(nn.Module, ABC):
         Units that have no such spread, as real ones, are drawn without inputs.
         """
         return self.sample(self.zero_inputs(n), generator)
+
+    def curvature(self) -> Tensor:
+        """Largest c known for which the energy grows like c s(x)^2 / 2 at least: (width,).
+
+        Infinite for units in a bounded interval, 0 for others unless their layer says more. Two
+        unbounded layers have a finite Z as long as the weight is small against it (`model.fault`).
+        """
+        bounded = all(map(math.isfinite, self.interval))
+        return self.like.new_full((self.width,), math.inf if bounded else 0.0)
 
     # checks
 
@@ -357,6 +378,9 @@ class Finite(Layer):
         points = self.encode(codes)[:, self.unit_columns(unit)]
         return points, points.new_zeros(k)
 
+    def curvature(self) -> Tensor:
+        return self.like.new_full((self.width,), math.inf)
+
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Independent units, the shares of whose states are drawn anew, uniformly, for each row."""
@@ -376,9 +400,12 @@ def state_codes(sizes: Sequence[float], start: int, stop: int) -> Tensor:
         if places[-1] * size >= stop:  # later units are in their first state
             break
         places.append(places[-1] * int(size))
-    few, index = len(places), torch.arange(start, stop)
+    few, index = len(places), torch.arange(start, stop)[:, None]
     codes = index.new_zeros(len(index), len(sizes))
-    codes[:, :few] = index[:, None] // torch.tensor(places) % torch.tensor(sizes[:few])
+    if set(sizes) == {2}:  # the quickest by far
+        codes[:, :few] = (index >> torch.arange(few)) & 1
+    else:
+        codes[:, :few] = index // torch.tensor(places) % torch.tensor(sizes[:few])
     return codes
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
-from gibbsite.layers.base import Finite, Moments, require
+from gibbsite.layers.base import Finite, Means, require
 
 MAX_TRIALS = 2**24
 """Counts beyond this are no longer exact in float32."""
@@ -64,8 +64,8 @@ class Binomial(Finite):
         odds = self.bias + inputs
         return torch.logaddexp(odds, torch.zeros_like(odds)) @ self.trials
 
-    def moments(self, inputs: Tensor) -> Moments:
-        return Moments(self.trials * torch.sigmoid(self.bias + inputs))
+    def moments(self, inputs: Tensor) -> Means:
+        return Means(self.trials * torch.sigmoid(self.bias + inputs))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

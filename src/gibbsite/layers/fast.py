@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Moments
+from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed, joined
+from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
 
@@ -70,7 +72,7 @@ class FastBernoulli(Form):
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return Moments(kernels.mean_bernoulli_(inputs, bias))
+        return Means(kernels.mean_bernoulli_(inputs, bias))
 
     def log_partition_change(
         self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
@@ -103,6 +105,45 @@ class FastGaussian(Form):
     ) -> Tensor:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
         return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
+
+
+class FastSpin(Form):
+    """Units of the states -1 and +1."""
+
+    layer: Spin
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_spin_(inputs, bias, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return Means(inputs.add_(self.layer.bias.detach()).tanh_())
+
+
+class FastCategorical(Form):
+    """Units of several states, one column a state."""
+
+    layer: Categorical
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return Means(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
 
 
 class FastMixed(Form):
@@ -144,8 +185,10 @@ class FastMixed(Form):
 
 FORMS: dict[type[Layer], type[Form]] = {
     Bernoulli: FastBernoulli,
+    Categorical: FastCategorical,
     Gaussian: FastGaussian,
     Mixed: FastMixed,
+    Spin: FastSpin,
 }
 
 

@@ -83,7 +83,7 @@ class Mixed(Layer):
         return MixedMoments(x, tuple(layer.moments_at(part) for layer, part in self.split(x)))
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         _, parts = moments
         shared = functools.cache(coupling)

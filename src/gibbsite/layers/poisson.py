@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite.errors import ArgumentError, TooLargeError
-from gibbsite.layers.base import Layer, Moments, first_fault, require
+from gibbsite.layers.base import Layer, Means, first_fault, require
 
 MAX_RATE = 2.0**40
 """The largest rate of a draw; beyond it rounding in the acceptance step of the draw shows."""
@@ -52,8 +52,8 @@ class Poisson(Layer):
     def log_partition(self, inputs: Tensor) -> Tensor:
         return torch.exp(self.bias + inputs).sum(-1)
 
-    def moments(self, inputs: Tensor) -> Moments:
-        return Moments(torch.exp(self.bias + inputs))
+    def moments(self, inputs: Tensor) -> Means:
+        return Means(torch.exp(self.bias + inputs))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
+
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training.standardize import column_moments
