@@ -12,7 +12,9 @@ from torch import Tensor
 from gibbsite import ops
 from gibbsite.layers.base import Layer, Moments
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.relu import ReLU
 from gibbsite.rows import Rows
 
 
@@ -104,7 +106,44 @@ class FastGaussian(Form):
         return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
 
 
-FORMS: dict[type[Layer], type[Form]] = {Bernoulli: FastBernoulli, Gaussian: FastGaussian}
+class FastReLU(Form):
+    """Rectified units."""
+
+    layer: ReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias, gamma = ops.kernels_for(inputs), self.layer.bias, self.layer.gamma
+        return kernels.draw_rectified_(inputs, bias.detach(), gamma, generator, scale, base)
+
+
+class FastDReLU(Form):
+    """Double rectified units."""
+
+    layer: DReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, (biases, gammas) = ops.kernels_for(inputs), self.layer.sides()
+        return kernels.draw_double_rectified_(inputs, biases, gammas, generator, scale, base)
+
+
+FORMS: dict[type[Layer], type[Form]] = {
+    Bernoulli: FastBernoulli,
+    DReLU: FastDReLU,
+    Gaussian: FastGaussian,
+    ReLU: FastReLU,
+}
 
 
 def fast(layer: Layer) -> Form:

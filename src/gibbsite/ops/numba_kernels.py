@@ -99,6 +99,41 @@ class Numba(Kernels):
         return x
 
     @or_plain
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        spread = 1 / np.sqrt(vector(gamma, rows))
+        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        run("draw_rectified", rows, start, spread, np.float32(scale), key(generator))
+        return x
+
+    @or_plain
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        spreads = 1 / np.sqrt([vector(gamma, rows) for gamma in gammas])
+        start = np.stack([vector(bias, rows) for bias in biases])
+        start = moved(start, None if base is None else vector(base, rows), scale)
+        lean = np.log(spreads[0] / spreads[1])
+        step = np.float32(scale), key(generator)
+        run("draw_double_rectified", rows, start, spreads, lean, *step)
+        return x
+
+    @or_plain
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         rows = matrix(x, np.float32)
         run("mean_bernoulli", rows, vector(bias, rows))
