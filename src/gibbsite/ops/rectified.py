@@ -4,9 +4,10 @@ To draw t >= 0 from $e^{-t^2/2+zt}$, a number is proposed from a density above i
 `SWITCH`, that is the normal with mean z, which falls below 0 in a third of all cases at most. Else
 it is the exponential of rate $r = (y + \sqrt{y^2+4})/2$ with y = -z, kept with probability
 $e^{-(t-r+y)^2/2}$ (Robert 1995, Simulation of truncated normal variables, (2.3)): nearly always
-where z is far below 0. One logarithm and one more word serve either proposal, so that a loop over a
-row is vectorised; what it rejects is drawn again, one by one and in float64, with words of its own.
-So are the few entries of which a word is so small that 32 bits do not tell enough.
+where z is far below 0. One logarithm and one more word
+serve either proposal, so that loops are vectorised; what is rejected is gathered and proposed again
+with fresh words, until nothing is left. Where a word is so small that its bits do not tell enough,
+32 more decide in float64.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from gibbsite.ops.random import (
 
 SWITCH = 0.45
 HALF_LOG_2PI = 0.9189385332046727
+REJECTED, UNCLEAR = -1.0, -2.0
 
 
 @inlined
@@ -45,18 +47,18 @@ def tail32(z):  # type: ignore[no-untyped-def]
 
 @inlined
 def propose32(z, a, b):  # type: ignore[no-untyped-def]
-    """A draw of t >= 0 from two words, or -1 if it is rejected or the words are too small."""
+    """A draw of t >= 0 from two words; `REJECTED`, or `UNCLEAR` if a word is too small to tell."""
     rate, gap = tail32(z)
     u = fine(a)
     t = abs(log32(u)) / rate
     odd = t - gap
     kept = uniform(b) < exp_roughly(float32(-0.5) * odd * odd)
-    far = t if kept else float32(-1.0)
+    far = t if kept else float32(REJECTED)
     near, _ = normal_pair(u, b)
     near += z
-    near = float32(-1.0) if near < float32(0.0) else near  # NaN stays
+    near = float32(REJECTED) if near < float32(0.0) else near  # NaN stays
     t = far if z < float32(SWITCH) else near
-    return float32(-1.0) if (a < uint32(RARE)) | (b < uint32(RARE)) else t
+    return float32(UNCLEAR) if (a < uint32(RARE)) | (b < uint32(RARE)) else t
 
 
 @inlined
@@ -84,13 +86,13 @@ def tail64(z):  # type: ignore[no-untyped-def]
 
 @inlined
 def propose64(z, u, v):  # type: ignore[no-untyped-def]
-    """A draw of t >= 0 from two numbers in (0, 1], or -1 if it is rejected."""
+    """A draw of t >= 0 from two numbers in (0, 1], or `REJECTED`."""
     if not z < SWITCH:
         t = z + np.sqrt(-2.0 * log64(u)) * np.cos(2 * np.pi * v)
-        return -1.0 if t < 0.0 else t
+        return REJECTED if t < 0.0 else t
     rate, gap = tail64(z)
     t = abs(log64(u)) / rate
-    return t if v < np.exp(-0.5 * (t - gap) ** 2) else -1.0
+    return t if v < np.exp(-0.5 * (t - gap) ** 2) else REJECTED
 
 
 @inlined
@@ -102,97 +104,138 @@ def log_mass64(z):  # type: ignore[no-untyped-def]
 
 
 @part
-def redraw(t, z, first, second, place, group, key):  # type: ignore[no-untyped-def]
-    """Draw again where t < 0; the row begins at `place` in its group.
-
-    Small words get 32 bits more before fresh ones are taken.
-    """
+def finish(t, z, first, second, group, key):  # type: ignore[no-untyped-def]
+    """Draw all of t that is below 0, for a group that has had its first two words."""
     k0, k1 = split(key)
-    for j in range(len(t)):
-        if not t[j] < 0:
-            continue
-        value, round_, small = float64(z[j]), uint32(1), min(first[j], second[j]) < uint32(RARE)
-        drawn = -1.0
-        if small:
-            c, d, _, _ = philox(uint32(place + j), uint32(group), round_, k0, k1)
-            drawn = propose64(value, finer(first[j], c), finer(second[j], d))
-        while drawn < 0.0:
-            round_ += uint32(1)
-            a, b, c, d = philox(uint32(place + j), uint32(group), round_, k0, k1)
-            drawn = propose64(value, finer(a, c), finer(b, d))
-        t[j] = drawn
+    group, left, more = uint32(group), np.empty(len(t), np.uint32), 0
+    for k in range(len(t)):
+        if t[k] == float32(UNCLEAR):
+            c, d, _, _ = philox(uint32(k), group, uint32(1), k0, k1)
+            t[k] = propose64(float64(z[k]), finer(first[k], c), finer(second[k], d))
+        left[more] = k
+        more += t[k] < 0
+    word, turn = np.empty((4, more), np.uint32), uint32(1)
+    a, b, c, d = word[0], word[1], word[2], word[3]
+    again, where = np.empty(more, np.float32), np.empty(more, np.float32)
+    while more > 0:
+        m, more, turn = more, 0, turn + uint32(1)
+        for q in range(m):
+            a[q], b[q], c[q], d[q] = philox(left[q], group, turn, k0, k1)
+            where[q] = z[left[q]]
+        for q in range(m):
+            again[q] = propose32(where[q], a[q], b[q])
+        for q in range(m):
+            k = left[q]
+            t[k] = again[q]
+            if again[q] == float32(UNCLEAR):
+                t[k] = propose64(float64(z[k]), finer(a[q], c[q]), finer(b[q], d[q]))
+            left[more] = k
+            more += t[k] < 0
 
 
 def draw_rectified(x, bias, spread, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, 2 * together, n, key).reshape(2, together, n)
-        z, t = np.empty(n, np.float32), np.empty(n, np.float32)
         part = x[group * together : (group + 1) * together]
+        word = words(group, 2 * together, n, key).reshape(2, -1)
+        first, second = word[0], word[1]
+        z, t = np.empty(part.shape, np.float32), np.empty(part.size, np.float32)
         for i in range(len(part)):
-            row, first, second = part[i], word[0, i], word[1, i]
+            row, mean = part[i], z[i]
             for j in range(n):
-                z[j] = spread[j] * (bias[j] + scale * row[j])
-                t[j] = propose32(z[j], first[j], second[j])
-            redraw(t, z, first, second, i * n, group, key)
+                mean[j] = spread[j] * (bias[j] + scale * row[j])
+        flat = z.reshape(-1)
+        for k in range(len(t)):
+            t[k] = propose32(flat[k], first[k], second[k])
+        finish(t, flat, first, second, group, key)
+        for i in range(len(part)):
+            row, drawn = part[i], t[i * n : (i + 1) * n]
             for j in range(n):
-                row[j] = spread[j] * t[j]
+                row[j] = spread[j] * drawn[j]
 
 
 @inlined
-def propose_either(above, below, odds, u, v, w):  # type: ignore[no-untyped-def]
-    """A draw from either side, which the third number picks: its side and its size, or -1."""
-    positive = w * (1.0 + np.exp(-odds)) < 1.0
-    return positive, propose64(above if positive else below, u, v)
+def choose32(above, below, odds, c):  # type: ignore[no-untyped-def]
+    """z of the side that a word picks, and 1 for the side above 0, -1 for that below."""
+    # the bits tell most where u is small: that end is for the rarer side
+    rarer = fine(c) * (float32(1.0) + exp_roughly(abs(odds))) < float32(1.0)
+    side = float32(1.0) if rarer == (odds < float32(0.0)) else float32(-1.0)
+    return (above if side > float32(0.0) else below), side
+
+
+@inlined
+def propose_either32(above, below, lean, a, b, c):  # type: ignore[no-untyped-def]
+    """Size and side of a draw from three words; the size as from `propose32`."""
+    z, side = choose32(above, below, lean + log_odds32(above, below), c)
+    t = propose32(z, a, b)
+    return (float32(UNCLEAR) if c < uint32(RARE) else t), side
+
+
+@inlined
+def propose_either64(above, below, lean, u, v, w):  # type: ignore[no-untyped-def]
+    """Size and side of a draw from three numbers in (0, 1]; the size as from `propose64`."""
+    odds = float64(lean) + log_mass64(float64(above)) - log_mass64(float64(below))
+    rarer = w * (1.0 + np.exp(abs(odds))) < 1.0
+    positive = rarer == (odds < 0.0)
+    return propose64(float64(above if positive else below), u, v), 1.0 if positive else -1.0
 
 
 @part
-def redraw_either(t, sides, z, lean, word, place, group, key):  # type: ignore[no-untyped-def]
-    """Draw side and size again where t < 0, as `redraw` does; sides are 1 and -1."""
+def finish_either(t, side, above, below, lean, word, group, key):  # type: ignore[no-untyped-def]
+    """Draw size and side wherever t is below 0, as `finish` does."""
     k0, k1 = split(key)
-    for j in range(len(t)):
-        if not t[j] < 0:
-            continue
-        above, below = float64(z[0, j]), float64(z[1, j])
-        odds = lean[j] + log_mass64(above) - log_mass64(below)
-        one, two, three = word[0, j], word[1, j], word[2, j]
-        at, turn = uint32(place + j), uint32(group)
-        drawn, round_, positive = -1.0, uint32(1), True
-        if min(one, min(two, three)) < uint32(RARE):
-            a, b, c, _ = philox(at, turn, round_, k0, k1)
-            u, v, w = finer(one, a), finer(two, b), finer(three, c)
-            positive, drawn = propose_either(above, below, odds, u, v, w)
-        while drawn < 0.0:
-            a, b, c, d = philox(at, turn, round_ + uint32(1), k0, k1)
-            e, f, _, _ = philox(at, turn, round_ + uint32(2), k0, k1)
-            round_ += uint32(2)
-            u, v, w = finer(a, b), finer(c, d), finer(e, f)
-            positive, drawn = propose_either(above, below, odds, u, v, w)
-        t[j], sides[j] = drawn, 1 if positive else -1
+    n, group, left, more = len(lean), uint32(group), np.empty(len(t), np.uint32), 0
+    for k in range(len(t)):
+        if t[k] == float32(UNCLEAR):
+            a, b, c, _ = philox(uint32(k), group, uint32(1), k0, k1)
+            u, v, w = finer(word[0, k], a), finer(word[1, k], b), finer(word[2, k], c)
+            t[k], side[k] = propose_either64(above[k], below[k], lean[k % n], u, v, w)
+        left[more] = k
+        more += t[k] < 0
+    fresh, turn = np.empty((3, more), np.uint32), uint32(0)
+    one, two, three = fresh[0], fresh[1], fresh[2]
+    again, sides = np.empty(more, np.float32), np.empty(more, np.float32)
+    while more > 0:
+        m, more, turn = more, 0, turn + uint32(2)
+        for q in range(m):
+            one[q], two[q], three[q], _ = philox(left[q], group, turn, k0, k1)
+        for q in range(m):
+            k = left[q]
+            again[q], sides[q] = propose_either32(
+                above[k], below[k], lean[k % n], one[q], two[q], three[q]
+            )
+        for q in range(m):
+            k = left[q]
+            t[k], side[k] = again[q], sides[q]
+            if again[q] == float32(UNCLEAR):
+                a, b, c, _ = philox(k, group, turn + uint32(1), k0, k1)
+                u, v, w = finer(one[q], a), finer(two[q], b), finer(three[q], c)
+                t[k], side[k] = propose_either64(above[k], below[k], lean[k % n], u, v, w)
+            left[more] = k
+            more += t[k] < 0
 
 
 def draw_double_rectified(x, biases, spreads, lean, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word = words(group, 3 * together, n, key).reshape(3, together, n)
-        z, t, sides = np.empty((2, n), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-        part, above, below = x[group * together : (group + 1) * together], z[0], z[1]
+        part = x[group * together : (group + 1) * together]
+        word = words(group, 3 * together, n, key).reshape(3, -1)
+        above, below = np.empty(part.size, np.float32), np.empty(part.size, np.float32)
+        t, side = np.empty(part.size, np.float32), np.empty(part.size, np.float32)
         for i in range(len(part)):
-            row, first, second, third = part[i], word[0, i], word[1, i], word[2, i]
+            row, piece = part[i], slice(i * n, (i + 1) * n)
+            p, q, size, sign = above[piece], below[piece], t[piece], side[piece]
+            a, b, c = word[0, piece], word[1, piece], word[2, piece]
             for j in range(n):
-                above[j] = spreads[0, j] * (biases[0, j] + scale * row[j])
-                below[j] = -spreads[1, j] * (biases[1, j] + scale * row[j])
-                odds = lean[j] + log_odds32(above[j], below[j])
-                # the first bits tell most where u is small: give that end to the rarer side
-                u = fine(third[j]) * (float32(1.0) + exp_roughly(abs(odds)))
-                rarer = u < float32(1.0)
-                sides[j] = float32(1.0) if rarer == (odds < float32(0.0)) else float32(-1.0)
-                chosen = above[j] if sides[j] > float32(0.0) else below[j]
-                t[j] = propose32(chosen, first[j], second[j])
-                t[j] = float32(-1.0) if third[j] < uint32(RARE) else t[j]
-            redraw_either(t, sides, z, lean, word[:, i], i * n, group, key)
+                p[j] = spreads[0, j] * (biases[0, j] + scale * row[j])
+                q[j] = -spreads[1, j] * (biases[1, j] + scale * row[j])
             for j in range(n):
-                spread = spreads[0, j] if sides[j] > float32(0.0) else spreads[1, j]
-                row[j] = sides[j] * spread * t[j]
+                size[j], sign[j] = propose_either32(p[j], q[j], lean[j], a[j], b[j], c[j])
+        finish_either(t, side, above, below, lean, word, group, key)
+        for i in range(len(part)):
+            row, size, sign = part[i], t[i * n : (i + 1) * n], side[i * n : (i + 1) * n]
+            for j in range(n):
+                spread = spreads[0, j] if sign[j] > float32(0.0) else spreads[1, j]
+                row[j] = sign[j] * spread * size[j]
