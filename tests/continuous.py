@@ -72,7 +72,7 @@ def drelu_energy(x, bias_plus, bias_minus, log_gamma_plus, log_gamma_minus):
 CASES = {
     "relu": Case(gb.ReLU, relu_energy, 0.0, math.inf),
     "drelu": Case(gb.DReLU, drelu_energy, -math.inf, math.inf),
-    "truncated_exponential": Case(gb.TruncatedExponential, lambda x, bias: -bias * x, 0.0, 1.0),
+    "truncated-exponential": Case(gb.TruncatedExponential, lambda x, bias: -bias * x, 0.0, 1.0),
 }
 
 

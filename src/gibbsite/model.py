@@ -128,9 +128,9 @@ class RBM(nn.Module):
         r"""Weighted sum over rows of $-\partial E/\partial\theta$, keyed by ``named_parameters()``.
 
         The rows of `visible` and `hidden` are independent-unit distributions over v and h, counted
-        with `weights`, (rows,). With weights 1/N for N rows of data and -1/M for M rows of the model
-        it is the gradient of the mean log-likelihood: both phases in one sum (Cheng's (2.7), (3.7)).
-        Sufficient statistics only, no autograd.
+        with `weights`, (rows,). With weights 1/N for N rows of data and -1/M for M rows of the
+        model it is the gradient of the mean log-likelihood, both phases in one sum: Cheng's (2.7),
+        (3.7). Sufficient statistics only, no autograd.
         """
         kernels = ops.kernels_for(weights)
         shares = kernels.weighted(self.hidden.statistic(hidden.mean), weights)

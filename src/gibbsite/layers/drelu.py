@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.layers.base import Layer, first_fault
 from gibbsite.layers.quadrature import half_line_states
 from gibbsite.layers.relu import usable_scale
 from gibbsite.ops.half_line import HalfLine, half_line
@@ -112,7 +112,7 @@ class DReLU(Layer):
         return DReLUMoments(x, plus, minus, plus.square(), minus.square())
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of the biases, E[x_+] and E[x_-], and log_gammas, -gamma E[x_+^2] / 2 etc."""
         _, plus, minus, plus_square, minus_square = moments

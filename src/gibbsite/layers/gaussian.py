@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.layers.base import Layer, first_fault
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -93,7 +93,7 @@ class Gaussian(Layer):
         return kernels.draw_gaussian_(rows, bias, self.sigma, generator).reshape(inputs.shape)
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of bias, Cheng's (3.12), and log_sigma, E[(x - b)^2]/sigma^2 - s(x) inputs."""
         mean, variance = moments

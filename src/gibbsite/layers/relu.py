@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.layers.base import Layer, first_fault
 from gibbsite.layers.quadrature import half_line_states
 from gibbsite.ops.half_line import half_line
 
@@ -73,7 +73,7 @@ class ReLU(Layer):
         return ReLUMoments(x, x.square())
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of bias, E[x], and log_gamma, -gamma E[x^2] / 2."""
         mean, square = moments

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gibbsite.layers.base import Layer, Moments
+from gibbsite.layers.base import Layer, Means
 from gibbsite.layers.quadrature import PANEL_EXPONENT, gauss_legendre
 from gibbsite.ops.kernels import uniform
 
@@ -49,7 +49,7 @@ class TruncatedExponential(Layer):
         closed = a.clamp(min=0) + torch.log(-torch.expm1(-large) / large)
         return torch.where(is_small, series, closed).sum(-1)
 
-    def moments(self, inputs: Tensor) -> Moments:
+    def moments(self, inputs: Tensor) -> Means:
         a = self.bias + inputs
         small, large, is_small = _regimes(a)
         series = 0.5 + sum(
@@ -57,7 +57,7 @@ class TruncatedExponential(Layer):
             for k, b in enumerate(BERNOULLI_NUMBERS, 1)
         )
         nearer = 1 / large + torch.exp(-large) / torch.expm1(-large)  # distance from 0, if a < 0
-        return Moments(torch.where(is_small, series, torch.where(a < 0, nearer, 1 - nearer)))
+        return Means(torch.where(is_small, series, torch.where(a < 0, nearer, 1 - nearer)))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -195,23 +195,24 @@ def finish_either(t, side, above, below, lean, word, group, key):  # type: ignor
         more += t[k] < 0
     fresh, turn = np.empty((3, more), np.uint32), uint32(0)
     one, two, three = fresh[0], fresh[1], fresh[2]
-    again, sides = np.empty(more, np.float32), np.empty(more, np.float32)
+    reals = np.empty((5, more), np.float32)
+    again, sides, p, q, s = reals[0], reals[1], reals[2], reals[3], reals[4]
     while more > 0:
         m, more, turn = more, 0, turn + uint32(2)
-        for q in range(m):
-            one[q], two[q], three[q], _ = philox(left[q], group, turn, k0, k1)
-        for q in range(m):
-            k = left[q]
-            again[q], sides[q] = propose_either32(
-                above[k], below[k], lean[k % n], one[q], two[q], three[q]
-            )
-        for q in range(m):
-            k = left[q]
-            t[k], side[k] = again[q], sides[q]
-            if again[q] == float32(UNCLEAR):
+        for i in range(m):
+            k = left[i]
+            p[i], q[i], s[i] = above[k], below[k], lean[k % n]
+        for i in range(m):
+            one[i], two[i], three[i], _ = philox(left[i], group, turn, k0, k1)
+        for i in range(m):
+            again[i], sides[i] = propose_either32(p[i], q[i], s[i], one[i], two[i], three[i])
+        for i in range(m):
+            k = left[i]
+            t[k], side[k] = again[i], sides[i]
+            if again[i] == float32(UNCLEAR):
                 a, b, c, _ = philox(k, group, turn + uint32(1), k0, k1)
-                u, v, w = finer(one[q], a), finer(two[q], b), finer(three[q], c)
-                t[k], side[k] = propose_either64(above[k], below[k], lean[k % n], u, v, w)
+                u, v, w = finer(one[i], a), finer(two[i], b), finer(three[i], c)
+                t[k], side[k] = propose_either64(p[i], q[i], s[i], u, v, w)
             left[more] = k
             more += t[k] < 0
 
