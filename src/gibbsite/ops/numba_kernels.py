@@ -139,7 +139,7 @@ class Numba(Kernels):
         base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x, np.float32)
-        spread = 1 / np.sqrt(vector(gamma, rows))
+        spread = deviations(vector(gamma, rows))
         start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
         run("draw_rectified", rows, start, spread, np.float32(scale), key(generator))
         return x
@@ -155,12 +155,11 @@ class Numba(Kernels):
         base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x, np.float32)
-        spreads = 1 / np.sqrt([vector(gamma, rows) for gamma in gammas])
+        spreads = deviations(np.stack([vector(gamma, rows) for gamma in gammas]))
         start = np.stack([vector(bias, rows) for bias in biases])
         start = moved(start, None if base is None else vector(base, rows), scale)
-        lean = np.log(spreads[0] / spreads[1])
         step = np.float32(scale), key(generator)
-        run("draw_double_rectified", rows, start, spreads, lean, *step)
+        run("draw_double_rectified", rows, start, spreads, *step)
         return x
 
     @or_plain
@@ -315,6 +314,12 @@ def borders(sizes: Sequence[int], rows: Any) -> Any:
     if min(sizes, default=0) < 1 or sum(sizes) != rows.shape[1]:
         raise Unsuitable
     return np.append(0, np.cumsum(sizes))
+
+
+def deviations(gamma: Any) -> Any:
+    """Standard deviations 1 / sqrt(gamma); of no meaning where gamma is not positive."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(gamma)
 
 
 def totals(x: Tensor, rows: Any) -> Any:

@@ -217,9 +217,9 @@ def finish_either(t, side, above, below, lean, word, group, key):  # type: ignor
             more += t[k] < 0
 
 
-def draw_double_rectified(x, biases, spreads, lean, scale, key):  # type: ignore[no-untyped-def]
+def draw_double_rectified(x, biases, spreads, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
-    together = rows_together(n)
+    together, lean = rows_together(n), np.log(spreads[0] / spreads[1])
     for group in prange((rows + together - 1) // together):
         part = x[group * together : (group + 1) * together]
         word = words(group, 3 * together, n, key).reshape(3, -1)
