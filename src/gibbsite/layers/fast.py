@@ -105,8 +105,9 @@ class FastGaussian(Form):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
+        kernels = ops.kernels_for(inputs)
+        bias, sigma = self.layer.bias.detach(), self.layer.sigma.detach()
+        return kernels.draw_gaussian_(inputs, bias, sigma, generator, scale, base)
 
 
 class FastSpin(Form):
@@ -192,29 +193,28 @@ class FastMixed(Form):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        return torch.cat(
-            [
-                fast(part).sample(own, generator, scale, None if base is None else base[columns])
-                for (part, own), columns in zip(
-                    self.layer.split(inputs), self.layer.columns, strict=True
-                )
-            ],
-            -1,
-        )
+        draws = []
+        for (part, own), columns in zip(self._split(inputs), self.layer.columns, strict=True):
+            own_base = None if base is None else base[columns]
+            draws.append(part.sample(own, generator, scale, own_base))
+        return torch.cat(draws, -1)
 
     def moments(self, inputs: Tensor) -> Moments:
-        return joined([fast(part).moments(own) for part, own in self.layer.split(inputs)])
+        return joined([part.moments(own) for part, own in self._split(inputs)])
 
     def log_partition_change(
         self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
     ) -> Tensor:
+        pairs = zip(self._split(inputs), self.layer.columns, strict=True)
         changes = [
-            fast(part).log_partition_change(own, base[columns], old, new)
-            for (part, own), columns in zip(
-                self.layer.split(inputs), self.layer.columns, strict=True
-            )
+            part.log_partition_change(own, base[columns], old, new)
+            for (part, own), columns in pairs
         ]
         return torch.sum(torch.stack(changes), 0, out=out)
+
+    def _split(self, inputs: Tensor) -> list[tuple[Form, Tensor]]:
+        """The fast form of each part with its columns."""
+        return [(fast(part), own) for part, own in self.layer.split(inputs)]
 
 
 FORMS: dict[type[Layer], type[Form]] = {

@@ -27,7 +27,7 @@ class Poisson(Layer):
     A rate grows exponentially with the inputs. Where it exceeds the dtype (bias + inputs above 88
     in float32, 709 in float64) the mean and the log-partition are infinite, as no number is right;
     `sample` raises `RateError` for rates above 2^40. With Gaussian, rectified or Poisson units
-    on the other side the energy has no lower bound if a weight is positive, and there is no Z.
+    on the other side any positive weight would make Z infinite, and `RBM` refuses them.
 
     >>> import torch, gibbsite as gb
     >>> gb.Poisson(2).mean(torch.tensor([0.0, 4.0]).log1p()).tolist()
