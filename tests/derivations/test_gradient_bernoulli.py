@@ -17,11 +17,6 @@ def library_gradient(case, name):
     return np.stack([gb.exact.gradient(case.rbm, v[None])[name] for v in case.v], -1)
 
 
-def marginals_at(v, h):
-    at = gb.layers.Marginals.at
-    return at(torch.from_numpy(v)[None]), at(torch.from_numpy(h)[None])
-
-
 def test_pencil_20_24_energy_derivatives(bb):
     """Pencil (20), (24); EBM §2.1 derivatives; Notes dE/dw."""
     v, h = bb.v[:, None], bb.h[None]
@@ -29,7 +24,9 @@ def test_pencil_20_24_energy_derivatives(bb):
     agree(bb.d_energy("weight", bb.v), -product)
     agree(bb.d_energy("visible.bias", bb.v), np.moveaxis(-v - 0 * h[..., :1], -1, 0))
     agree(bb.d_energy("hidden.bias", bb.v), np.moveaxis(-h - 0 * v[..., :1], -1, 0))
-    one = bb.rbm.phase(*marginals_at(bb.v[5], bb.h[3]))
+    v, h = torch.from_numpy(bb.v[5:6]), torch.from_numpy(bb.h[3:4])
+    at = bb.rbm.visible.moments_at(v), bb.rbm.hidden.moments_at(h)
+    one = bb.rbm.phase(*at, torch.ones(1).double())
     agree(one["weight"], product[:, :, 5, 3])
 
 

@@ -7,6 +7,7 @@ import torch
 from oracle import agree
 
 import gibbsite as gb
+from gibbsite.gradients import Batch
 
 
 def sigmoid(x):
@@ -27,7 +28,7 @@ def mean_of_h(case, v):
 def mean_field_model(case, v):
     """The negative phase of `gb.MeanField` at rows of v."""
     v = torch.from_numpy(v)
-    gradient, _ = gb.MeanField(steps=1).step(case.rbm, v, None)
+    gradient, *_ = gb.MeanField(steps=1).step(case.rbm, Batch(v), None)
     data = case.rbm.data_phase(v)
     return {name: (data[name] - gradient[name]).numpy() for name in data}
 
@@ -56,7 +57,7 @@ def test_ebm_3_2_sampling_form(bb):
     g = torch.Generator().manual_seed(5)
     estimator = gb.PCD(chains=7, steps=2)
     data = torch.from_numpy(bb.data)
-    ascent, state = estimator.step(bb.rbm, data, estimator.init(bb.rbm, g), g)
+    ascent, state, _ = estimator.step(bb.rbm, Batch(data), estimator.init(bb.rbm, g), g)
     sample = state.v.numpy()
     on, on_sample = sigmoid(bb.c + bb.data @ bb.w), sigmoid(bb.c + sample @ bb.w)
     agree(-ascent["visible.bias"], -bb.data.mean(0) + sample.mean(0))

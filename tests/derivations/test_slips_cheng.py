@@ -167,4 +167,4 @@ def test_slip_cheng_3_3_standard_deviation(gauss):
     spread = gauss.p_h @ (s - gauss.p_h @ s) ** 2
     agree(variance, gauss.sigma**2 * (1 + spread))
     inputs = gauss.rbm.visible_inputs(torch.from_numpy(gauss.h[:1]))
-    agree(gauss.rbm.visible.variance(inputs)[0], gauss.sigma**2)
+    agree(gauss.rbm.visible.moments(inputs).variance[0], gauss.sigma**2)

@@ -10,6 +10,7 @@ import torch
 from oracle import agree, differ
 
 import gibbsite as gb
+from gibbsite.gradients import Batch
 
 
 def sigmoid(x):
@@ -181,7 +182,7 @@ def test_slip_pencil_37_data_for_reconstruction(bb):
     agree(printed, np.zeros(3))
     differ(printed, truth)
     corrected = data - sigmoid(reconstruction(bb, bb.data) @ bb.w + bb.c).mean(0)
-    agree(gb.MeanField().step(bb.rbm, v, None)[0]["hidden.bias"], corrected)
+    agree(gb.MeanField().step(bb.rbm, Batch(v), None)[0]["hidden.bias"], corrected)
 
 
 def test_slip_pencil_37_order_of_the_error(bb):

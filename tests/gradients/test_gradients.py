@@ -11,8 +11,7 @@ from montecarlo import assert_mean, quantile
 from oracle import agree, bernoulli_case, derivative, gaussian_case
 
 import gibbsite as gb
-from gibbsite.gradients import centered
-from gibbsite.layers import Marginals
+from gibbsite.gradients import Batch, centered
 from gibbsite.sampling import GibbsState
 
 BINARY = bernoulli_case(0)
@@ -42,6 +41,10 @@ def rows(case) -> torch.Tensor:
     return torch.from_numpy(case.data)
 
 
+def batch(case) -> Batch:
+    return Batch(rows(case))
+
+
 def flat(gradient: dict) -> np.ndarray:
     return np.concatenate([np.asarray(value).ravel() for value in gradient.values()])
 
@@ -56,7 +59,7 @@ def test_gradients_have_the_names_and_shapes_of_the_parameters(case, estimator):
     g = generator()
     state = estimator.init(case.rbm, g)
     for _ in range(2):
-        gradient, state = estimator.step(case.rbm, rows(case), state, g)
+        gradient, state, _ = estimator.step(case.rbm, batch(case), state, g)
     for name, parameter in case.rbm.named_parameters():
         assert gradient[name].shape == parameter.shape
         assert gradient[name].dtype == parameter.dtype
@@ -66,25 +69,26 @@ def test_gradients_have_the_names_and_shapes_of_the_parameters(case, estimator):
 
 @each_case
 def test_exact_gradient_by_finite_differences(case):
-    gradient, _ = gb.ExactGradient().step(case.rbm, rows(case), None)
+    gradient, *_ = gb.ExactGradient().step(case.rbm, batch(case), None)
     for name, value in gradient.items():
         agree(value.numpy(), case.d_log_p(name, case.data).mean(-1))
 
 
-def expected_cd(case, steps: int) -> np.ndarray:
+def expected_cd(case, steps: int, data: np.ndarray | None = None) -> np.ndarray:
     """CD-k's expectation: the negative phase under data that the exact kernel moved k times."""
+    data = case.data if data is None else data
     kernel = (case.joint / case.p_v[:, None]) @ (case.joint / case.p_h).T
-    start = (case.v[:, None] == case.data[None]).all(-1).mean(1)
+    start = (case.v[:, None] == data[None]).all(-1).mean(1)
     weights = torch.from_numpy(start @ np.linalg.matrix_power(kernel, steps))
-    positive = flat(case.rbm.data_phase(rows(case)))
+    positive = flat(case.rbm.data_phase(torch.from_numpy(data)))
     return positive - flat(case.rbm.data_phase(torch.from_numpy(case.v), weights))
 
 
 def cd_estimates(case, steps: int, copies: int = 40) -> np.ndarray:
     """400 independent CD-k gradients, each from so many copies of the data, (400, parameters)."""
-    g, v = generator(steps), rows(case).repeat(copies, 1)
+    g, data = generator(steps), Batch(rows(case).repeat(copies, 1))
     estimator = gb.CD(steps=steps)
-    return np.array([flat(estimator.step(case.rbm, v, None, g)[0]) for _ in range(400)])
+    return np.array([flat(estimator.step(case.rbm, data, None, g)[0]) for _ in range(400)])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -124,19 +128,19 @@ def test_cd_of_many_steps_is_unbiased():
     assert_mean(cd_estimates(BINARY, 40), exact_gradient(BINARY))
 
 
-def pcd_estimates(case, repeats: int = 400) -> np.ndarray:
+def pcd_estimates(case, data: Batch, repeats: int = 400) -> np.ndarray:
     """Independent PCD gradients whose 100 chains start at exact draws."""
     g, estimator = generator(1), gb.PCD(chains=100, steps=1)
     found = []
     for _ in range(repeats):
         state = GibbsState(gb.exact.sample(case.rbm, 100, generator=g))
-        found.append(flat(estimator.step(case.rbm, rows(case), state, g)[0]))
+        found.append(flat(estimator.step(case.rbm, data, state, g)[0]))
     return np.array(found)
 
 
 @each_case
 def test_pcd_is_unbiased_at_stationarity(case):
-    assert_mean(pcd_estimates(case), exact_gradient(case))
+    assert_mean(pcd_estimates(case, batch(case)), exact_gradient(case))
 
 
 @each_case
@@ -146,7 +150,7 @@ def test_pcd_away_from_stationarity_is_noticed(case):
     draws = []
     for _ in range(400):
         state = estimator.init(case.rbm, g)
-        draws.append(flat(estimator.step(case.rbm, rows(case), state, g)[0]))
+        draws.append(flat(estimator.step(case.rbm, batch(case), state, g)[0]))
     with pytest.raises(AssertionError):
         assert_mean(draws, exact_gradient(case))
 
@@ -157,33 +161,35 @@ def test_pcd_goes_on_from_its_chains(steps):
     rbm, estimator = BINARY.rbm, gb.PCD(chains=6, steps=steps)
     state = estimator.init(rbm, generator(0))
     assert state.v.shape == (6, 4)
-    _, moved = estimator.step(rbm, rows(BINARY), state, generator(1))
+    _, moved, _ = estimator.step(rbm, batch(BINARY), state, generator(1))
     expected, g = state, generator(1)
     for _ in range(steps):
         expected, _ = gb.Gibbs().step(rbm, expected, g)
     assert torch.equal(moved.v, expected.v)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 5, 99, 100, 101])
-def test_each_phase_is_a_mean_over_its_own_rows(batch):
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 99, 100, 101])
+def test_each_phase_is_a_mean_over_its_own_rows(n):
     """Batches smaller and larger than the number of chains."""
     rbm = BINARY.rbm
-    v = rows(BINARY)[torch.arange(batch) % 5]
-    gradient, state = gb.PCD(chains=100).step(
-        rbm, v, gb.PCD(chains=100).init(rbm, generator()), generator()
+    v = rows(BINARY)[torch.arange(n) % 5]
+    gradient, state, info = gb.PCD(chains=100).step(
+        rbm, Batch(v), gb.PCD(chains=100).init(rbm, generator()), generator()
     )
     h, chain_h = rbm.hidden_mean(v), rbm.hidden_mean(state.v)
     torch.testing.assert_close(gradient["visible.bias"], v.mean(0) - state.v.mean(0))
     torch.testing.assert_close(gradient["hidden.bias"], h.mean(0) - chain_h.mean(0))
-    expected = v.T @ h / batch - state.v.T @ chain_h / 100
+    expected = v.T @ h / n - state.v.T @ chain_h / 100
     torch.testing.assert_close(gradient["weight"], expected)
+    torch.testing.assert_close(info.visible, v.mean(0))
+    torch.testing.assert_close(info.hidden, h.mean(0))
 
 
 @pytest.mark.parametrize("estimator", [gb.ExactGradient(), gb.MeanField()])
 @each_case
 def test_data_twice_over_give_the_same_gradient(case, estimator):
-    once, _ = estimator.step(case.rbm, rows(case), None)
-    twice, _ = estimator.step(case.rbm, rows(case).repeat(2, 1), None)
+    once, *_ = estimator.step(case.rbm, batch(case), None)
+    twice, *_ = estimator.step(case.rbm, Batch(rows(case).repeat(2, 1)), None)
     agree(flat(twice), flat(once))
 
 
@@ -199,7 +205,7 @@ def test_mean_field_of_binary_units(steps):
     for _ in range(steps):
         v_hat = sigmoid(b + sigmoid(c + v_hat @ w) @ w.T)
     h, h_hat = sigmoid(c + v @ w), sigmoid(c + v_hat @ w)
-    gradient, _ = gb.MeanField(steps=steps).step(BINARY.rbm, rows(BINARY), None)
+    gradient, *_ = gb.MeanField(steps=steps).step(BINARY.rbm, batch(BINARY), None)
     agree(gradient["weight"].numpy(), (v.T @ h - v_hat.T @ h_hat) / len(v))
     agree(gradient["visible.bias"].numpy(), (v - v_hat).mean(0))
     agree(gradient["hidden.bias"].numpy(), (h - h_hat).mean(0))
@@ -208,17 +214,19 @@ def test_mean_field_of_binary_units(steps):
 @each_case
 def test_mean_field_takes_the_phase_under_independent_units(case):
     rbm, v = case.rbm, rows(case)
-    visible = rbm.visible.marginals(rbm.visible_inputs(rbm.hidden_mean(v)))
-    hidden = rbm.hidden.marginals(rbm.hidden_inputs(visible.mean))
-    negative = rbm.phase(visible, hidden)
-    gradient, _ = gb.MeanField().step(rbm, v, None)
-    positive = rbm.phase(Marginals.at(v), rbm.hidden.marginals(rbm.hidden_inputs(v)))
+    shares = v.new_full((len(v),), 1 / len(v))
+    visible = rbm.visible.moments(rbm.visible_inputs(rbm.hidden_mean(v)))
+    hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
+    negative = rbm.phase(visible, hidden, shares)
+    gradient, *_ = gb.MeanField().step(rbm, Batch(v), None)
+    hidden = rbm.hidden.moments(rbm.hidden_inputs(v))
+    positive = rbm.phase(rbm.visible.moments_at(v), hidden, shares)
     agree(flat(gradient), flat(positive) - flat(negative))
 
 
 def test_mean_field_is_deterministic_and_biased():
     first, second = (
-        flat(gb.MeanField().step(BINARY.rbm, rows(BINARY), None, generator(seed))[0])
+        flat(gb.MeanField().step(BINARY.rbm, batch(BINARY), None, generator(seed))[0])
         for seed in (0, 1)
     )
     assert np.array_equal(first, second)
@@ -264,7 +272,8 @@ def centered_by_definition(case, v_mean: np.ndarray, h_mean: np.ndarray) -> dict
 def center(rbm, gradient, v_mean, h_mean):
     """`centered.center` of a copy, as it overwrites what it is given."""
     copies = {name: value.clone() for name, value in gradient.items()}
-    return centered.center(rbm, copies, v_mean, h_mean)
+    centered.center(rbm, copies, v_mean, h_mean)
+    return copies
 
 
 @each_case
@@ -301,12 +310,12 @@ def test_offsets_are_running_means_of_the_data():
     rbm, estimator = BINARY.rbm, gb.Centered(gb.ExactGradient())
     first, second = torch.from_numpy(BINARY.v[:7]), torch.from_numpy(BINARY.v[5:])
     state = estimator.init(rbm, None)
-    ours, state = estimator.step(rbm, first, state)
+    ours, state, _ = estimator.step(rbm, Batch(first), state)
     torch.testing.assert_close(state.visible, first.mean(0))
     torch.testing.assert_close(state.hidden, rbm.hidden_mean(first).mean(0))
     plain = gb.exact.gradient(rbm, first)
     agree(flat(ours), flat(center(rbm, plain, state.visible, state.hidden)))
-    _, after = estimator.step(rbm, second, state)
+    _, after, _ = estimator.step(rbm, Batch(second), state)
     expected = (1 - centered.RATE) * state.visible + centered.RATE * second.mean(0)
     torch.testing.assert_close(after.visible, expected)
 
@@ -314,8 +323,8 @@ def test_offsets_are_running_means_of_the_data():
 def test_centring_carries_the_chains():
     estimator = gb.Centered(gb.PCD(chains=5))
     state = estimator.init(BINARY.rbm, generator())
-    _, after = estimator.step(BINARY.rbm, rows(BINARY), state, generator(1))
-    _, inner = gb.PCD(chains=5).step(BINARY.rbm, rows(BINARY), state.inner, generator(1))
+    _, after, _ = estimator.step(BINARY.rbm, batch(BINARY), state, generator(1))
+    _, inner, _ = gb.PCD(chains=5).step(BINARY.rbm, batch(BINARY), state.inner, generator(1))
     assert torch.equal(after.inner.v, inner.v)
 
 
@@ -324,7 +333,7 @@ def test_the_generator_decides(estimator):
     def run(seed):
         g = generator(seed)
         state = estimator.init(BINARY.rbm, g)
-        return flat(estimator.step(BINARY.rbm, rows(BINARY), state, g)[0])
+        return flat(estimator.step(BINARY.rbm, batch(BINARY), state, g)[0])
 
     before = torch.get_rng_state()
     assert np.array_equal(run(1), run(1))
@@ -335,9 +344,80 @@ def test_the_generator_decides(estimator):
 def test_the_model_is_only_read(estimator):
     before = flat(BINARY.rbm.state_dict())
     state = estimator.init(BINARY.rbm, generator())
-    estimator.step(BINARY.rbm, rows(BINARY), state, generator())
+    estimator.step(BINARY.rbm, batch(BINARY), state, generator())
     assert np.array_equal(flat(BINARY.rbm.state_dict()), before)
     assert all(parameter.grad is None for parameter in BINARY.rbm.parameters())
+
+
+WEIGHTS = torch.tensor([2.0, 0.0, 1.0, 3.0, 1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("estimator", [gb.ExactGradient(), gb.MeanField(steps=2)])
+@each_case
+def test_whole_weights_count_data_as_copies(case, estimator):
+    """Over the number of rows, so that weights of mean 1 leave the size of the gradient."""
+    v = rows(case)
+    weights = WEIGHTS[torch.arange(len(v)) % 5]
+    copies = v.repeat_interleave(weights.long(), 0)
+    weighted, _, info = estimator.step(case.rbm, Batch(v, weights), None)
+    expected, _, info_of_copies = estimator.step(case.rbm, Batch(copies), None)
+    agree(flat(weighted), flat(expected) * len(copies) / len(v))
+    agree(info.visible.numpy(), info_of_copies.visible.numpy())
+    agree(info.hidden.numpy(), info_of_copies.hidden.numpy())
+    doubled, *_ = estimator.step(case.rbm, Batch(v, 2 * weights), None)
+    agree(flat(doubled), 2 * flat(weighted))
+
+
+@pytest.mark.parametrize("mean", [1.0, 0.25])
+def test_pcd_of_weighted_rows_has_the_weighted_gradient_as_its_mean(mean):
+    """Both phases weigh alike, whatever the weights of a minibatch sum up to."""
+    v = rows(BINARY)
+    weights = WEIGHTS[torch.arange(len(v)) % 5]
+    data = Batch(v, mean * weights / weights.mean())
+    exact, *_ = gb.ExactGradient().step(BINARY.rbm, data, None)
+    assert_mean(pcd_estimates(BINARY, data), flat(exact))
+    with pytest.raises(AssertionError):
+        assert_mean(pcd_estimates(BINARY, Batch(v)), flat(exact))
+
+
+def test_cd_of_weighted_rows_starts_at_the_weighted_data():
+    v = rows(BINARY)
+    weights = WEIGHTS[torch.arange(len(v)) % 5]
+    copies = v.repeat_interleave(weights.long(), 0)
+    data, g = Batch(v.repeat(40, 1), weights.repeat(40)), generator()
+    draws = [flat(gb.CD().step(BINARY.rbm, data, None, g)[0]) for _ in range(400)]
+    scale = len(copies) / len(v)
+    assert_mean(draws, scale * expected_cd(BINARY, 1, copies.numpy()))
+    with pytest.raises(AssertionError):
+        assert_mean(draws, scale * expected_cd(BINARY, 1))
+
+
+def test_a_batch_without_weight_moves_nothing():
+    v = rows(BINARY)
+    for estimator in (gb.ExactGradient(), gb.PCD(chains=5), gb.CD(), gb.MeanField()):
+        state = estimator.init(BINARY.rbm, generator())
+        nothing = Batch(v, torch.zeros(len(v), dtype=v.dtype))
+        gradient, _, info = estimator.step(BINARY.rbm, nothing, state, generator())
+        assert not flat(gradient).any()
+        assert not info.visible.any()
+
+
+def test_a_batch_without_weight_leaves_the_running_means():
+    v, estimator = rows(BINARY), gb.Centered(gb.ExactGradient())
+    nothing = Batch(v, torch.zeros(len(v), dtype=v.dtype))
+    _, first, _ = estimator.step(BINARY.rbm, nothing, estimator.init(BINARY.rbm))
+    assert first.visible is None
+    _, second, _ = estimator.step(BINARY.rbm, Batch(v), first)
+    gradient, third, _ = estimator.step(BINARY.rbm, nothing, second)
+    assert torch.equal(third.visible, v.mean(0))
+    assert torch.equal(third.hidden, second.hidden)
+    assert not flat(gradient).any()
+
+
+def test_missing_entries_are_refused():
+    v = rows(BINARY)
+    with pytest.raises(gb.ArgumentError, match="every entry"):
+        gb.CD().step(BINARY.rbm, Batch(v, observed=torch.ones_like(v, dtype=torch.bool)), None)
 
 
 class Still:
@@ -351,11 +431,11 @@ class Still:
 
 
 def test_estimators_move_chains_with_the_sampler_they_are_given():
-    gradient, _ = gb.CD(sampler=Still()).step(BINARY.rbm, rows(BINARY), None)
+    gradient, *_ = gb.CD(sampler=Still()).step(BINARY.rbm, batch(BINARY), None)
     assert np.abs(flat(gradient)).max() < 1e-15
     estimator = gb.PCD(chains=5, sampler=Still())
     state = estimator.init(BINARY.rbm, generator())
-    assert estimator.step(BINARY.rbm, rows(BINARY), state)[1].v is state.v
+    assert estimator.step(BINARY.rbm, batch(BINARY), state)[1].v is state.v
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, 1.0, True, "3", None, float("nan")])

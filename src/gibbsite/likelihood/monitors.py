@@ -20,7 +20,7 @@ BLOCK_BYTES = 2**25
 def negative_free_energies(rbm: RBM, v: Tensor) -> Tensor:
     """-F(v) = log p(v) + log Z of each row, in float64, (rows,), in blocks of bounded memory."""
     wide = in_double(rbm)
-    rows = max(1, BLOCK_BYTES // (8 * (rbm.visible.n + rbm.hidden.n)))
+    rows = max(1, BLOCK_BYTES // (8 * (rbm.visible.width + rbm.hidden.width)))
     return torch.cat([-wide.free_energy(block) for block in torch.split(v, rows)])
 
 
@@ -65,9 +65,11 @@ def free_energy_gap(rbm: RBM, train: Tensor, test: Tensor) -> float:
 def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     r"""Mean over rows of $\sum_i \log p(v_i \mid v_{-i})$, in nats; every unit, no sampling.
 
-    Each conditional is exact: F is evaluated with unit i at every one of its states (for Gaussian
-    units: integrated by quadrature). Costs 2 n_visible n_hidden softplus a row for binary units, so
-    give it a few hundred rows. No bound on the likelihood; compare it only between like models.
+    Each conditional is exact: F is evaluated with unit i, all of its columns, at every one of its
+    states (counts without a limit: at all that matter; real units: integrated by quadrature). Costs
+    2 n_visible n_hidden softplus a row for binary units, so give it a few hundred rows. No bound on
+    the likelihood; compare it only between like models. Raises `ArgumentError` for real units, or
+    counts without a limit, whose inputs have no bound, as with Gaussian hidden units.
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
@@ -81,36 +83,58 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
 def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
     r"""$\sum_i \log p(v_i \mid v_{-i})$ of each row in nats, float64, (rows,).
 
-    Moving one unit changes the hidden inputs by rank one and the visible energy by that unit's own
-    part: as many hidden log-partitions a row as there are units times points of a unit.
+    Moving one unit changes the hidden inputs by its own columns of the weight and the visible
+    energy by that unit's own part: as many hidden log-partitions a row as there are units times
+    points of a unit. Raises `ArgumentError` where a unit of endless states has inputs without
+    bounds, as no number of points then covers its conditional.
     """
-    if math.isinf(rbm.visible.n_states) and math.isinf(rbm.hidden.n_states):
-        raise ArgumentError("pseudo-likelihood needs binary units on one side at least")
     rbm = precise_enough(rbm)
+    reach = _reach(rbm)
     v = rbm.visible.coerce(v)
-    points, log_weights = rbm.visible.unit_grid(rbm.weight.abs().sum(1))
-    rows = max(1, BLOCK_BYTES // (len(points) * (rbm.hidden.n + rbm.visible.n) * v.element_size()))
-    blocks = torch.split(v, rows)
-    return torch.cat([_pseudo_log_likelihoods(rbm, block, points, log_weights) for block in blocks])
+    width = rbm.hidden.width + rbm.visible.width
+    rows = max(1, BLOCK_BYTES // (2 * width * v.element_size()))
+    return torch.cat([_pseudo_log_likelihoods(rbm, block, reach) for block in torch.split(v, rows)])
 
 
-def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, points: Tensor, log_weights: Tensor) -> Tensor:
-    inputs = rbm.hidden_inputs(v)
-    own = -rbm.hidden.log_partition(inputs)
-    centre = rbm.visible.mean(torch.zeros_like(points[:1]))
-    total = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-    for unit in range(rbm.visible.n):
-        here, there = _moved(centre, unit, v[:, unit]), _moved(centre, unit, points[:, unit])
-        shift = rbm.visible.statistic(there)[:, unit, None] - rbm.visible.statistic(here)[:, unit]
-        trials = inputs + shift[:, :, None] * rbm.weight[unit]
-        energies = rbm.visible.energy(there)[:, None] - rbm.hidden.log_partition(trials)
-        log_sum = torch.logsumexp((log_weights[:, unit, None] - energies).double(), 0)
-        total -= (rbm.visible.energy(here) + own).double() + log_sum
+def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, reach: list[float]) -> Tensor:
+    hidden, visible = rbm.hidden, in_double(rbm.visible)  # whose energies are nearly equal
+    inputs, statistic = rbm.hidden_inputs(v), rbm.visible.statistic(v)
+    centre = visible.mean(visible.zero_inputs(1))
+    at_rest = visible.energy(centre)
+    total = visible.n * hidden.log_partition(inputs).double() - visible.energy(v.double()) + at_rest
+    at_once = max(1, BLOCK_BYTES // (inputs.numel() * inputs.element_size()))
+    for unit in range(visible.n):
+        columns = visible.unit_columns(unit)
+        weight = rbm.weight[columns]
+        rest = torch.addmm(inputs, statistic[:, columns], weight, alpha=-1)
+        points, log_weights = visible.unit_states(unit, reach[unit])
+        log_sum = torch.full_like(total, -torch.inf)
+        for start in range(0, len(points), at_once):
+            block = slice(start, start + at_once)
+            states = centre.repeat(len(points[block]), 1)
+            states[:, columns] = points[block]
+            own = log_weights[block] - visible.energy(states) + at_rest
+            moved = visible.statistic(states)[:, columns].to(weight) @ weight
+            others = hidden.log_partition(rest + moved[:, None]).double()
+            log_sum = torch.logaddexp(log_sum, torch.logsumexp(others + own[:, None], 0))
+        total -= log_sum
     return total
 
 
-def _moved(state: Tensor, unit: int, values: Tensor) -> Tensor:
-    """A visible state, (1, n), with one of its units at each of the values, (values, n)."""
-    states = state.repeat(len(values), 1)
-    states[:, unit] = values
-    return states
+def _reach(rbm: RBM) -> list[float]:
+    """Bound of |inputs| of each visible unit, from the range of the hidden states."""
+    visible, hidden = rbm.visible, rbm.hidden
+    ends = torch.tensor(hidden.interval, dtype=rbm.weight.dtype, device=rbm.weight.device)
+    if not bool(torch.isfinite(ends).all()):
+        if math.isinf(max(visible.sizes)):
+            raise ArgumentError(
+                f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
+                f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "
+                "hidden units with bounds, such as gb.Bernoulli, or gb.evaluate"
+            )
+        return [math.inf] * visible.n
+    # of each weight the larger and the smaller product with a hidden state, summed for each column
+    products = hidden.scaled_weight(rbm.weight.T)[..., None] * ends
+    low, high = products.amin(-1).sum(0), products.amax(-1).sum(0)
+    bounds = torch.maximum(high, -low)
+    return [float(bounds[visible.unit_columns(unit)].max()) for unit in range(visible.n)]

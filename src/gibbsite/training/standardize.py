@@ -133,8 +133,8 @@ def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
 
 def _biases(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
     """Biases of the hidden units that v, (visible.width,), leaves them with."""
-    shift = rbm.hidden.bias_shift(rbm.hidden_inputs(v))
-    return {name: rbm.hidden.get_parameter(name) + change for name, change in shift.items()}
+    shift, own = rbm.hidden.bias_shift(rbm.hidden_inputs(v)), rbm.hidden.state_dict()
+    return {name: own[name] + change for name, change in shift.items()}
 
 
 @dataclass(frozen=True)
