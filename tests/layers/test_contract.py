@@ -16,15 +16,32 @@ import gibbsite as gb
 from gibbsite.layers import LAYERS, name_of
 from gibbsite.testing import check_layer
 
+
+def spread(n: int) -> torch.Tensor:
+    """Positive numbers, one a unit."""
+    return torch.linspace(0.5, 1.7, n)
+
+
 MAKE = {
     "bernoulli": gb.Bernoulli,
+    "binomial": lambda n: gb.Binomial(n, 4),
+    "binomial per unit": lambda n: gb.Binomial(n, list(range(1, n + 1))),
+    "categorical": lambda n: gb.Categorical(n, 3),
+    "categorical per unit": lambda n: gb.Categorical(list(range(2, n + 2))),
+    "drelu": gb.DReLU,
+    "drelu per unit": lambda n: gb.DReLU(n, spread(n), spread(n).flip(0)),
     "gaussian": gb.Gaussian,
     "gaussian shared": lambda n: gb.Gaussian(n, sigma=0.6),
-    "gaussian per unit": lambda n: gb.Gaussian(n, sigma=torch.linspace(0.5, 1.7, n)),
+    "gaussian per unit": lambda n: gb.Gaussian(n, sigma=spread(n)),
     "gaussian learned shared": lambda n: gb.Gaussian(n, sigma=0.6, learn_sigma=True),
-    "gaussian learned": lambda n: gb.Gaussian(
-        n, sigma=torch.linspace(0.5, 1.7, n), learn_sigma=True
-    ),
+    "gaussian learned": lambda n: gb.Gaussian(n, sigma=spread(n), learn_sigma=True),
+    "mixed": lambda n: gb.Mixed(gb.Categorical(n, 3), gb.Gaussian(1, learn_sigma=True), gb.ReLU(1)),
+    "mixed finite": lambda n: gb.Mixed(gb.Spin(n), gb.Binomial(1, 3)),
+    "poisson": gb.Poisson,
+    "relu": gb.ReLU,
+    "relu per unit": lambda n: gb.ReLU(n, spread(n)),
+    "spin": gb.Spin,
+    "truncated exponential": gb.TruncatedExponential,
 }
 """Each type with each of its options; a new type has a line here at least."""
 
