@@ -17,7 +17,19 @@ from gibbsite.errors import (
 )
 from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
 from gibbsite.io import load, save
-from gibbsite.layers import Bernoulli, Gaussian, register_layer
+from gibbsite.layers import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    DReLU,
+    Gaussian,
+    Mixed,
+    Poisson,
+    ReLU,
+    Spin,
+    TruncatedExponential,
+    register_layer,
+)
 from gibbsite.likelihood import (
     Evaluation,
     LogPartition,
@@ -55,8 +67,11 @@ __all__ = [
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
+    "Binomial",
+    "Categorical",
     "Centered",
     "Checkpoints",
+    "DReLU",
     "DataError",
     "DivergenceError",
     "EnergyBasedModel",
@@ -70,13 +85,18 @@ __all__ = [
     "LikelihoodWarning",
     "LogPartition",
     "MeanField",
+    "Mixed",
     "ModelFileError",
     "Monitor",
     "NonFiniteWeightError",
     "OutputError",
+    "Poisson",
+    "ReLU",
     "Rows",
+    "Spin",
     "TooLargeError",
     "TrajectoryAIS",
+    "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
     "evaluate",

@@ -160,6 +160,21 @@ def as_tensor(x: object, like: Tensor) -> Tensor:
     return torch.from_numpy(native).to(like)
 
 
+def as_scales(name: str, value: object, n: int, like: Tensor) -> Tensor:
+    """A copy of one positive number or n of them, (1,) or (n,), else `ArgumentError`."""
+    try:
+        scales = as_tensor(value, like).detach().clone().reshape(-1)
+    except DataError as error:
+        raise ArgumentError(f"{name}={value!r}: {error}") from error
+    if scales.numel() not in (1, n):
+        raise ArgumentError(
+            f"{name} has {scales.numel()} entries for {n} units; pass one number or {n}"
+        )
+    if not bool((torch.isfinite(scales) & (scales > 0)).all()):
+        raise ArgumentError(f"{name}={value!r}: expected positive finite numbers")
+    return scales
+
+
 def as_array(x: object) -> np.ndarray:
     """Real numbers in any array or nested list, else `DataError`."""
     check_unmasked(x)

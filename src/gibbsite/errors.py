@@ -48,9 +48,9 @@ class EntryError(DataError):
         super().__init__(f"{told}{'' if source else ' (counted from 1)'}; {remedy}")
         self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
 
-    def moved(self, rows: int) -> EntryError:
-        """The same error for data that have so many more rows above."""
-        return EntryError(self.fault, self.row + rows, self.column, self.remedy)
+    def moved(self, rows: int = 0, columns: int = 0) -> EntryError:
+        """The same error for data with so many more rows above, and columns to the left."""
+        return EntryError(self.fault, self.row + rows, self.column + columns, self.remedy)
 
     def within(self, source: str, names: Sequence[str] | None) -> EntryError:
         """The same error with the file it comes from and, if known, the name of its column."""

@@ -22,8 +22,9 @@ class RBM(nn.Module):
     Gaussian units). Parameters: ``weight`` (visible.width, hidden.width), and those of the layers,
     such as ``visible.bias`` and ``hidden.bias``. States are (..., visible.width) and
     (..., hidden.width); arrays and tensors of other dtypes are converted. A width that does not fit
-    raises `DataError`. A sum over all states must exist: rectified, Poisson or Gaussian units on
-    both sides have none for large weights (see `docs/units.md`).
+    raises `DataError`. Two layers of which neither has bounded states, as rectified or Gaussian
+    units, have a finite Z for small weights only (see `fault`); with Poisson units on one side
+    there is none, and they raise `ArgumentError`.
 
     A new model has all parameters zero; `fit` draws small random weights for it.
     Source: Cheng's tutorial (2.1)-(2.3), (3.1)-(3.3), with the energy's usual sign.
@@ -51,6 +52,7 @@ class RBM(nn.Module):
                 f"visible is {visible.like.dtype}, hidden {hidden.like.dtype}; make both the same, "
                 "or convert the whole model with rbm.to(dtype)"
             )
+        _check_pair(visible, hidden)
         shape = visible.width, hidden.width
         check_memory(f"weights between {visible.n} and {hidden.n} units", *shape)
         self.weight = nn.Parameter(visible.like.new_zeros(shape))
@@ -126,9 +128,9 @@ class RBM(nn.Module):
         r"""Weighted sum over rows of $-\partial E/\partial\theta$, keyed by ``named_parameters()``.
 
         The rows of `visible` and `hidden` are independent-unit distributions over v and h, counted
-        with `weights`, (rows,). With weights 1/N for N rows of data and -1/M for M rows of the model
-        it is the gradient of the mean log-likelihood: both phases in one sum (Cheng's (2.7), (3.7)).
-        Sufficient statistics only, no autograd.
+        with `weights`, (rows,). With weights 1/N for N rows of data and -1/M for M rows of the
+        model it is the gradient of the mean log-likelihood, both phases in one sum: Cheng's (2.7),
+        (3.7). Sufficient statistics only, no autograd.
         """
         kernels = ops.kernels_for(weights)
         shares = kernels.weighted(self.hidden.statistic(hidden.mean), weights)
@@ -165,12 +167,54 @@ class RBM(nn.Module):
 
 
 def fault(rbm: RBM) -> str:
-    """The first parameter that no formula can use, such as ``weight holds nan``, or ""."""
+    """The first parameter that no formula can use, such as ``weight holds nan``, or "".
+
+    Also a weight with which Z may be infinite (`divergence`).
+    """
     return (
         first_fault("weight", rbm.weight, torch.isfinite)
         or _of("visible", rbm.visible.fault())
         or _of("hidden", rbm.hidden.fault())
+        or divergence(rbm)
     )
+
+
+@torch.no_grad()
+def divergence(rbm: RBM) -> str:
+    r"""A description of a weight so large that Z may be infinite, or "".
+
+    It cannot be if a layer is bounded. Otherwise energies grow at least like
+
+    $$\tfrac12 \sum_i c_i s_i^2 + \tfrac12 \sum_j d_j s_j^2 - \sum_{ij} s_i W_{ij} s_j$$
+
+    with c and d the layers' `curvature`, which is positive in every direction if and only if the
+    spectral norm of $W_{ij}/\sqrt{c_i d_j}$ is below 1. If no state is negative, only positive
+    weights lower the energy. Z is infinite if the norm is not below 1 and both layers Gaussian, or
+    both rectified and no weight negative; otherwise it may be.
+    """
+    ours, theirs = rbm.visible.curvature().double(), rbm.hidden.curvature().double()
+    if not (bool(ours.isfinite().any()) and bool(theirs.isfinite().any())):
+        return ""
+    scaled = rbm.weight.double() / (ours.sqrt()[:, None] * theirs.sqrt())
+    if min(rbm.visible.interval[0], rbm.hidden.interval[0]) >= 0:
+        scaled = scaled.clamp(min=0)
+    norm = torch.linalg.matrix_norm(scaled, 2).item()
+    if norm < 1:
+        return ""
+    return f"weight has spectral norm {norm:.4g}, relative to both layers' curvatures, not below 1"
+
+
+def _check_pair(visible: Layer, hidden: Layer) -> None:
+    """Raise `ArgumentError` for two layers with which no positive weight leaves Z finite."""
+    ours, theirs = visible.curvature(), hidden.curvature()
+    unbounded = bool(ours.isfinite().any()) and bool(theirs.isfinite().any())
+    if unbounded and not (bool((ours > 0).all()) and bool((theirs > 0).all())):
+        raise ArgumentError(
+            f"visible {visible.describe()} and hidden {hidden.describe()}: any positive weight "
+            "would make Z infinite, as states have no bounds on either side and the energy of one "
+            "grows more slowly than a square. Make one layer of bounded units, such as "
+            "gb.Bernoulli, or, if it is your own, define its `curvature`"
+        )
 
 
 def _of(side: str, found: str) -> str:

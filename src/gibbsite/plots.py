@@ -49,9 +49,9 @@ _CURVES = (
 
 
 def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
-    """Columns of the weight: what each hidden unit adds to the visible inputs when on.
+    """Columns of the weight: what each hidden unit, or state of one, adds to the visible inputs.
 
-    The 100 units of largest norm, largest first, all on one colour scale; the weight as a matrix
+    The 100 columns of largest norm, largest first, all on one colour scale; the weight as a matrix
     if a row of data is not an image.
     """
     weight = rbm.weight.detach().cpu()
@@ -67,7 +67,7 @@ def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
         tiles = mosaic(weight.T[order], image_shape)
         image = axes.imshow(tiles, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.set_axis_off()
-    axes.set_title(f"Filters: weights of {len(order)} of {rbm.hidden.n} hidden units")
+    axes.set_title(f"Filters: {len(order)} of {rbm.hidden.width} columns of the weight")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
 

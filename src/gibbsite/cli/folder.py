@@ -18,8 +18,8 @@ from gibbsite.cli.options import generator_of
 from gibbsite.cli.settings import FORMAT_VERSION, Settings
 from gibbsite.errors import DataError, OutputError
 from gibbsite.io import write_atomically
-from gibbsite.training.run import history_of
 from gibbsite.training.history import append
+from gibbsite.training.run import history_of
 
 TEMPORARY = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
 """Patterns of files that a killed run leaves half written."""

@@ -28,8 +28,8 @@ from gibbsite.training import Held, History, Monitor, Scaling, scaling, to_data_
 from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
-from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.named import make_device, make_gradient, make_optimizer
+from gibbsite.training.run import Callback, Penalty
 
 MEASURED_EVERY = 5
 """Epochs between two estimates of log Z, each of which costs about as much as an epoch."""

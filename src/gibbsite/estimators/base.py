@@ -26,9 +26,9 @@ from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History
-from gibbsite.training.initialize import start
-from gibbsite.training.run import Penalty
+from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.named import check_choice, make_device, make_gradient
+from gibbsite.training.run import Penalty
 
 FLOATS = (np.float64, np.float32)
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # training
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train a new model on X, forgetting any earlier one.
 
         `n_iter` passes over the rows in minibatches of `batch_size`, through `gibbsite.fit`.
@@ -96,6 +96,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 (always float64 if columns far from 0 need the digits), and is trained in float32
                 (`GaussianRBM` without `standardize` in that of X).
             y: ignored.
+            sample_weight: (n_samples,), finite and not negative; the weighted mean log-likelihood
+                is maximised then. Units of measurement are those of all rows alike.
 
         Raises:
             DataError: values the units cannot take. A ValueError, as is all of scikit-learn's.
@@ -105,9 +107,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         plan = self._plan()
         check_counts(minimum=0, n_iter=self.n_iter)
         X = self._table(X, reset=True)
-        return self._train(X, self._begin(X), plan, self.n_iter, self.schedule == "linear")
+        weights = self._weights(X, sample_weight)
+        falling = self.schedule == "linear"
+        return self._train(X, self._begin(X, weights), plan, self.n_iter, falling, weights)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
 
         Chains, momentum and random numbers go on from the last call, so many small calls are one
@@ -118,10 +122,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         plan = self._plan()
         first = not hasattr(self, "rbm_")
         X = self._table(X, reset=first)
+        weights = self._weights(X, sample_weight)
         if first:
-            return self._train(X, self._begin(X), plan, 1, False)
+            return self._train(X, self._begin(X, weights), plan, 1, False, weights)
         self._training.units = self._admit(X)
-        return self._train(X, self._training, plan, 1, False)
+        return self._train(X, self._training, plan, 1, False, weights)
 
     def _plan(self) -> Plan:
         """The hyperparameters, checked."""
@@ -144,22 +149,36 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             device=make_device(self.device),
         )
 
-    def _begin(self, X: Any) -> Training:
+    def _begin(self, X: Any, weights: Tensor | None) -> Training:
         """A new model in training, and its own stream of random numbers."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         visible, units, held = self._start(X)
         rbm = RBM(visible, Bernoulli(int(self.n_components)))
         training = Training(rbm, units, np.random.RandomState(seed), held, dtype=self._precision(X))
         rbm.to(training.dtype)
-        start(rbm, as_rows(X, units), generator=training.generator())
+        start(rbm, as_rows(X, units), weights, training.generator())
         rbm.to(precision_of(X))
         return training
 
-    def _train(self, X: Any, training: Training, plan: Plan, epochs: int, falling: bool) -> Self:
+    def _weights(self, X: Any, sample_weight: Any) -> Tensor | None:
+        """Weights of rows over their mean; None for equal ones."""
+        if sample_weight is None:
+            return None
+        return row_weights(sample_weight, X.shape[0], torch.zeros((), dtype=self._precision(X)))
+
+    def _train(
+        self,
+        X: Any,
+        training: Training,
+        plan: Plan,
+        epochs: int,
+        falling: bool,
+        weights: Tensor | None,
+    ) -> Self:
         if epochs:
             rows = as_rows(X, training.units)
             report = Report(type(self).__name__, rows) if self.verbose else None
-            training.advance(rows, plan, int(epochs), falling, report)
+            training.advance(rows, plan, int(epochs), falling, report, weights)
         self._keep(training)
         rows = as_rows(X, self._units())
         training.sample = training.sample.joined(rows, self.rbm_.weight.dtype)

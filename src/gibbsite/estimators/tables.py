@@ -42,9 +42,7 @@ class Scaled(Rows):
 
     units: Units = PLAIN
 
-    def _gather(
-        self, source: NDArray[Any], index: NDArray[Any], single: bool
-    ) -> Tensor | None:
+    def _gather(self, source: NDArray[Any], index: NDArray[Any], single: bool) -> Tensor | None:
         return ops.kernels_for().gather_in_units(source, index, *self.units) if single else None
 
     def drawn_at(self, *_: Any) -> None:

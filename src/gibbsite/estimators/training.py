@@ -18,10 +18,10 @@ from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import History, fit
 from gibbsite.training.fit import linear_decay
-from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer
+from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.units import settle
 
 
@@ -77,7 +77,13 @@ class Training:
         return getattr(chains, "h", None)
 
     def advance(
-        self, rows: Rows, plan: Plan, epochs: int, falling: bool, report: Callback | None
+        self,
+        rows: Rows,
+        plan: Plan,
+        epochs: int,
+        falling: bool,
+        report: Callback | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         """Train for so many epochs more, going on from the chains and the momentum there are."""
         dtype = self.rbm.weight.dtype

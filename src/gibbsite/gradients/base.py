@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -12,13 +13,14 @@ from gibbsite.layers import fast
 from gibbsite.model import RBM
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """A minibatch of rows to estimate the gradient from.
 
     Attributes:
         v: (rows, visible.width).
         weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
-            gradient is that of the sum of weights * log p(v) over the rows, divided by their number.
+            gradient is that of the sum over rows of weight * log p(v), divided by their number.
         observed: (rows, visible.width), True where an entry is known; None if all are.
         index: (rows,), the numbers of the rows in the data, if they have such.
     """
@@ -36,6 +38,17 @@ class Batch(NamedTuple):
         if self.weights is None:
             return self.v.new_full((rows,), 1 / rows)
         return self.weights / rows
+
+    def total(self) -> float | Tensor:
+        """Sum of the shares."""
+        return 1.0 if self.weights is None else self.shares().sum()
+
+    def means(self, visible: Tensor, hidden: Tensor) -> Info:
+        """Weighted means of v and of E[h | v] of its rows; zeros where all weights are 0."""
+        total, shares = self.total(), self.shares()
+        if isinstance(total, Tensor):
+            shares = shares / total.clamp(min=torch.finfo(total.dtype).tiny)
+        return Info(shares @ visible, shares @ hidden)
 
 
 class Info(NamedTuple):
@@ -77,20 +90,14 @@ class Stateless:
 
 
 def both_phases(
-    rbm: RBM, shares: Tensor, chains: Tensor, v: Tensor, inputs: Tensor
+    rbm: RBM, batch: Batch, chains: Tensor, v: Tensor, inputs: Tensor
 ) -> tuple[dict[str, Tensor], Info]:
     """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-    The first rows of v are the data's, with the weights `shares`; the others are the model's, with
-    the weights `chains`. `inputs`, of the hidden layer given v, may be overwritten.
+    The first rows of v are the batch's; the others are the model's, with the weights `chains`,
+    which are as much in all. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    rows = len(shares)
+    weights = torch.cat([batch.shares(), -chains])
     hidden = fast(rbm.hidden).moments(inputs)
-    gradient = rbm.phase(rbm.visible.moments_at(v), hidden, torch.cat([shares, -chains]))
-    return gradient, data_means(shares, v[:rows], hidden.mean[:rows])
-
-
-def data_means(shares: Tensor, v: Tensor, hidden_mean: Tensor) -> Info:
-    """The weighted means; of no weight at all, plain zeros."""
-    shares = shares / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny)
-    return Info(shares @ v, shares @ hidden_mean)
+    gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
+    return gradient, batch.means(batch.v, hidden.mean[: len(batch.v)])

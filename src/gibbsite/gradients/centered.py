@@ -78,7 +78,7 @@ class Centered:
     ) -> tuple[dict[str, Tensor], CenteredState, Info]:
         gradient, inner, info = self.gradient.step(rbm, batch, state.inner, generator)
         if batch.weights is not None and not bool(batch.weights.any()):
-            return gradient, state._replace(inner=inner), info  # 0, and there are no means
+            return gradient, state._replace(inner=inner), info  # all zero, and there are no means
         visible = _running(state.visible, info.visible)
         hidden = _running(state.hidden, info.hidden)
         center(rbm, gradient, visible, hidden)

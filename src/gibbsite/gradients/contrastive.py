@@ -40,13 +40,13 @@ class CD(Stateless):
     ) -> tuple[dict[str, Tensor], None, Info]:
         v, model = batch.v, Conditionals(rbm)
         inputs = v.new_empty(2 * len(v), rbm.hidden.width)
-        ours, theirs = inputs.split(len(v))
+        ours, theirs = inputs[: len(v)], inputs[len(v) :]
         model.hidden_inputs(v, ours)
         start = _with_hidden(rbm, self.sampler.init(rbm, v, generator), ours, generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         model.hidden_inputs(end, theirs)
-        shares = batch.shares()  # which a chain has from the row that it starts at
-        gradient, info = both_phases(rbm, shares, shares, torch.cat([v, end]), inputs)
+        chains = batch.shares()  # a chain counts as much as the row that it starts at
+        gradient, info = both_phases(rbm, batch, chains, torch.cat([v, end]), inputs)
         return gradient, None, info
 
 
@@ -81,9 +81,8 @@ class PCD:
         v = torch.cat([batch.v, state.v])
         inputs = Conditionals(rbm).hidden_inputs(v)
         state = _with_hidden(rbm, state, inputs[len(batch.v) :], generator)
-        shares = batch.shares()
-        chains = (shares.sum() / len(state.v)).expand(len(state.v))
-        gradient, info = both_phases(rbm, shares, chains, v, inputs)
+        chains = v.new_empty(len(state.v)).fill_(batch.total() / len(state.v))
+        gradient, info = both_phases(rbm, batch, chains, v, inputs)
         return gradient, state, info
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.gradients.base import Batch, Info, Stateless, data_means
+from gibbsite.gradients.base import Batch, Info, Stateless
 from gibbsite.model import RBM
 
 
@@ -28,7 +28,6 @@ class ExactGradient(Stateless):
     def step(
         self, rbm: RBM, batch: Batch, state: None, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], None, Info]:
-        shares = batch.shares()
-        data, model = rbm.data_phase(batch.v, shares), exact.model_phase(rbm)
-        gradient = {name: data[name] - shares.sum() * model[name] for name in data}
-        return gradient, None, data_means(shares, batch.v, rbm.hidden_mean(batch.v))
+        data, model = rbm.data_phase(batch.v, batch.shares()), exact.model_phase(rbm)
+        gradient = {name: data[name] - batch.total() * model[name] for name in data}
+        return gradient, None, batch.means(batch.v, rbm.hidden_mean(batch.v))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts
-from gibbsite.gradients.base import Batch, Info, Stateless, data_means
+from gibbsite.gradients.base import Batch, Info, Stateless
 from gibbsite.model import RBM
 
 
@@ -35,12 +35,12 @@ class MeanField(Stateless):
     def step(
         self, rbm: RBM, batch: Batch, state: None, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], None, Info]:
-        shares, means = batch.shares(), []
-        visible = rbm.visible.moments_at(batch.v)
+        visible, means = rbm.visible.moments_at(batch.v), []
         for _ in range(self.steps):
             means.append(rbm.hidden_mean(visible.mean))
             visible = rbm.visible.moments(rbm.visible_inputs(means[-1]))
         hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
+        shares = batch.shares()
         data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, shares)
         gradient = {name: data[name] - model[name] for name in data}
-        return gradient, None, data_means(shares, batch.v, means[0])
+        return gradient, None, batch.means(batch.v, means[0])

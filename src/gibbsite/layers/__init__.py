@@ -1,19 +1,52 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Finite, Layer, Moments, check_layer, first_fault
+from gibbsite.layers.base import Finite, Layer, Means, Moments, check_layer, first_fault
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.binomial import Binomial
+from gibbsite.layers.categorical import Categorical
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.fast import Form, fast, tempered
 from gibbsite.layers.gaussian import Gaussian
-from gibbsite.layers.register import LAYERS, layer_type, name_of, register_layer
+from gibbsite.layers.mixed import Mixed
+from gibbsite.layers.names import layer_type, name_of, register_layer
+from gibbsite.layers.poisson import Poisson
+from gibbsite.layers.relu import ReLU
+from gibbsite.layers.spin import Spin
+from gibbsite.layers.truncated_exponential import TruncatedExponential
+
+LAYERS: dict[str, type[Layer]] = {
+    "bernoulli": Bernoulli,
+    "binomial": Binomial,
+    "categorical": Categorical,
+    "drelu": DReLU,
+    "gaussian": Gaussian,
+    "mixed": Mixed,
+    "poisson": Poisson,
+    "relu": ReLU,
+    "spin": Spin,
+    "truncated-exponential": TruncatedExponential,
+}
+
+for _name, _layer in LAYERS.items():
+    register_layer(_name, _layer)
 
 __all__ = [
     "LAYERS",
     "Bernoulli",
+    "Binomial",
+    "Categorical",
+    "DReLU",
     "Finite",
     "Form",
     "Gaussian",
     "Layer",
+    "Means",
+    "Mixed",
     "Moments",
+    "Poisson",
+    "ReLU",
+    "Spin",
+    "TruncatedExponential",
     "check_layer",
     "fast",
     "first_fault",

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,20 @@ BISECTIONS = 60
 FARTHEST_INPUT = 2.0**20
 
 
-class Moments(NamedTuple):
-    """Expectations of independent units, (rows, width) each; the mean comes first.
+class Moments(Protocol):
+    """Expectations of independent units, (rows, width) each, in a named tuple.
 
     A layer whose gradient needs more than the mean has a named tuple of its own.
     """
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class Means(NamedTuple):
+    """Expectations of units of which no more than the mean is needed."""
 
     mean: Tensor
 
@@ -48,8 +57,14 @@ class Layer(nn.Module, ABC):
         width: number of columns that their states take; n for units of one column each.
     """
 
-    has_units: ClassVar[bool] = False
+    bias: nn.Parameter
+    """Of layers that have one."""
+
+    has_units: bool = False
     """True if states are measured in units of the data, so that `rescaled` works."""
+
+    sizes: Sequence[float]
+    """Number of states of each unit, (n,); infinite for those that cannot be enumerated."""
 
     interval: tuple[float, float] = (-math.inf, math.inf)
     """Least and greatest value of an entry of a state."""
@@ -60,6 +75,7 @@ class Layer(nn.Module, ABC):
         self.n = int(n)
         self.width = self.n if width is None else int(width)
         check_memory(f"{n} units", self.width)
+        self.sizes = [math.inf] * self.n
 
     # the exponential family
 
@@ -81,10 +97,10 @@ class Layer(nn.Module, ABC):
 
     def moments_at(self, x: Tensor) -> Moments:
         """`moments` of units whose states x are known."""
-        return Moments(x)
+        return Means(x)
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
@@ -176,12 +192,22 @@ class Layer(nn.Module, ABC):
 
     @property
     def n_states(self) -> float:
-        """Number of states of the layer; infinite for continuous units."""
-        return math.inf
+        """Number of states of the layer; infinite if one of its units has endless states."""
+        bits = math.fsum(map(math.log2, self.sizes))
+        return float(math.prod(self.sizes)) if bits < 1000 else math.inf
 
     def states(self, start: int, stop: int) -> Tensor:
-        """States of index start to stop - 1, (stop - start, width); finite layers only."""
-        raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
+        """States of index start to stop - 1, (stop - start, width); finite layers only.
+
+        The first unit changes fastest.
+        """
+        if math.isinf(max(self.sizes)):
+            raise ArgumentError(f"{self.describe()} has no countable states to enumerate")
+        return self.encode(state_codes(self.sizes, start, stop).to(self.like.device))
+
+    def encode(self, codes: Tensor) -> Tensor:
+        """States, (..., width), of units whose states have the numbers given, int64 (..., n)."""
+        raise ArgumentError(f"{self.describe()} has no countable states to number")
 
     def unit_columns(self, unit: int) -> slice:
         """Columns that hold the state of a unit."""
@@ -202,7 +228,21 @@ class Layer(nn.Module, ABC):
         """
         return self.sample(self.zero_inputs(n), generator)
 
+    def curvature(self) -> Tensor:
+        """Largest c known for which the energy grows like c s(x)^2 / 2 at least: (width,).
+
+        Infinite for units in a bounded interval, 0 for others unless their layer says more. Two
+        unbounded layers have a finite Z as long as the weight is small against it (`model.fault`).
+        """
+        bounded = all(map(math.isfinite, self.interval))
+        return self.like.new_full((self.width,), math.inf if bounded else 0.0)
+
     # checks
+
+    @property
+    def measured(self) -> Tensor:
+        """True for the columns that are measured in units of the data, (width,)."""
+        return torch.full((self.width,), self.has_units, device=self.like.device)
 
     @property
     def like(self) -> Tensor:
@@ -325,26 +365,11 @@ class Finite(Layer):
 
     def __init__(self, n: int, states: int | Sequence[int], width: int | None = None) -> None:
         super().__init__(n, width)
-        self.sizes = [states] * self.n if isinstance(states, int) else list(states)
+        self.sizes: list[int] = [states] * self.n if isinstance(states, int) else list(states)
 
     @abstractmethod
     def encode(self, codes: Tensor) -> Tensor:
         """States, (..., width), of units whose states have the numbers given, int64 (..., n)."""
-
-    @property
-    def n_states(self) -> float:
-        bits = math.fsum(map(math.log2, self.sizes))
-        return float(math.prod(self.sizes)) if bits < 1000 else math.inf
-
-    def states(self, start: int, stop: int) -> Tensor:
-        """States of index start, ..., stop - 1; the first unit changes fastest."""
-        index = torch.arange(start, stop, device=self.like.device)[:, None]
-        sizes = torch.tensor(self.sizes, device=index.device)
-        few = min(self.n, 62)  # later units stay at their first state: no index goes that far
-        place = torch.cat([sizes.new_ones(1), sizes[: few - 1].cumprod(0)])
-        codes = index.new_zeros(len(index), self.n)
-        codes[:, :few] = index // place % sizes[:few]
-        return self.encode(codes)
 
     def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
         k = self.sizes[unit]
@@ -352,6 +377,9 @@ class Finite(Layer):
         codes[:, unit] = torch.arange(k, device=codes.device)
         points = self.encode(codes)[:, self.unit_columns(unit)]
         return points, points.new_zeros(k)
+
+    def curvature(self) -> Tensor:
+        return self.like.new_full((self.width,), math.inf)
 
     @torch.no_grad()
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -363,6 +391,22 @@ class Finite(Layer):
         last = torch.tensor(self.sizes, device=device) - 1
         codes = torch.searchsorted(ends, draws * ends[:, last], right=True)
         return self.encode(torch.minimum(codes, last))
+
+
+def state_codes(sizes: Sequence[float], start: int, stop: int) -> Tensor:
+    """Numbers of the units' states in the layer's states start to stop - 1, int64 (rows, units)."""
+    places = [1]
+    for size in sizes[:-1]:
+        if places[-1] * size >= stop:  # later units are in their first state
+            break
+        places.append(places[-1] * int(size))
+    few, index = len(places), torch.arange(start, stop)[:, None]
+    codes = index.new_zeros(len(index), len(sizes))
+    if set(sizes) == {2}:  # the quickest by far
+        codes[:, :few] = (index >> torch.arange(few)) & 1
+    else:
+        codes[:, :few] = index // torch.tensor(places) % torch.tensor(sizes[:few])
+    return codes
 
 
 def check_layer(name: str, value: object) -> Layer:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.errors import DataError
-from gibbsite.layers.base import Finite, Moments
+from gibbsite.layers.base import Finite, Means
 
 
 class Bernoulli(Finite):
@@ -33,8 +33,8 @@ class Bernoulli(Finite):
     def log_partition(self, inputs: Tensor) -> Tensor:
         return ops.kernels_for(inputs).softplus_sum(inputs, self.bias)
 
-    def moments(self, inputs: Tensor) -> Moments:
-        return Moments(torch.sigmoid(self.bias + inputs))
+    def moments(self, inputs: Tensor) -> Means:
+        return Means(torch.sigmoid(self.bias + inputs))
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

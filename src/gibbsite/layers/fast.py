@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Moments
+from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
+from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.gaussian import Gaussian
+from gibbsite.layers.mixed import Mixed, joined
+from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
 
@@ -69,7 +72,7 @@ class FastBernoulli(Form):
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return Moments(kernels.mean_bernoulli_(inputs, bias))
+        return Means(kernels.mean_bernoulli_(inputs, bias))
 
     def log_partition_change(
         self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
@@ -104,7 +107,89 @@ class FastGaussian(Form):
         return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
 
 
-FORMS: dict[type[Layer], type[Form]] = {Bernoulli: FastBernoulli, Gaussian: FastGaussian}
+class FastSpin(Form):
+    """Units of the states -1 and +1."""
+
+    layer: Spin
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_spin_(inputs, bias, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return Means(inputs.add_(self.layer.bias.detach()).tanh_())
+
+
+class FastCategorical(Form):
+    """Units of several states, one column a state."""
+
+    layer: Categorical
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale, base)
+
+    def moments(self, inputs: Tensor) -> Moments:
+        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
+        return Means(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
+
+
+class FastMixed(Form):
+    """Layers side by side, each in its own fast form."""
+
+    layer: Mixed
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        return torch.cat(
+            [
+                fast(part).sample(own, generator, scale, None if base is None else base[columns])
+                for (part, own), columns in zip(
+                    self.layer.split(inputs), self.layer.columns, strict=True
+                )
+            ],
+            -1,
+        )
+
+    def moments(self, inputs: Tensor) -> Moments:
+        return joined([fast(part).moments(own) for part, own in self.layer.split(inputs)])
+
+    def log_partition_change(
+        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        changes = [
+            fast(part).log_partition_change(own, base[columns], old, new)
+            for (part, own), columns in zip(
+                self.layer.split(inputs), self.layer.columns, strict=True
+            )
+        ]
+        return torch.sum(torch.stack(changes), 0, out=out)
+
+
+FORMS: dict[type[Layer], type[Form]] = {
+    Bernoulli: FastBernoulli,
+    Categorical: FastCategorical,
+    Gaussian: FastGaussian,
+    Mixed: FastMixed,
+    Spin: FastSpin,
+}
 
 
 def fast(layer: Layer) -> Form:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
-from gibbsite.checks import as_tensor
-from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers.base import Layer, Moments, first_fault
+from gibbsite.checks import as_scales
+from gibbsite.layers.base import Layer, first_fault
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -48,16 +47,7 @@ class Gaussian(Layer):
     ) -> None:
         super().__init__(n)
         self.bias = nn.Parameter(torch.zeros(self.n))
-        try:
-            scale = as_tensor(sigma, self.bias).detach().clone().reshape(-1)
-        except DataError as error:
-            raise ArgumentError(f"sigma={sigma!r}: {error}") from error
-        if scale.numel() not in (1, n):
-            raise ArgumentError(
-                f"sigma has {scale.numel()} entries for {n} units; pass one number or {n}"
-            )
-        if not bool((torch.isfinite(scale) & (scale > 0)).all()):
-            raise ArgumentError(f"sigma={sigma!r}: expected positive finite numbers")
+        scale = as_scales("sigma", sigma, self.n, self.bias)
         self.learn_sigma = learn_sigma
         if learn_sigma:
             self.log_sigma = nn.Parameter(scale.log())
@@ -103,7 +93,7 @@ class Gaussian(Layer):
         return kernels.draw_gaussian_(rows, bias, self.sigma, generator).reshape(inputs.shape)
 
     def gradient(
-        self, moments: Moments, weights: Tensor, coupling: Callable[[], Tensor]
+        self, moments: Any, weights: Tensor, coupling: Callable[[], Tensor]
     ) -> dict[str, Tensor]:
         """Gradients of bias, Cheng's (3.12), and log_sigma, E[(x - b)^2]/sigma^2 - s(x) inputs."""
         mean, variance = moments
@@ -141,6 +131,9 @@ class Gaussian(Layer):
         bias, sigma = self.bias[unit], self.sigma[unit]
         points = bias + sigma * nodes
         return points[:, None], (sigma * (nodes[1] - nodes[0])).log().expand_as(points)
+
+    def curvature(self) -> Tensor:
+        return torch.ones_like(self.bias.detach())
 
     @torch.no_grad()
     def inputs_for(self, rows: Tensor) -> Tensor:

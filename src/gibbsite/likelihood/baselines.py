@@ -27,9 +27,9 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     r"""Mean log-likelihood of data, in nats a row, under simple models fitted to train.
 
     ``independent_columns`` is the visible layer of rbm alone, without weights, set by
-    `Layer.fitted`: $\log p(v) = -E_v(v) - \log Z_v$. For real columns there is also
-    ``one_gaussian``, with a full covariance, shrunk so that it has an inverse (Ledoit and Wolf
-    2004); up to 2,000 columns. A model below one of them has learned less than that one knows.
+    `Layer.fitted`: $\log p(v) = -E_v(v) - \log Z_v$. If all columns are real there
+    is also ``one_gaussian``, with a full covariance, shrunk so that it has an inverse (Ledoit and
+    Wolf 2004); up to 2,000 columns. A model below one of them has learned less than that one knows.
 
     Args:
         data: (rows, n_visible); for Bernoulli units 0 and 1, drawn as for the likelihood they are
@@ -50,12 +50,10 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     found = {INDEPENDENT: scores.mean().item()}
     if not math.isfinite(found[INDEPENDENT]):
         raise DataError("values too large to square; rescale the data")
-    if rbm.visible.has_units and v.shape[1] <= MAX_COLUMNS and len(train) > 1:
-        mean, variance = layer.moments(nothing)
-        scale = variance.sqrt()
-        found[GAUSSIAN] = (
-            _gaussian((v - mean) / scale, (train - mean) / scale) - scale.log().sum().item()
-        )
+    if bool(layer.measured.all()) and v.shape[1] <= MAX_COLUMNS and len(train) > 1:
+        mean, per_unit = layer.mean(nothing), layer.statistic(torch.ones_like(nothing))
+        standard = layer.statistic(v - mean), layer.statistic(train - mean)
+        found[GAUSSIAN] = _gaussian(*standard) + per_unit.log().sum().item()
     return found
 
 

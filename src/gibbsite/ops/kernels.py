@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gibbsite.errors import DataError
+from gibbsite.ops.segments import join, split
 
 DOUBLE, SINGLE = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float32)
 
@@ -57,6 +58,44 @@ class Kernels:
         fit_columns(x)
         return x.copy_(uniform(x, generator) < x)
 
+    def draw_spin_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- +1 with probability sigmoid(2 (bias + base + scale (x - base))), else -1.
+
+        x is (rows, n), bias and base (n,); no base is 0. As exact as `draw_bernoulli_`.
+        """
+        fit_columns(x, bias, base)
+        ones = self.draw_bernoulli_(x, 2 * moved(bias, base, scale), generator, 2 * scale)
+        return ones.mul_(2).sub_(1)
+
+    def draw_categorical_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        sizes: Sequence[int],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- 1 in one column of each unit, with the probabilities of its softmax, else 0.
+
+        The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base
+        (width,); unit i has the next sizes[i] columns. Probabilities are met to 2^-50.
+        """
+        fit_columns(x, bias, base)
+        fit_segments(x, sizes)
+        x.mul_(scale).add_(moved(bias, base, scale))
+        ends = split(x, sizes, -torch.inf).double().softmax(-1).cumsum(-1)
+        states = (ends <= uniform(ends[..., :1], generator) * ends[..., -1:]).sum(-1, keepdim=True)
+        drawn = torch.arange(ends.shape[-1], device=x.device) == states
+        return x.copy_(join(drawn, sizes))
+
     def draw_gaussian_(
         self,
         x: Tensor,
@@ -80,6 +119,13 @@ class Kernels:
         """x <- sigmoid(bias + x); x is (rows, n), bias (n,)."""
         fit_columns(x, bias)
         return x.add_(bias).sigmoid_()
+
+    def mean_categorical_(self, x: Tensor, bias: Tensor, sizes: Sequence[int]) -> Tensor:
+        """x <- the softmax of bias + x over the columns of each unit, as in `draw_categorical_`."""
+        fit_columns(x, bias)
+        fit_segments(x, sizes)
+        fields = split(x.add_(bias), sizes, -torch.inf)
+        return x.copy_(join(fields.softmax(-1), sizes))
 
     def softplus_sum(self, x: Tensor, bias: Tensor) -> Tensor:
         """sum_j log(1 + exp(bias_j + x_j)) over the last axis; x is (..., n), bias (n,).
@@ -235,6 +281,12 @@ def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
     for other in vectors:
         if other is not None:
             fit(other, x.shape[-1:], x)
+
+
+def fit_segments(x: Tensor, sizes: Sequence[int]) -> None:
+    """Raise `DataError` unless x has the columns of units of so many states."""
+    if min(sizes, default=0) < 1 or sum(sizes) != x.shape[-1]:
+        raise DataError(f"{x.shape[-1]} columns for units of {sum(sizes)} states in all")
 
 
 def fit_each(tensors: Sequence[Tensor], *others: Sequence[Tensor]) -> None:

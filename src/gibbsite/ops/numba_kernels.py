@@ -81,6 +81,36 @@ class Numba(Kernels):
         return x
 
     @or_plain
+    def draw_spin_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x)
+        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        run("draw_spin", rows, 2 * start, rows.dtype.type(2 * scale), key(generator))
+        return x
+
+    @or_plain
+    def draw_categorical_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        sizes: Sequence[int],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x)
+        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        starts = borders(sizes, rows)
+        run("draw_categorical", rows, start, starts, rows.dtype.type(scale), key(generator))
+        return x
+
+    @or_plain
     def draw_gaussian_(
         self,
         x: Tensor,
@@ -102,6 +132,12 @@ class Numba(Kernels):
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         rows = matrix(x, np.float32)
         run("mean_bernoulli", rows, vector(bias, rows))
+        return x
+
+    @or_plain
+    def mean_categorical_(self, x: Tensor, bias: Tensor, sizes: Sequence[int]) -> Tensor:
+        rows = matrix(x, np.float32)
+        run("mean_categorical", rows, vector(bias, rows), borders(sizes, rows))
         return x
 
     @or_plain
@@ -237,6 +273,13 @@ def vector(x: Tensor, rows: Any, axis: int = 1) -> Any:
     if found.shape != (rows.shape[axis],):
         raise Unsuitable
     return found if x.is_contiguous() else np.ascontiguousarray(found)
+
+
+def borders(sizes: Sequence[int], rows: Any) -> Any:
+    """The first column of each unit of so many states, and the end of the last, int64."""
+    if min(sizes, default=0) < 1 or sum(sizes) != rows.shape[1]:
+        raise Unsuitable
+    return np.append(0, np.cumsum(sizes))
 
 
 def totals(x: Tensor, rows: Any) -> Any:

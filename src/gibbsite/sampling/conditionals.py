@@ -40,7 +40,7 @@ class Conditionals:
         weight = rbm.weight.detach()
         self.to_hidden = rbm.visible.scaled_weight(weight).detach()
         self.to_visible = rbm.hidden.scaled_weight(weight.T).detach()
-        self.visible_base, self.hidden_base = (None, None) if base is None else base
+        self.base: tuple[Tensor | None, Tensor | None] = base or (None, None)
         self.clamp = None if clamp is None else rbm.visible.coerce(clamp)
         if self.clamp is not None and bool(torch.isinf(self.clamp).any()):
             raise DataError("clamp holds infinity; give a value, or NaN for a free unit")
@@ -58,13 +58,13 @@ class Conditionals:
         self, inputs: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
     ) -> Tensor:
         """h ~ p(h | v) at beta, given `hidden_inputs`, which may be overwritten."""
-        return _draw(self._hidden, inputs, generator, beta, self.hidden_base)
+        return _draw(self._hidden, inputs, generator, beta, self.base[1])
 
     def draw_visible(
         self, inputs: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
     ) -> Tensor:
         """v ~ p(v | h) at beta, given `visible_inputs`, which may be overwritten."""
-        v = _draw(self._visible, inputs, generator, beta, self.visible_base)
+        v = _draw(self._visible, inputs, generator, beta, self.base[0])
         return self.clamped(v)
 
     def clamped(self, v: Tensor) -> Tensor:

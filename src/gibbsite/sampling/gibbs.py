@@ -83,4 +83,5 @@ def _sweeps(
         if h is None or step > 0:
             h = model.draw_hidden(model.hidden_inputs(v, new_h), generator)
         v = model.draw_visible(model.visible_inputs(h, new_v), generator)
+    assert h is not None  # of one step or more
     return v, h

@@ -77,9 +77,10 @@ def sample(
     """n visible states from Markov chains, (n, visible.width).
 
     Without `start`, n chains start at `overdispersed_start`, run `steps` steps and give one state
-    each: independent draws, as close to p(v) as `steps` allows. With `start`, (chains, visible.width),
-    that many chains burn in for `steps` steps and then give their states every `thin` steps until
-    there are n; these are correlated within a chain, and row r comes from chain r mod chains.
+    each: independent draws, as close to p(v) as `steps` allows. With `start`,
+    (chains, visible.width), that many chains burn in for `steps` steps and then give their states
+    every `thin` steps until there are n; these are correlated within a chain, and row r comes from
+    chain r mod chains.
     Biased towards the start as long as `steps` is short of the mixing time.
 
     Args:

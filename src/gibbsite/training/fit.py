@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
-from gibbsite.checks import as_tensor, check_counts, check_generator
+from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
 from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
 from gibbsite.layers import fast
@@ -25,7 +25,7 @@ from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fused import SMALL, fused
 from gibbsite.training.history import History, Record
-from gibbsite.training.initialize import start
+from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.sgd import SGD
 from gibbsite.training.units import tell_of_units, units_far_from_standard
@@ -133,7 +133,7 @@ def fit(
     penalties, callbacks = _functions("penalties", penalties), _functions("callbacks", callbacks)
     projections = _functions("projections", projections)
     rows = _check_rows(rbm, data)
-    weights = None if weights is None else _relative(weights, rows, rbm.weight)
+    weights = None if weights is None else row_weights(weights, len(rows), rbm.weight)
     tell_of_units(rbm, data)
     if optimizer is None:
         if scheduler is not None:
@@ -273,23 +273,6 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
     return data
 
 
-def _relative(weights: Tensor, rows: Rows, like: Tensor) -> Tensor:
-    """Weights of rows over their mean, else `ArgumentError`."""
-    weights = as_tensor(weights, like.detach().double()).detach()
-    if weights.shape != (len(rows),):
-        raise ArgumentError(
-            f"weights of shape {tuple(weights.shape)} for {len(rows)} rows; give one a row"
-        )
-    bad = ~(torch.isfinite(weights) & (weights >= 0))
-    if bool(bad.any()) or not bool(weights.any()):
-        row = int(bad.nonzero()[0]) if bool(bad.any()) else 0
-        raise ArgumentError(
-            f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
-            "finite weights of at least 0, not all of them 0"
-        )
-    return (weights / weights.mean()).to(like.dtype)
-
-
 def _epoch(run: Run) -> tuple[int, float]:
     """One pass over the rows: the number of updates so far, and the mean norm of this pass.
 
@@ -299,7 +282,7 @@ def _epoch(run: Run) -> tuple[int, float]:
     number, norms = run.updates(), []
     watching = [c for c in run.callbacks if hasattr(c, "after_update")]
     try:
-        with ops.fitting_threads(run.work()):
+        with ops.fitting_threads(run.work()), torch.no_grad():
             for norm, info in _updates(run):
                 number += 1
                 norms.append(norm)
@@ -335,8 +318,7 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
 def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     """One update by the rows of that index; the gradient's norm, and what it came by."""
     rbm = run.rbm
-    with torch.no_grad():
-        v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
+    v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
     weights = None if run.weights is None else run.weights[index.to(run.weights.device)]
     batch = Batch(v, weights, index=index)
     gradient, run.state, info = run.gradient.step(rbm, batch, run.state, run.generator)
@@ -362,8 +344,7 @@ def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> floa
     The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
     parameters = dict(rbm.named_parameters())
-    with torch.no_grad():
-        norm = math.sqrt(ops.kernels_for(rbm.weight).square_sum(ascent.values()))
+    norm = math.sqrt(ops.kernels_for(rbm.weight).square_sum(ascent.values()))
     if norm < math.inf:
         uphill = [group["params"] for group in optimizer.param_groups if group.get("maximize")]
         rising = {id(parameter) for group in uphill for parameter in group}

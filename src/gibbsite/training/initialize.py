@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from gibbsite.checks import check_generator
+from gibbsite.checks import as_tensor, check_generator
+from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 
@@ -48,3 +51,21 @@ def _initialize(rbm: RBM, rows: Tensor, generator: torch.Generator | None) -> No
         rbm.weight.shape, generator=generator, dtype=rbm.weight.dtype, device=rbm.weight.device
     )
     rbm.weight.copy_(WEIGHT_SCALE * noise)
+
+
+def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
+    """Weights over their mean, in the dtype of `like`; `ArgumentError` unless they can be such."""
+    weights = as_tensor(weights, like.detach().double()).detach()
+    if weights.shape != (rows,):
+        raise ArgumentError(
+            f"weights of shape {tuple(weights.shape)} for {rows} rows; give one a row"
+        )
+    bad = ~(torch.isfinite(weights) & (weights >= 0))
+    if bool(bad.any()) or not bool(weights.any()):
+        row = int(bad.nonzero()[0]) if bool(bad.any()) else 0
+        raise ArgumentError(
+            f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
+            "finite weights of at least 0, not all of them 0"
+        )
+    relative: Tensor = weights / weights.mean()
+    return relative.to(like.dtype)

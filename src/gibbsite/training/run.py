@@ -201,5 +201,3 @@ def history_of(kept: Mapping[str, Any]) -> list[Record]:
     except Exception as error:  # what is no list of records fails in all sorts of ways
         raise ModelFileError(f"the checkpoint's history is none ({error})") from error
     return records
-
-

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
+
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training.standardize import column_moments
@@ -51,6 +52,7 @@ def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     rows = data[data.spread()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
+    varies &= rbm.visible.measured.to(varies.device)
     away, scale = mean[varies].abs(), scale[varies]
     if not bool(((scale < NARROW) | (scale > WIDE) | (away > AWAY * scale)).any()):
         return ""

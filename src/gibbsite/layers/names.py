@@ -1,4 +1,4 @@
-"""The unit types by the names that files and commands give them."""
+"""Unit types by the names that files and commands give them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import inspect
 
 from gibbsite.errors import ArgumentError
 from gibbsite.layers.base import Layer
-from gibbsite.layers.bernoulli import Bernoulli
-from gibbsite.layers.gaussian import Gaussian
 
-LAYERS: dict[str, type[Layer]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
-
-_users: dict[str, type[Layer]] = {}
+_types: dict[str, type[Layer]] = {}
 
 
 def register_layer(name: str, layer: type[Layer]) -> type[Layer]:
@@ -31,7 +27,7 @@ def register_layer(name: str, layer: type[Layer]) -> type[Layer]:
     if inspect.isabstract(layer):
         missing = ", ".join(sorted(layer.__abstractmethods__))
         raise ArgumentError(f"{layer.__name__} lacks {missing}; a layer has them all")
-    taken = LAYERS.get(name) or _users.setdefault(name, layer)
+    taken = _types.setdefault(name, layer)
     if taken is not layer:
         raise ArgumentError(f"{name!r} is {taken.__name__} already; choose another name")
     return layer
@@ -39,16 +35,15 @@ def register_layer(name: str, layer: type[Layer]) -> type[Layer]:
 
 def layer_type(name: str) -> type[Layer]:
     """The class of that name, else `ArgumentError`."""
-    kinds = LAYERS | _users
-    if name not in kinds:
-        raise ArgumentError(f"no unit type is called {name!r}; there are {', '.join(kinds)}")
-    return kinds[name]
+    if name not in _types:
+        raise ArgumentError(f"no unit type is called {name!r}; there are {', '.join(_types)}")
+    return _types[name]
 
 
 def name_of(layer: Layer) -> str:
     """The name under which the class of a layer is registered, else `ArgumentError`."""
-    for name, kind in (LAYERS | _users).items():
-        if kind is type(layer):
+    for name, known in _types.items():
+        if known is type(layer):
             return name
     kind = type(layer).__name__
     raise ArgumentError(

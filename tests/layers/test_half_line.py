@@ -1,0 +1,101 @@
+"""The normal distribution cut at zero, against quadrature in units of its own decay."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest, truncnorm
+
+from gibbsite.layers.half_line import FAR, draw_half_line, half_line, half_line_states
+
+POINTS = [-1e4, -300.0, -30.0, -10.0, -5.0, -4.001, -3.999, -2.0, -0.5, 0.0, 1e-3, 1.0, 5.0, 30.0]
+POINTS += [300.0, 1e4]
+
+
+def oracle(z: float) -> tuple[float, float, float, float]:
+    """log of the integral, mean, mean square and variance, by quadrature around the mode."""
+    mode, scale = max(z, 0.0), 1.0 if z > 0 else 1 / math.sqrt(1 + z * z)
+    edges = np.linspace(max(-mode / scale, -12.0), 45.0, 60)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = np.diff(edges)[:, None] / 2
+    u, weight = edges[:-1, None] + half * (1 + nodes), scale * half * weights
+    # -x^2/2 + z x at x = mode + scale u, less its value at the mode
+    density = weight * np.exp(-((scale * u) ** 2) / 2 + (z - mode) * scale * u)
+    total = density.sum()
+    density /= total
+    shift = scale * (density * u).sum()
+    variance = scale**2 * (density * (u - shift / scale) ** 2).sum()
+    mean = mode + shift
+    return math.log(total) - mode * mode / 2 + z * mode, mean, mean**2 + variance, variance
+
+
+@pytest.mark.parametrize("z", POINTS)
+def test_integral_and_moments(z):
+    log_integral, mean, square = (x.item() for x in half_line(torch.tensor(z, dtype=torch.float64)))
+    expected = oracle(z)
+    assert log_integral == pytest.approx(expected[0], rel=1e-12, abs=1e-12)
+    assert mean == pytest.approx(expected[1], rel=1e-12)
+    assert square == pytest.approx(expected[2], rel=1e-11)
+
+
+@pytest.mark.parametrize("z", POINTS)
+def test_single_precision(z):
+    """A few roundings, also where 1/|z| is the difference of numbers of the size of |z|."""
+    found = half_line(torch.tensor(z))
+    for value, expected, digits in zip(found, oracle(z), (1e-6, 3e-6, 3e-5), strict=False):
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(expected, rel=digits, abs=1e-6 * (digits == 1e-6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_derivatives_by_autograd_are_the_moments(dtype):
+    z = torch.tensor(POINTS, dtype=dtype, requires_grad=True)
+    log_integral, mean, _ = half_line(z)
+    (first,) = torch.autograd.grad(log_integral.sum(), z, retain_graph=True)
+    (second,) = torch.autograd.grad(mean.sum(), z)
+    digits = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(first, mean.detach(), rtol=digits, atol=0)
+    variances = torch.tensor([oracle(value)[3] for value in POINTS], dtype=dtype)
+    torch.testing.assert_close(second, variances, rtol=100 * digits, atol=0)
+
+
+def test_both_forms_meet():
+    ends = torch.tensor([-FAR * (1 + 1e-15), -FAR * (1 - 1e-15)], dtype=torch.float64)
+    for value in half_line(ends):
+        assert value[0].item() == pytest.approx(value[1].item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("z", [-1e4, -50.0, -6.0, -4.01, -3.99, -1.0, 0.0, 2.0, 40.0])
+def test_draws(z):
+    """Kolmogorov-Smirnov at a significance of 1e-6, against the exponential far out."""
+    draws = draw_half_line(torch.full((20_000,), z), torch.Generator().manual_seed(3))
+    assert draws.dtype == torch.float64
+    assert float(draws.min()) >= 0
+    x = draws.numpy()
+    if z < -100:  # the exponential to 1e-8
+        assert kstest(-z * x, "expon").pvalue > 1e-6
+    else:
+        assert kstest(x, truncnorm(-z, np.inf, loc=z).cdf).pvalue > 1e-6
+
+
+def test_draws_solve_the_inversion_to_rounding():
+    """The survival function at the draw, in logs, is that of the uniform number it came from."""
+    z = torch.tensor([-1e4, -100.0, -10.0, -4.1, -3.9, 0.0, 5.0], dtype=torch.float64).repeat(
+        2000, 1
+    )
+    t = draw_half_line(z, torch.Generator().manual_seed(1)).numpy()
+    u = torch.rand(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).numpy()
+    log_ratio = truncnorm.logsf(t, -z.numpy(), np.inf, loc=z.numpy())
+    near = z.numpy()[0] > -50  # scipy's own differences cancel farther out
+    np.testing.assert_allclose(log_ratio[:, near], np.log(u)[:, near], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("lowest", [-1000.0, -40.0, -3.0, 0.0])
+@pytest.mark.parametrize("highest", [0.0, 2.0, 100.0])
+def test_states_integrate_everything_between(lowest, highest):
+    points, log_weights = half_line_states(lowest, highest, torch.zeros(0, dtype=torch.float64))
+    for z in np.linspace(lowest, highest, 7).tolist():
+        total = torch.logsumexp(log_weights - points**2 / 2 + z * points, 0).item()
+        expected = half_line(torch.tensor(z, dtype=torch.float64)).log_integral.item()
+        assert total == pytest.approx(expected, rel=1e-13, abs=1e-13)
