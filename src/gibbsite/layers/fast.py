@@ -13,8 +13,10 @@ from gibbsite import ops
 from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.categorical import Categorical
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed, joined
+from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
@@ -147,6 +149,38 @@ class FastCategorical(Form):
         return Means(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
 
 
+class FastReLU(Form):
+    """Rectified units."""
+
+    layer: ReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias, gamma = ops.kernels_for(inputs), self.layer.bias, self.layer.gamma
+        return kernels.draw_rectified_(inputs, bias.detach(), gamma, generator, scale, base)
+
+
+class FastDReLU(Form):
+    """Double rectified units."""
+
+    layer: DReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, (biases, gammas) = ops.kernels_for(inputs), self.layer.sides()
+        return kernels.draw_double_rectified_(inputs, biases, gammas, generator, scale, base)
+
+
 class FastMixed(Form):
     """Layers side by side, each in its own fast form."""
 
@@ -186,8 +220,10 @@ class FastMixed(Form):
 FORMS: dict[type[Layer], type[Form]] = {
     Bernoulli: FastBernoulli,
     Categorical: FastCategorical,
+    DReLU: FastDReLU,
     Gaussian: FastGaussian,
     Mixed: FastMixed,
+    ReLU: FastReLU,
     Spin: FastSpin,
 }
 
