@@ -297,7 +297,9 @@ class Kernels:
             )
         if not fit_rows(source, index):
             return None
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # as compiled code has it
+        with np.errstate(
+            divide="ignore", invalid="ignore", over="ignore"
+        ):  # as compiled code has it
             values = (source[index] - np.float64(shift)) / scale
             return torch.from_numpy(values.astype(np.float32))
 
