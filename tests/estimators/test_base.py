@@ -325,7 +325,7 @@ def test_ctrl_c_keeps_the_model_and_is_heard(kind, monkeypatch):
             raise KeyboardInterrupt
         return {}
 
-    monkeypatch.setattr(training.Report, "__call__", interrupt)
+    monkeypatch.setattr(training.PrintedEpoch, "__call__", interrupt)
     model = kind(**SMALL | {"n_iter": 9, "verbose": 1})
     with pytest.raises(KeyboardInterrupt):
         model.fit(BINARY)
@@ -576,3 +576,17 @@ def test_the_model_is_stored_by_save(kind, tmp_path):
     rbm = gb.load(tmp_path / "model.safetensors")
     v = torch.from_numpy(BINARY)
     np.testing.assert_array_equal(rbm.free_energy(v).detach(), model.rbm_.free_energy(v).detach())
+
+
+@each
+def test_row_weights_count_as_rows(kind):
+    """With the exact gradient of one batch, a row of weight 2 is that row twice."""
+    options = SMALL | {"gradient": "exact", "batch_size": 100, "n_iter": 20}
+    options |= {"standardize": False} if kind is gb.GaussianRBM else {}
+    weights = np.arange(len(BINARY)) % 3
+    weighted = kind(**options).fit(BINARY, sample_weight=weights)
+    repeated = kind(**options).fit(np.repeat(BINARY, weights, axis=0))
+    for ours, theirs in zip(arrays(weighted.rbm_), arrays(repeated.rbm_), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    plain = kind(**options).fit(BINARY)
+    assert abs(arrays(plain.rbm_)[0] - arrays(weighted.rbm_)[0]).max() > 1e-3

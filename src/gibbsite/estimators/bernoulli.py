@@ -23,10 +23,10 @@ class BernoulliRBM(BaseRBM):
 
     $$p(v,h) = e^{b\cdot v + c\cdot h + v^T W h}/Z$$
 
-    Takes the place of ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean
-    the same. Where our defaults differ from what it does: the chains are 100 whatever the batch,
-    the learning rate of `fit` falls, the visible biases start at the log-odds of the columns, and
-    grey values are drawn (see below) instead of used as they are.
+    Replaces ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean the same.
+    Four defaults differ: there are 100 chains whatever the batch, the learning rate of `fit` falls,
+    the visible biases start at the log-odds of the columns, and grey values are binarised anew at
+    each visit (see below).
 
     Values are states, 0 or 1, or, in between, probabilities of a one: training draws those anew at
     each visit; `transform` and `score_samples` put them into the formulas as they are, which for
@@ -172,7 +172,7 @@ class BernoulliRBM(BaseRBM):
 
 
 def _pair(value: Any) -> tuple[float, float]:
-    """value as (low, high), else `ArgumentError`."""
+    """(low, high) of a `data_range`, else `ArgumentError`."""
     try:
         low, high = (float(end) for end in value)
     except (TypeError, ValueError):
