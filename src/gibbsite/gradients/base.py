@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,6 +31,7 @@ class Batch:
     observed: Tensor | None = None
     index: Tensor | None = None
 
+    @cached_property
     def shares(self) -> Tensor:
         """Weight of each row over the number of rows, (rows,); their sum is about 1."""
         if self.observed is not None:
@@ -41,11 +43,11 @@ class Batch:
 
     def total(self) -> float | Tensor:
         """Sum of the shares."""
-        return 1.0 if self.weights is None else self.shares().sum()
+        return 1.0 if self.weights is None else self.shares.sum()
 
     def means(self, visible: Tensor, hidden: Tensor) -> Info:
         """Weighted means of v and of E[h | v] of its rows; zeros where all weights are 0."""
-        total, shares = self.total(), self.shares()
+        total, shares = self.total(), self.shares
         if isinstance(total, Tensor):
             shares = shares / total.clamp(min=torch.finfo(total.dtype).tiny)
         return Info(shares @ visible, shares @ hidden)
@@ -97,7 +99,7 @@ def both_phases(
     The first rows of v are the batch's; the others are the model's, with the weights `chains`,
     which are as much in all. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    weights = torch.cat([batch.shares(), -chains])
+    weights = torch.cat([batch.shares, -chains])
     hidden = fast(rbm.hidden).moments(inputs)
     gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
     return gradient, batch.means(batch.v, hidden.mean[: len(batch.v)])

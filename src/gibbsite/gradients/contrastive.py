@@ -45,7 +45,7 @@ class CD(Stateless):
         start = _with_hidden(rbm, self.sampler.init(rbm, v, generator), ours, generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
         model.hidden_inputs(end, theirs)
-        chains = batch.shares()  # a chain counts as much as the row that it starts at
+        chains = batch.shares  # a chain counts as much as the row that it starts at
         gradient, info = both_phases(rbm, batch, chains, torch.cat([v, end]), inputs)
         return gradient, None, info
 

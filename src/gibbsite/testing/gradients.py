@@ -128,7 +128,7 @@ def _require_entries(rbm: RBM, found: dict[str, Tensor]) -> None:
 
 
 def _require_means(rbm: RBM, batch: Batch, info: Any) -> None:
-    shares = batch.shares() / batch.shares().sum()
+    shares = batch.shares / batch.shares.sum()
     means = {"visible": shares @ batch.v, "hidden": shares @ rbm.hidden_mean(batch.v)}
     for name, expected in means.items():
         require(hasattr(info, name), f"step reports no mean called {name}; give an Info")
