@@ -1,4 +1,4 @@
-"""Slots of `fit`: projections, callbacks after updates, state that goes in and comes out."""
+"""Projections, callbacks after updates, and the state that goes into `fit` and comes out."""
 
 import importlib
 import math

@@ -66,7 +66,7 @@ def assert_same_models(ours: gb.RBM, theirs: gb.RBM) -> None:
     [gb.ExactGradient(), gb.Centered(gb.ExactGradient()), gb.MeanField()],
     ids=["exact", "centered", "mean field"],
 )
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e5])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 4e307])
 def test_whole_weights_are_copies_of_rows(make, gradient, scale):
     """In full batches; only the ratios of the weights count."""
     ours, history = fitted(make(), DATA, gradient, rate=0.01, weights=scale * WEIGHTS)
