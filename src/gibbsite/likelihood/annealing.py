@@ -74,7 +74,7 @@ class Path:
 
     @cached_property
     def conditionals(self) -> Conditionals:
-        """The conditionals along the path, of the model as it is at the first use."""
+        """The conditionals along the path; the model must not change meanwhile."""
         return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs))
 
     @cached_property

@@ -69,8 +69,9 @@ class Numba(Kernels):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        rows, bias_at_scale = matrix_and_bias(x, bias, base, scale)
-        run("draw_bernoulli", rows, bias_at_scale, rows.dtype.type(scale), key(generator))
+        rows = matrix(x)
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        run("draw_bernoulli", rows, start, rows.dtype.type(scale), key(generator))
         return x
 
     @with_fallback
@@ -88,8 +89,9 @@ class Numba(Kernels):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        rows, bias_at_scale = matrix_and_bias(x, bias, base, scale)
-        run("draw_spin", rows, 2 * bias_at_scale, rows.dtype.type(2 * scale), key(generator))
+        rows = matrix(x)
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        run("draw_spin", rows, 2 * start, rows.dtype.type(2 * scale), key(generator))
         return x
 
     @with_fallback
@@ -102,9 +104,10 @@ class Numba(Kernels):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        rows, bias_at_scale = matrix_and_bias(x, bias, base, scale)
-        columns = first_columns(sizes, rows), rows.dtype.type(scale)
-        run("draw_categorical", rows, bias_at_scale, *columns, key(generator))
+        rows = matrix(x)
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        columns = first_columns(sizes, rows)
+        run("draw_categorical", rows, start, columns, rows.dtype.type(scale), key(generator))
         return x
 
     @with_fallback
@@ -117,11 +120,45 @@ class Numba(Kernels):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        rows, deviations = matrix(x), vector(sigma, matrix(x))
-        shift = None if base is None else deviations * vector(base, rows)
+        rows = matrix(x)
+        deviation = vector(sigma, rows)
+        shift = None if base is None else deviation * vector(base, rows)
         mean = tempered_bias(vector(bias, rows), shift, scale)
         name = "draw_gaussian" if x.dtype == torch.float32 else "draw_gaussian_double"
-        run(name, rows, mean, deviations, rows.dtype.type(scale), key(generator))
+        run(name, rows, mean, deviation, rows.dtype.type(scale), key(generator))
+        return x
+
+    @with_fallback
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        sigma = inverse_sqrt(vector(gamma, rows))
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        run("draw_rectified", rows, start, sigma, np.float32(scale), key(generator))
+        return x
+
+    @with_fallback
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        sigmas = inverse_sqrt(np.stack([vector(gamma, rows) for gamma in gammas]))
+        starts = np.stack([vector(bias, rows) for bias in biases])
+        starts = tempered_bias(starts, vector(base, rows), scale)
+        run("draw_double_rectified", rows, starts, sigmas, np.float32(scale), key(generator))
         return x
 
     @with_fallback
@@ -262,19 +299,14 @@ def matrix(x: Tensor, dtype: Any = None) -> Any:
     return array(x, dtype)
 
 
-def vector(x: Tensor, rows: Any, axis: int = 1) -> Any:
-    """x as a contiguous array with one entry for each column (axis 1) or row (0) of a matrix."""
+def vector(x: Tensor | None, rows: Any, axis: int = 1) -> Any:
+    """x as a contiguous array with an entry for each column (axis 1) or row (0) of a matrix."""
+    if x is None:
+        return None
     values = to_numpy(x, rows.dtype)
     if values.shape != (rows.shape[axis],):
         raise Unsuitable
     return values if x.is_contiguous() else np.ascontiguousarray(values)
-
-
-def matrix_and_bias(x: Tensor, bias: Tensor, base: Tensor | None, scale: float) -> tuple[Any, Any]:
-    """x as a matrix, and its `tempered_bias`."""
-    rows = matrix(x)
-    start = None if base is None else vector(base, rows)
-    return rows, tempered_bias(vector(bias, rows), start, scale)
 
 
 def first_columns(sizes: Sequence[int], rows: Any) -> Any:
@@ -282,6 +314,12 @@ def first_columns(sizes: Sequence[int], rows: Any) -> Any:
     if min(sizes, default=0) < 1 or sum(sizes) != rows.shape[1]:
         raise Unsuitable
     return np.append(0, np.cumsum(sizes))
+
+
+def inverse_sqrt(gamma: Any) -> Any:
+    """1 / sqrt(gamma); without meaning, and without a warning, where gamma is not positive."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(gamma)
 
 
 def row_sums(x: Tensor, rows: Any) -> Any:

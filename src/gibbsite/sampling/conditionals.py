@@ -26,7 +26,7 @@ class Conditionals:
     they are the model's. Clamped units keep given values; the others are drawn given these.
 
     Args:
-        rbm: the model; a later change of its weight has no effect.
+        rbm: the model, which must not change meanwhile; after an update make a new object.
         base: f (visible.width,) and g (hidden.width,); none is 0.
         clamp: (rows, visible.width), NaN where a unit is free; one row is for all. A unit of
             several columns is free or clamped in all of them.

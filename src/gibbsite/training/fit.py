@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
-from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError, RateError
 from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
@@ -279,6 +279,8 @@ def _epoch(run: Run) -> tuple[int, float]:
                     _diverged(run, before, updates, NON_FINITE)
                 for callback in watching:
                     callback.after_update(run.rbm, Update(updates, norm, info))
+    except RateError as error:
+        _diverged(run, before, updates + 1, f"stopped ({error})")
     except KeyboardInterrupt:
         if fault(run.rbm):
             _diverged(run, before, updates, NON_FINITE)
