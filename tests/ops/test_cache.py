@@ -167,7 +167,7 @@ def test_a_stranger_without_a_home_can_work():
 def anew(monkeypatch):
     """Without what was found out before, and without other places."""
     monkeypatch.setattr(cache, "folder", cache.folder.__wrapped__)
-    monkeypatch.setattr(cache, "_say", cache._say.__wrapped__)
+    monkeypatch.setattr(cache, "_warn", cache._warn.__wrapped__)
     monkeypatch.setattr(cache.numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(cache, "__file__", "/proc/1/cache.py")
 

@@ -9,7 +9,7 @@ from montecarlo import assert_mean, quantile
 from oracle import random_rbm
 
 import gibbsite as gb
-from gibbsite.gradients.base import data_means
+from gibbsite.gradients import Batch
 from gibbsite.training import SGD
 from gibbsite.training.fused import FusedUpdates
 
@@ -246,11 +246,11 @@ def test_weights_that_are_none_are_refused(weights, message):
 
 
 def test_means_of_the_data_are_weighted():
-    shares = WEIGHTS.double() / 7
-    info = data_means(shares, DATA, 2 * DATA[:, :3])
+    weights = WEIGHTS.to(DATA)
+    info = Batch(DATA, weights).means(2 * DATA[:, :3])
     torch.testing.assert_close(info.visible, COPIES.mean(0))
     torch.testing.assert_close(info.hidden, 2 * COPIES.mean(0)[:3])
-    assert not data_means(0 * shares, DATA, DATA).visible.any()
+    assert not Batch(DATA, 0 * weights).means(DATA).visible.any()
 
 
 def test_weights_of_huge_ratio_keep_training_finite():

@@ -21,7 +21,7 @@ class Batch:
     Attributes:
         v: (rows, visible.width).
         weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
-            gradient is that of the sum over rows of weight * log p(v), divided by their number.
+            gradient is that of the sum over rows of weight * log p(v) over the number of rows.
         observed: (rows, visible.width), True where an entry is known; None if all are.
         index: (rows,), of the rows in the data; None if they come from elsewhere.
     """

@@ -33,8 +33,8 @@ class CenteredState(NamedTuple):
                 raise DataError(f"a running mean of shape {tuple(mean.shape)}")
             if mean is not None:
                 layer.check_means(mean[None])
-        if self.visible is not None and (found := imprecision(rbm, self.visible[None])):
-            raise DataError(f"a running mean with {found}")
+        if self.visible is not None and (problem := imprecision(rbm, self.visible[None])):
+            raise DataError(f"a running mean with {problem}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Centered:
       \Delta b = \nabla b - \sigma\,\Delta W\lambda,\quad
       \Delta c = \nabla c - \tau\,\Delta W^T\mu$$
 
-    unit by unit, where $\sigma$ and $\tau$ tell how far a bias must move to do what an input of 1
+    unit by unit, where $\sigma$ and $\tau$ are the changes of a bias that do what an input of 1
     does (`Layer.bias_shift`): the standard deviation of a Gaussian unit, 1 for most. So
     $\sigma\nabla b$ is the gradient by a constant input. The direction is the gradient times a
     positive definite matrix: it vanishes where the gradient does and always points uphill, whatever

@@ -228,8 +228,8 @@ def _functions(name: str, values: object) -> list[Any]:
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
     """Raise `ArgumentError` for an optimiser or schedule that trains nothing or fails later."""
     groups = optimizer.param_groups
-    ours = {id(parameter) for parameter in rbm.parameters()}
-    if not ours & {id(parameter) for group in groups for parameter in group["params"]}:
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    if held.isdisjoint(map(id, rbm.parameters())):
         raise ArgumentError("optimizer holds none of the model's parameters; give it those")
     largest = torch.finfo(rbm.weight.dtype).max
     for rate in (float(group.get("lr", 0.0)) for group in groups):
@@ -285,10 +285,10 @@ def _epoch(run: Run) -> tuple[int, float]:
         if fault(run.rbm):
             _diverged(run, before, updates, NON_FINITE)
         raise
-    if found := fault(run.rbm):
-        _diverged(run, before, updates, f"{NON_FINITE} ({found})")
-    if found := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
-        _diverged(run, before, updates, f"reached {found},")
+    if problem := fault(run.rbm):
+        _diverged(run, before, updates, f"{NON_FINITE} ({problem})")
+    if problem := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
+        _diverged(run, before, updates, f"reached {problem},")
     return updates, sum(norms) / len(norms)
 
 

@@ -189,11 +189,11 @@ def history_of(stored: Mapping[str, Any]) -> list[Record]:
         for epoch, record in enumerate(records, 1):
             figures = [record[name] for name in FIGURES]
             if not all(isinstance(value, int | float) for value in figures):
-                raise ValueError(f"not numbers in epoch {epoch}")
+                raise ValueError(f"figures that are not numeric in epoch {epoch}")
             counts, norms = figures[:3], figures[4:]
             possible = all(0 <= x <= LIMIT for x in counts) and all(x >= 0 for x in norms)
             if record["epoch"] != epoch or not possible:
-                raise ValueError(f"impossible numbers in epoch {epoch}")
+                raise ValueError(f"impossible figures in epoch {epoch}")
     except Exception as error:  # anything but a list of records may raise anything
         raise ModelFileError(f"the checkpoint's history is none ({error})") from error
     return records

@@ -70,5 +70,5 @@ class SGD(torch.optim.SGD):
 
 def _is_plain(group: Mapping[str, Any]) -> bool:
     """True if a group of parameters ascends, with no options but lr and momentum."""
-    others = group["weight_decay"], group["dampening"], group["nesterov"]
-    return bool(group["maximize"]) and not any(others)
+    options = group["weight_decay"], group["dampening"], group["nesterov"]
+    return bool(group["maximize"]) and not any(options)
