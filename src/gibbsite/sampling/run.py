@@ -103,9 +103,12 @@ def sample(
     kept = v.new_empty(n, rbm.visible.width)
     with ops.fitting_threads(rbm.weight.numel() * len(v)):
         state = sampler.init(rbm, v, generator)
-        for done in range(0, n, len(v)):
+        done = 0
+        while done < n:
             state = advance(sampler, rbm, state, thin if done else steps, generator)
-            kept[done : done + len(v)] = state.v[: n - done]
+            part = state.v[: n - done]
+            kept[done : done + len(part)] = part
+            done += len(part)
     return kept
 
 

@@ -191,7 +191,7 @@ def _check_kinds(
     gradient: object, optimizer: object, scheduler: object, checkpoints: object
 ) -> None:
     """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
-    optimizer_example = "torch.optim.SGD(rbm.parameters(), lr=0.05)"
+    sgd = "torch.optim.SGD(rbm.parameters(), lr=0.05)"
     folder = str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
     is_estimator = hasattr(gradient, "init") and hasattr(gradient, "step")
     is_optimizer = isinstance(optimizer, Optimizer | None)
@@ -199,12 +199,7 @@ def _check_kinds(
     is_folder = isinstance(checkpoints, Checkpoints | None)
     for name, value, fits, expected in (
         ("gradient", gradient, is_estimator, "an estimator such as gb.PCD()"),
-        (
-            "optimizer",
-            optimizer,
-            is_optimizer,
-            f"one of the model's parameters, {optimizer_example}",
-        ),
+        ("optimizer", optimizer, is_optimizer, f"one of the model's parameters, {sgd}"),
         ("scheduler", scheduler, is_schedule, "a torch schedule made with the optimizer"),
         ("checkpoints", checkpoints, is_folder, f"gb.Checkpoints({folder!r})"),
     ):

@@ -84,14 +84,11 @@ class FusedUpdates:
             return False
         if type(self.contrast) is CD:
             return True
-        (v, h), rows = state, len(state.v)
+        (v, h), rows = state, state.v.shape[:1]
+        if not (_is_suitable(v, *rows, n) and _is_suitable(h, *rows, m) and len(v) > 0):
+            return False
         with torch.no_grad():
-            return (
-                rows > 0
-                and _is_suitable(v, rows, n)
-                and _is_suitable(h, rows, m)
-                and all(kernels_for(x).is_binary(x) for x in (v, h))
-            )
+            return all(kernels_for(x).is_binary(x) for x in (v, h))
 
     @torch.no_grad()
     def __call__(
