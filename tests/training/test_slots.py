@@ -1,4 +1,4 @@
-"""Slots of `fit`: projections, callbacks after updates, the state that goes in and comes out."""
+"""Slots of `fit`: projections, callbacks after updates, state that goes in and comes out."""
 
 import importlib
 import math

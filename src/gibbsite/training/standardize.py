@@ -30,6 +30,12 @@ class Scaling(NamedTuple):
     scale: Tensor
     constant: Tensor
 
+    def only(self, columns: Tensor) -> Scaling:
+        """The scaling of some columns, bool (n,), as `Layer.measured`; others keep 0 and 1."""
+        columns = columns.to(self.shift.device)
+        shift, scale = torch.where(columns, self.shift, 0.0), torch.where(columns, self.scale, 1.0)
+        return Scaling(shift, scale, self.constant & columns)
+
     def warning(self, names: Sequence[str] | None = None) -> str:
         """A sentence that names the constant columns; '' if there are none."""
         constant = [int(column) for column in self.constant.nonzero()]
