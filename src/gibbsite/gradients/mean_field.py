@@ -43,4 +43,4 @@ class MeanField(Stateless):
         shares = batch.shares
         data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, shares)
         gradient = {name: data[name] - model[name] for name in data}
-        return gradient, None, batch.means(batch.v, means[0])
+        return gradient, None, batch.means(means[0])
