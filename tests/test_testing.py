@@ -503,7 +503,7 @@ class DataAlone(gb.ExactGradient):
 
     def step(self, rbm, batch, state, generator=None):
         _, state, info = super().step(rbm, batch, state, generator)
-        return rbm.data_phase(batch.v, batch.shares()), state, info
+        return rbm.data_phase(batch.v, batch.shares), state, info
 
 
 class OtherCounts(gb.ExactGradient):
@@ -511,7 +511,7 @@ class OtherCounts(gb.ExactGradient):
 
     def step(self, rbm, batch, state, generator=None):
         _, state, info = super().step(rbm, batch, state, generator)
-        data, model = rbm.data_phase(batch.v, batch.shares()), gb.exact.model_phase(rbm)
+        data, model = rbm.data_phase(batch.v, batch.shares), gb.exact.model_phase(rbm)
         return {name: data[name] - 1.1 * model[name] for name in data}, state, info
 
 

@@ -476,10 +476,10 @@ def test_an_interruption_within_a_step_spoils_nothing(after):
 
 
 @pytest.mark.parametrize(("ahead", "steps"), [(10, 50), (50, 50), (51, 50), (99, 50), (7, 3)])
-def test_hurrying_keeps_the_last_beta(ahead, steps):
+def test_a_short_cut_keeps_the_last_beta(ahead, steps):
     path = Path.fit(CASE.rbm, generator=generator())
     walk = Walk(path, uniform_schedule(ahead), path.start(2, generator()))
-    walk.hurry(steps)
+    walk.shorten(steps)
     assert (walk.schedule[0], walk.schedule[-1]) == (0.0, 1.0)
     assert 1 <= len(walk.schedule) - 1 <= steps
     assert set(walk.schedule) <= set(uniform_schedule(ahead).tolist())

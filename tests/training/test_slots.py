@@ -1,4 +1,4 @@
-"""Slots of `fit`: projections, callbacks after updates, state that goes in and comes out."""
+"""Projections, callbacks after updates, and the state that goes into `fit` and comes out."""
 
 import importlib
 import math
@@ -10,6 +10,7 @@ from oracle import random_rbm
 import gibbsite as gb
 from gibbsite.sampling import GibbsState
 from gibbsite.training import SGD
+from gibbsite.training.fused import FusedUpdates
 
 fitting = importlib.import_module("gibbsite.training.fit")
 
@@ -47,14 +48,13 @@ def values(rbm: gb.RBM) -> list[torch.Tensor]:
 @pytest.fixture
 def fused_calls(monkeypatch) -> list[int]:
     """Rows of the data of every call of the fused updates."""
-    module, found = importlib.import_module("gibbsite.training.fused"), []
-    inner = module.updates_
+    found, inner = [], FusedUpdates.__call__
 
-    def watched(moving, data, *arguments):
+    def watched(self, data, *arguments):
         found.append(len(data))
-        return inner(moving, data, *arguments)
+        return inner(self, data, *arguments)
 
-    monkeypatch.setattr(module, "updates_", watched)
+    monkeypatch.setattr(FusedUpdates, "__call__", watched)
     return found
 
 
@@ -229,7 +229,7 @@ def test_numbers_go_on_from_a_checkpoint(tmp_path):
 @pytest.mark.parametrize("separately", [False, True])
 def test_two_calls_with_the_state_between_are_one(monkeypatch, gradient, separately):
     if separately:
-        monkeypatch.setattr(fitting, "fused", lambda run: None)
+        monkeypatch.setattr(fitting, "fused_updates", lambda run: None)
     once, twice = model(), model()
     at_once = train(once, gradient=gradient, epochs=4)
     g, state = generator(2), None

@@ -125,7 +125,7 @@ class GaussianRBM(BaseRBM):
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         n = X.shape[1]
         found = scaling(as_rows(X, Units()))
-        if warning := found.told(getattr(self, "feature_names_in_", None)):
+        if warning := found.warning(getattr(self, "feature_names_in_", None)):
             warnings.warn(warning, stacklevel=5)
         shift, scale, constant = found
         if not self.standardize:

@@ -22,7 +22,7 @@ from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer
 from gibbsite.training.run import Penalty
-from gibbsite.training.units import settle
+from gibbsite.training.units import mute_units_warning
 
 
 class Plan(NamedTuple):
@@ -82,7 +82,7 @@ class Training:
         """Train on from the present chains and momentum; print an epoch a line if given a name."""
         dtype = self.rbm.weight.dtype
         rbm = self.rbm.to(plan.device, self.dtype)
-        settle(rbm)  # standardised, or not because `standardize` says so
+        mute_units_warning(rbm)  # standardised, or not because `standardize` says so
         state = self.state if plan.gradient == self.gradient else None
         optimizer = self._optimizer(plan)
         try:

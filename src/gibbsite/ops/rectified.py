@@ -17,19 +17,19 @@ from numba import float32, float64, prange, uint32
 
 from gibbsite.ops.random import (
     RARE,
+    compiled,
     exp_roughly,
-    fine,
-    finer,
+    grouping,
     inlined,
     log32,
     log64,
     normal_pair,
-    part,
     philox,
-    rows_together,
+    random_words,
     split,
     uniform,
-    words,
+    uniform31,
+    uniform64,
 )
 
 SWITCH = 0.45
@@ -49,7 +49,7 @@ def tail32(z):  # type: ignore[no-untyped-def]
 def propose32(z, a, b):  # type: ignore[no-untyped-def]
     """A draw of t >= 0 from two words; `REJECTED`, or `UNCLEAR` if a word is too small to tell."""
     rate, gap = tail32(z)
-    u = fine(a)
+    u = uniform31(a)
     t = abs(log32(u)) / rate
     odd = t - gap
     kept = uniform(b) < exp_roughly(float32(-0.5) * odd * odd)
@@ -103,7 +103,7 @@ def log_mass64(z):  # type: ignore[no-untyped-def]
     return 0.5 * gap * gap - np.log(rate)
 
 
-@part
+@compiled
 def finish(t, z, first, second, group, key):  # type: ignore[no-untyped-def]
     """Draw all of t that is below 0, for a group that has had its first two words."""
     k0, k1 = split(key)
@@ -111,7 +111,7 @@ def finish(t, z, first, second, group, key):  # type: ignore[no-untyped-def]
     for k in range(len(t)):
         if t[k] == float32(UNCLEAR):
             c, d, _, _ = philox(uint32(k), group, uint32(1), k0, k1)
-            t[k] = propose64(float64(z[k]), finer(first[k], c), finer(second[k], d))
+            t[k] = propose64(float64(z[k]), uniform64(first[k], c), uniform64(second[k], d))
         left[more] = k
         more += t[k] < 0
     word, turn = np.empty((4, more), np.uint32), uint32(1)
@@ -128,17 +128,16 @@ def finish(t, z, first, second, group, key):  # type: ignore[no-untyped-def]
             k = left[q]
             t[k] = again[q]
             if again[q] == float32(UNCLEAR):
-                t[k] = propose64(float64(z[k]), finer(a[q], c[q]), finer(b[q], d[q]))
+                t[k] = propose64(float64(z[k]), uniform64(a[q], c[q]), uniform64(b[q], d[q]))
             left[more] = k
             more += t[k] < 0
 
 
 def draw_rectified(x, bias, spread, scale, key):  # type: ignore[no-untyped-def]
-    rows, n = x.shape
-    together = rows_together(n)
-    for group in prange((rows + together - 1) // together):
-        part = x[group * together : (group + 1) * together]
-        word = words(group, 2 * together, n, key).reshape(2, -1)
+    (size, groups), n = grouping(*x.shape), x.shape[1]
+    for group in prange(groups):
+        part = x[group * size : (group + 1) * size]
+        word = random_words(group, 2 * size, n, key).reshape(2, -1)
         first, second = word[0], word[1]
         z, t = np.empty(part.shape, np.float32), np.empty(part.size, np.float32)
         for i in range(len(part)):
@@ -159,7 +158,7 @@ def draw_rectified(x, bias, spread, scale, key):  # type: ignore[no-untyped-def]
 def choose32(above, below, odds, c):  # type: ignore[no-untyped-def]
     """z of the side that a word picks, and 1 for the side above 0, -1 for that below."""
     # the bits tell most where u is small: that end is for the rarer side
-    rarer = fine(c) * (float32(1.0) + exp_roughly(abs(odds))) < float32(1.0)
+    rarer = uniform31(c) * (float32(1.0) + exp_roughly(abs(odds))) < float32(1.0)
     side = float32(1.0) if rarer == (odds < float32(0.0)) else float32(-1.0)
     return (above if side > float32(0.0) else below), side
 
@@ -181,7 +180,7 @@ def propose_either64(above, below, lean, u, v, w):  # type: ignore[no-untyped-de
     return propose64(float64(above if positive else below), u, v), 1.0 if positive else -1.0
 
 
-@part
+@compiled
 def finish_either(t, side, above, below, lean, word, group, key):  # type: ignore[no-untyped-def]
     """Draw size and side wherever t is below 0, as `finish` does."""
     k0, k1 = split(key)
@@ -189,7 +188,7 @@ def finish_either(t, side, above, below, lean, word, group, key):  # type: ignor
     for k in range(len(t)):
         if t[k] == float32(UNCLEAR):
             a, b, c, _ = philox(uint32(k), group, uint32(1), k0, k1)
-            u, v, w = finer(word[0, k], a), finer(word[1, k], b), finer(word[2, k], c)
+            u, v, w = uniform64(word[0, k], a), uniform64(word[1, k], b), uniform64(word[2, k], c)
             t[k], side[k] = propose_either64(above[k], below[k], lean[k % n], u, v, w)
         left[more] = k
         more += t[k] < 0
@@ -211,18 +210,18 @@ def finish_either(t, side, above, below, lean, word, group, key):  # type: ignor
             t[k], side[k] = again[i], sides[i]
             if again[i] == float32(UNCLEAR):
                 a, b, c, _ = philox(k, group, turn + uint32(1), k0, k1)
-                u, v, w = finer(one[i], a), finer(two[i], b), finer(three[i], c)
+                u, v, w = uniform64(one[i], a), uniform64(two[i], b), uniform64(three[i], c)
                 t[k], side[k] = propose_either64(p[i], q[i], s[i], u, v, w)
             left[more] = k
             more += t[k] < 0
 
 
 def draw_double_rectified(x, biases, spreads, scale, key):  # type: ignore[no-untyped-def]
-    rows, n = x.shape
-    together, lean = rows_together(n), np.log(spreads[0] / spreads[1])
-    for group in prange((rows + together - 1) // together):
-        part = x[group * together : (group + 1) * together]
-        word = words(group, 3 * together, n, key).reshape(3, -1)
+    (group_size, groups), n = grouping(*x.shape), x.shape[1]
+    lean = np.log(spreads[0] / spreads[1])
+    for group in prange(groups):
+        part = x[group * group_size : (group + 1) * group_size]
+        word = random_words(group, 3 * group_size, n, key).reshape(3, -1)
         above, below = np.empty(part.size, np.float32), np.empty(part.size, np.float32)
         t, side = np.empty(part.size, np.float32), np.empty(part.size, np.float32)
         for i in range(len(part)):

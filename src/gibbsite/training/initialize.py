@@ -1,4 +1,4 @@
-"""A starting point fitted to the data."""
+"""Initialisation of a model from the data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
 def start(
     rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> None:
-    """`initialize` from rows spread over the data, counted with weights of mean 1."""
+    """`initialize` from rows spread over the data, with `row_weights` if there are any."""
     index = rows.spread()
     data = rbm.visible.coerce(rows.at(index))
     if weights is not None:  # biases depend on the rows by their mean
@@ -54,7 +54,7 @@ def _initialize(rbm: RBM, rows: Tensor, generator: torch.Generator | None) -> No
 
 
 def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
-    """Weights over their mean, in the dtype of `like`; `ArgumentError` unless they can be such."""
+    """Weights over their mean, (rows,), in the dtype of `like`; else `ArgumentError`."""
     weights = as_tensor(weights, like.detach().double()).detach()
     if weights.shape != (rows,):
         raise ArgumentError(
@@ -65,7 +65,7 @@ def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
         row = int(bad.nonzero()[0]) if bool(bad.any()) else 0
         raise ArgumentError(
             f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
-            "finite weights of at least 0, not all of them 0"
+            "finite weights of at least 0, not all of them zero"
         )
     relative: Tensor = weights / weights.mean()
     return relative.to(like.dtype)
