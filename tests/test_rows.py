@@ -344,7 +344,7 @@ ACCESSES = {
     "slice": lambda rows: rows[:10],
     "rows": lambda rows: rows[torch.tensor([399])],
     "at": lambda rows: rows.at(torch.tensor([399]), torch.float32),
-    "drawn_at": lambda rows: rows.drawn_at(torch.tensor([399])),
+    "binarised_at": lambda rows: rows.binarised_at(torch.tensor([399])),
     "blocks": lambda rows: list(rows.blocks()),
     "column_extremes": lambda rows: list(rows.column_extremes()),
     "stored": lambda rows: list(rows.stored()),

@@ -44,12 +44,13 @@ class EntryError(DataError):
         name: str | None = None,
     ) -> None:
         where = place(row, column, name)
-        told = f"{source}, {where}: {fault}" if source else f"data hold {fault} at {where}"
-        super().__init__(f"{told}{'' if source else ' (counted from 1)'}; {remedy}")
+        named = f"{source}, {where}: {fault}"
+        message = named if source else f"data hold {fault} at {where} (counted from 1)"
+        super().__init__(f"{message}; {remedy}")
         self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
 
     def moved(self, rows: int = 0, columns: int = 0) -> EntryError:
-        """The same error for data with so many more rows above, and columns to the left."""
+        """The same error in data with `rows` more rows above and `columns` more to the left."""
         return EntryError(self.fault, self.row + rows, self.column + columns, self.remedy)
 
     def within(self, source: str, names: Sequence[str] | None) -> EntryError:
@@ -59,7 +60,7 @@ class EntryError(DataError):
 
 
 class RowError(DataError, IndexError):
-    """A row is asked for that the table does not have."""
+    """A row index is out of range."""
 
 
 class ModelFileError(GibbsiteError, ValueError):
@@ -67,11 +68,11 @@ class ModelFileError(GibbsiteError, ValueError):
 
 
 class OutputError(GibbsiteError, OSError):
-    """Output cannot be written where it was asked for, or would overwrite something."""
+    """Output cannot be written to that path, or would overwrite something."""
 
 
 class TooLargeError(GibbsiteError, ValueError):
-    """A model is too large to enumerate, or what was asked for too large for the memory."""
+    """A model is too large to enumerate, or data or a result too large for the memory."""
 
 
 class LikelihoodWarning(GibbsiteError, UserWarning):

@@ -44,7 +44,7 @@ class Scaled(Rows):
     def _gather(self, source: NDArray[Any], index: NDArray[Any], single: bool) -> Tensor | None:
         return ops.kernels_for().gather_in_units(source, index, *self.units) if single else None
 
-    def drawn_at(self, *_: Any) -> None:
+    def binarised_at(self, *_: Any) -> None:
         """None: no kernel scales and draws."""
 
     def _values(self, index: slice | Tensor) -> Tensor:
