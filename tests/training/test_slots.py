@@ -1,4 +1,4 @@
-"""Projections, callbacks after updates, and the state that goes into `fit` and comes out."""
+"""Slots of `fit`: projections, callbacks after updates, state that goes in and comes out."""
 
 import importlib
 import math

@@ -10,7 +10,6 @@ from montecarlo import assert_mean, quantile
 from oracle import random_rbm
 
 import gibbsite as gb
-from gibbsite.gradients.base import data_means
 from gibbsite.training import SGD
 
 DATA = torch.tensor(
@@ -247,11 +246,10 @@ def test_weights_that_are_none_are_refused(weights, message):
 
 
 def test_means_of_the_data_are_weighted():
-    shares = WEIGHTS.double() / 7
-    info = data_means(shares, DATA, 2 * DATA[:, :3])
+    info = gb.Batch(DATA, WEIGHTS).means(DATA, 2 * DATA[:, :3])
     torch.testing.assert_close(info.visible, COPIES.mean(0))
     torch.testing.assert_close(info.hidden, 2 * COPIES.mean(0)[:3])
-    assert not data_means(0 * shares, DATA, DATA).visible.any()
+    assert not gb.Batch(DATA, 0 * WEIGHTS).means(DATA, DATA).visible.any()
 
 
 def test_weights_of_huge_ratio_keep_training_finite():
