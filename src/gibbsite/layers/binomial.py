@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,10 +35,11 @@ class Binomial(Finite):
 
     trials: Tensor
 
-    def __init__(self, n: int, trials: int | Sequence[int]) -> None:
+    def __init__(self, n: int, trials: int | Sequence[int] | Tensor) -> None:
         check_counts(n=n)
-        counts = list(trials) if isinstance(trials, Sequence) else [trials] * n
-        if len(counts) != n:
+        given = trials.tolist() if isinstance(trials, Tensor | np.ndarray) else trials
+        counts = list(given) if isinstance(given, Sequence) else [given]
+        if len(counts) not in (1, n):
             raise ArgumentError(
                 f"trials has {len(counts)} entries for {n} units; pass one number or {n}"
             )
@@ -47,11 +49,11 @@ class Binomial(Finite):
                 raise ArgumentError(
                     f"trials={count!r}: expected at most 2^24; use gb.Poisson units"
                 )
-        super().__init__(n, [int(count) + 1 for count in counts])
+        limits = [int(count) for count in counts] * (n // len(counts))
+        super().__init__(n, [limit + 1 for limit in limits])
         self.bias = nn.Parameter(torch.zeros(self.n))
-        limits = torch.tensor(counts, dtype=self.bias.dtype)
-        self.register_buffer("trials", limits, persistent=False)
-        self.interval = 0.0, float(max(counts))
+        self.register_buffer("trials", torch.tensor(limits).to(self.bias), persistent=False)
+        self.interval = 0.0, float(max(limits))
 
     def energy(self, x: Tensor) -> Tensor:
         trials, ones = self.trials.double(), x.double()  # all parts are many times the sum

@@ -46,9 +46,18 @@ def settled_state(fields, word, place, group, key):  # type: ignore[no-untyped-d
     goal = (first * 2.0**32 + second + 0.5) * 2.0**-56 * total
     for k in range(len(fields) - 1):
         end += np.exp(float64(fields[k]) - top)
-        if goal < end:
+        if not goal >= end:  # and so NaN gives the first state
             return k
     return len(fields) - 1
+
+
+@inlined
+def doubt(states):  # type: ignore[no-untyped-def]
+    """Distance of u from the sums, over the last, up to which float32 may not decide.
+
+    A number fixed by the exponentials, and a rounding for each sum.
+    """
+    return float32(2 * DOUBT) + float32(2.0**-24) * float32(states)
 
 
 def draw_categorical(x, bias, starts, scale, key):  # type: ignore[no-untyped-def]
@@ -73,13 +82,13 @@ def draw_categorical(x, bias, starts, scale, key):  # type: ignore[no-untyped-de
                 for k in range(len(own)):
                     end += own[k]
                     own[k] = end
-                goal, limit = uniform(random[unit]) * end, float32(DOUBT) * len(own) * end
+                goal, limit = uniform(random[unit]) * end, doubt(len(own)) * end
                 state, doubts = 0, int32(0)
                 for k in range(len(own)):
                     gap = own[k] - goal
                     state += gap <= float32(0.0)
                     doubts = negative_if_doubtful(doubts, abs(gap), limit)
-                if doubts < 0:
+                if doubts < 0 or not end < 2 * len(own):  # NaN passes for e^87
                     place = i * units + unit
                     state = settled_state(fields[first:after], random[unit], place, group, key)
                 row[first + state] = 1
@@ -98,6 +107,6 @@ def mean_categorical(x, bias, starts):  # type: ignore[no-untyped-def]
             own, to, total = weights[first:after], row[first:after], float32(0.0)
             for k in range(len(own)):
                 total += own[k]
-            share = float32(1.0) / total
+            share = float32(1.0) / total if total < 2 * len(own) else float32(np.nan)
             for k in range(len(own)):
                 to[k] = own[k] * share

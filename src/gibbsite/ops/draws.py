@@ -25,21 +25,39 @@ from gibbsite.ops.random import (
 # summed up there and settled afterwards, from a copy of the inputs
 
 
+@inlined
+def draw_odds(part, bias, scale, group, key):  # type: ignore[no-untyped-def]
+    """part <- 1 at the log-odds bias + scale * part, else 0, for a group of rows."""
+    n = part.shape[1]
+    word, odds = words(group, rows_together(n), n, key), np.empty(n, part.dtype)
+    for i in range(len(part)):
+        row, random, doubts = part[i], word[i], int32(0)
+        for j in range(n):
+            odds[j] = bias[j] + scale * row[j]
+            gap, limit = beyond(odds[j], random[j])
+            doubts = negative_if_doubtful(doubts, abs(gap), limit)
+            row[j] = gap < float32(0.0)
+        if doubts < 0:
+            settle(row, odds, random, i * n, group, key)
+
+
 def draw_bernoulli(x, bias, scale, key):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     together = rows_together(n)
     for group in prange((rows + together - 1) // together):
-        word, odds = words(group, together, n, key), np.empty(n, x.dtype)
+        draw_odds(x[group * together : (group + 1) * together], bias, scale, group, key)
+
+
+def draw_spin(x, bias, scale, key):  # type: ignore[no-untyped-def]
+    rows, n = x.shape
+    together = rows_together(n)
+    for group in prange((rows + together - 1) // together):
         part = x[group * together : (group + 1) * together]
+        draw_odds(part, bias, scale, group, key)
         for i in range(len(part)):
-            row, random, doubts = part[i], word[i], int32(0)
+            row = part[i]
             for j in range(n):
-                odds[j] = bias[j] + scale * row[j]
-                gap, limit = beyond(odds[j], random[j])
-                doubts = negative_if_doubtful(doubts, abs(gap), limit)
-                row[j] = gap < float32(0.0)
-            if doubts < 0:
-                settle(row, odds, random, i * n, group, key)
+                row[j] = 2 * row[j] - 1
 
 
 @inlined

@@ -81,6 +81,20 @@ class Numba(Kernels):
         return x
 
     @or_plain
+    def draw_spin_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x)
+        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        run("draw_spin", rows, 2 * start, rows.dtype.type(2 * scale), key(generator))
+        return x
+
+    @or_plain
     def draw_categorical_(
         self,
         x: Tensor,

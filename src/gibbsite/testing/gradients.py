@@ -82,7 +82,8 @@ def _keeps_the_contract(gradient: Gradient, rbm: RBM, v: Tensor, seed: int) -> N
     with unchanged("init", *rbm.parameters()):
         states = [gradient.init(rbm, generator()) for _ in range(2)]
     require(same_tensors(*states), "init gives other states for the same generator")
-    state = gradient.step(rbm, batch, states[0], generator(1))[1]
+    with unchanged("step", v, weights, *leaves(states[0]), *rbm.parameters()):
+        state = gradient.step(rbm, batch, states[0], generator(1))[1]
     kept = copy.deepcopy(state)
     with unchanged("step", v, weights, *leaves(state), *rbm.parameters()):
         found, new, info = gradient.step(rbm, batch, state, generator(2))

@@ -14,8 +14,12 @@ from gibbsite.testing.compare import naming
 
 Check = Callable[[LayerCase], None]
 
-IN_DOUBLE: tuple[Check, ...] = (*formulas.FORMULAS, *biases.DOUBLE)
-IN_BOTH: tuple[Check, ...] = (*states.STATES, *biases.BOTH, *draws.DOUBLE_AND_SINGLE)
+IN_DOUBLE: tuple[Check, ...] = (
+    states.columns_belong_to_units,
+    *formulas.FORMULAS,
+    *biases.DOUBLE,
+)
+IN_BOTH: tuple[Check, ...] = (*draws.DRAWS_AND_FORM, *states.STATES, *biases.BOTH)
 
 
 def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> None:

@@ -52,6 +52,7 @@ def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     rows = data[data.spread()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
+    varies &= rbm.visible.measured.to(varies.device)
     away, scale = mean[varies].abs(), scale[varies]
     if not bool(((scale < NARROW) | (scale > WIDE) | (away > AWAY * scale)).any()):
         return ""
