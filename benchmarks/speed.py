@@ -1,7 +1,7 @@
 """How close to the cost of their matrix products do sampling and training come, and the peers?
 
-Run: python benchmarks/speed.py [gibbs update epoch ais imports tables together scaling]; without
-names, all.
+Run: python benchmarks/speed.py [gibbs units update epoch ais imports tables together scaling];
+without names, all.
 Every figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets
 the quartiles. `update` compares with the peers that are installed; to have them all, in an
 environment of their own:
@@ -121,6 +121,28 @@ def gibbs() -> None:
         }
         title = f"{STEPS} Gibbs steps, {n_visible} x {n_hidden}, {chains} chains"
         report(title, in_turn(works, rounds=9))
+
+
+UNITS: dict[str, Callable[[], gb.layers.Layer]] = {
+    "100 x 21 categorical": lambda: gb.Categorical(100, 21),
+    "100 categorical of 2 to 40": lambda: gb.Categorical([2 + 38 * i // 99 for i in range(100)]),
+    "784 spins": lambda: gb.Spin(784),
+}
+
+
+def units() -> None:
+    """Sweeps of visible units that are not binary, by 200 binary ones, beside as many products."""
+    chains, n_hidden, steps = 1000, 200, 10
+    for name, make in UNITS.items():
+        rbm = gb.RBM(make(), gb.Bernoulli(n_hidden))
+        with torch.no_grad():
+            rbm.weight.normal_(0, 0.05, generator=generator(0))
+        floor = products(rbm.visible.width, n_hidden, chains, chains)["gibbs"]
+        works = {"floor": repeated(floor, steps), "Gibbs steps": gibbs_steps(rbm, chains, steps)}
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            title = f"{steps} Gibbs steps, {name} by {n_hidden}, {chains} chains, {threads} threads"
+            report(title, in_turn(works, rounds=15))
 
 
 def repeated(work: Work, times: int = STEPS) -> Work:
@@ -412,7 +434,7 @@ def imports() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    parts = (gibbs, update, epoch, ais, imports, tables, together, scaling)
+    parts = (gibbs, units, update, epoch, ais, imports, tables, together, scaling)
     for part in parts:
         if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
             part()

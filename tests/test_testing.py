@@ -5,6 +5,7 @@ Each broken one differs from a sound one in one respect; the message must name i
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 import gibbsite as gb
 from gibbsite.gradients import Info
-from gibbsite.layers import Finite, Moments, fast
+from gibbsite.layers import Finite, Means, fast
 from gibbsite.layers.fast import FORMS, FastBernoulli
 from gibbsite.sampling import Conditionals, GibbsInfo, GibbsState
 from gibbsite.testing import check_gradient, check_layer, check_sampler
@@ -48,7 +49,7 @@ class OneHot(Finite):
         return self.by_unit(inputs).logsumexp(-1).sum(-1)
 
     def moments(self, inputs):
-        return Moments(self.by_unit(inputs).softmax(-1).flatten(-2))
+        return Means(self.by_unit(inputs).softmax(-1).flatten(-2))
 
     @torch.no_grad()
     def sample(self, inputs, generator=None):
@@ -75,7 +76,7 @@ def test_sound_layers_pass(make, seed):
 
 class WrongMean(gb.Bernoulli):
     def moments(self, inputs):
-        return Moments(0.99 * super().moments(inputs).mean)
+        return Means(0.99 * super().moments(inputs).mean)
 
 
 class WrongVariance(gb.Gaussian):
@@ -272,7 +273,13 @@ class NotRescaled(gb.Gaussian):
         return super().rescaled(shift, torch.ones_like(scale) + 0 * scale)
 
 
+class Steeper(gb.Gaussian):
+    def curvature(self):
+        return 1.1 * super().curvature()
+
+
 BROKEN_LAYERS = {
+    Steeper: r"curvature\(\) of unit 0 is 1.1, but far out energy is (0.99|1.0)",
     WrongMean: r"moments\(inputs\).mean is not E\[x\].*expected .*found",
     WrongVariance: r"moments\(inputs\).variance is not that over unit_states",
     WrongSpread: r"covariance of sample\(inputs\), unit 0 at inputs\[0\].*expected .*found",
@@ -342,7 +349,7 @@ class OffForm(FastBernoulli):
 
 class MeanForm(FastBernoulli):
     def moments(self, inputs):
-        return Moments(inputs.sigmoid())
+        return Means(inputs.sigmoid())
 
 
 class BatchForm(FastBernoulli):
@@ -510,7 +517,7 @@ class OtherCounts(gb.ExactGradient):
 
 class Unweighted(gb.CD):
     def step(self, rbm, batch, state, generator=None):
-        gradient, state, _ = super().step(rbm, batch._replace(weights=None), state, generator)
+        gradient, state, _ = super().step(rbm, replace(batch, weights=None), state, generator)
         _, _, info = super().step(rbm, batch, state, generator)
         return gradient, state, info
 

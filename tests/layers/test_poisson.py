@@ -54,12 +54,12 @@ def test_a_rate_beyond_the_dtype_is_infinite_and_never_nan(dtype):
     assert layer.mean(inputs).tolist() == [[0.0], [math.inf]]
     assert layer.log_partition(inputs).tolist() == [0.0, math.inf]
     assert layer.sample(inputs[:1]).tolist() == [[0.0]]
-    with pytest.raises(gb.ArgumentError, match=r"rate inf, beyond 2\^40.*smaller learning rate"):
+    with pytest.raises(gb.errors.RateError, match=r"rate inf, beyond 2\^40.*smaller learning rate"):
         layer.sample(inputs)
 
 
 def test_a_rate_that_is_nan_is_refused():
-    with pytest.raises(gb.ArgumentError, match="rate nan"):
+    with pytest.raises(gb.errors.RateError, match="rate nan"):
         poisson(0.0).sample(torch.tensor([[math.nan]], dtype=torch.float64))
 
 

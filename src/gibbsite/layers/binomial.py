@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
-from gibbsite.layers.base import Finite, Means, require
+from gibbsite.layers.base import Means, require
+from gibbsite.layers.finite import Finite
 
 MAX_TRIALS = 2**24
 """Counts beyond this are no longer exact in float32."""
@@ -83,6 +84,13 @@ class Binomial(Finite):
 
     def encode(self, codes: Tensor) -> Tensor:
         return codes.to(self.bias.dtype)
+
+    @torch.no_grad()
+    def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Independent units, with a share of ones drawn for each row from 0 to 1."""
+        share = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=self.like.device)
+        odds = torch.logit(share, eps=1e-12).to(self.bias.dtype)
+        return self.sample(odds.expand(n, self.width) - self.bias, generator)
 
     def check(self, rows: Tensor) -> None:
         """Raise `EntryError` unless every entry is a whole number from 0 to its unit's trials."""

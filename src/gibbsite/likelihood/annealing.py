@@ -74,7 +74,7 @@ class Path:
 
     @cached_property
     def conditionals(self) -> Conditionals:
-        """The conditionals along the path, of the model as it was when first asked for."""
+        """The conditionals along the path, of a model that stays as it is."""
         return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs))
 
     @cached_property

@@ -14,9 +14,9 @@ import numba
 import torch
 from numba import njit
 
-from gibbsite.ops import bits, cache, categories, cpu, draws, random
+from gibbsite.ops import bits, cache, categories, cpu, draws, random, rectified
 
-SOURCES = bits, categories, cpu, draws, random
+SOURCES = bits, categories, cpu, draws, random, rectified
 
 
 def kernel(name: str, parallel: bool, module: ModuleType | None = None) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gibbsite.errors import DataError
+from gibbsite.ops.half_line import half_line, inverse_survival
 from gibbsite.ops.segments import join, split
 
 DOUBLE, SINGLE = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float32)
@@ -114,6 +115,48 @@ class Kernels:
         noise = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
         mean = moved(bias, None if base is None else sigma * base, scale)
         return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(mean)
+
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- Normal(a / gamma, 1 / gamma) cut at 0, with a = bias + base + scale (x - base).
+
+        x is (rows, n), bias, gamma and base (n,); no base is 0. By inversion, in float64.
+        """
+        fit_columns(x, bias, gamma, base)
+        spread = gamma.double().rsqrt()
+        z = spread * (moved(bias, base, scale) + scale * x.double())
+        return x.copy_(spread * inverse_survival(z, uniform(x, generator)))
+
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- a draw from exp(a x - gamma x^2 / 2) with a, gamma of the side of 0 that x is on.
+
+        a = bias + base + scale (x - base). x is (rows, n); biases and gammas, of the sides above
+        and below, and base are (n,); no base is 0. By inversion, in float64.
+        """
+        fit_columns(x, *biases, *gammas, base)
+        above, below = (gamma.double().rsqrt() for gamma in gammas)
+        inputs = scale * x.double()
+        z = above * (moved(biases[0], base, scale) + inputs)
+        negated = -below * (moved(biases[1], base, scale) + inputs)
+        log_odds = half_line(z).log_integral - half_line(negated).log_integral
+        positive = uniform(x, generator) < torch.sigmoid(log_odds + above.log() - below.log())
+        t = inverse_survival(torch.where(positive, z, negated), uniform(x, generator))
+        return x.copy_(torch.where(positive, above * t, -below * t))
 
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         """x <- sigmoid(bias + x); x is (rows, n), bias (n,)."""

@@ -129,6 +129,40 @@ class Numba(Kernels):
         return x
 
     @or_plain
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        spread = deviations(vector(gamma, rows))
+        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        run("draw_rectified", rows, start, spread, np.float32(scale), key(generator))
+        return x
+
+    @or_plain
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        spreads = deviations(np.stack([vector(gamma, rows) for gamma in gammas]))
+        start = np.stack([vector(bias, rows) for bias in biases])
+        start = moved(start, None if base is None else vector(base, rows), scale)
+        step = np.float32(scale), key(generator)
+        run("draw_double_rectified", rows, start, spreads, *step)
+        return x
+
+    @or_plain
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         rows = matrix(x, np.float32)
         run("mean_bernoulli", rows, vector(bias, rows))
@@ -280,6 +314,12 @@ def borders(sizes: Sequence[int], rows: Any) -> Any:
     if min(sizes, default=0) < 1 or sum(sizes) != rows.shape[1]:
         raise Unsuitable
     return np.append(0, np.cumsum(sizes))
+
+
+def deviations(gamma: Any) -> Any:
+    """Standard deviations 1 / sqrt(gamma); of no meaning where gamma is not positive."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(gamma)
 
 
 def totals(x: Tensor, rows: Any) -> Any:

@@ -27,7 +27,7 @@ class Conditionals:
     its own: the rest is drawn given them.
 
     Args:
-        rbm: the model; changing it later does not change this.
+        rbm: the model, which must stay as it is; after an update make new ones.
         base: f (visible.width,) and g (hidden.width,); none is 0.
         clamp: (rows, visible.width), NaN where a unit is free; one row stands for all. A unit of
             several columns is free or clamped in all of them.

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
-from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError, RateError
 from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
@@ -290,6 +290,8 @@ def _epoch(run: Run) -> tuple[int, float]:
                     _diverged(run, good, number, NON_FINITE)
                 for callback in watching:
                     callback.after_update(run.rbm, Update(number, norm, info))
+    except RateError as error:
+        _diverged(run, good, number + 1, f"stopped ({error})")
     except KeyboardInterrupt:
         if fault(run.rbm):
             _diverged(run, good, number, NON_FINITE)

@@ -15,16 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite.layers.quadrature import PANEL_EXPONENT, gauss_legendre
-from gibbsite.ops.kernels import uniform
-
 FAR = 4.0
 """-z from which the continued fraction takes over: `LEVELS` of it are then good to 1e-14."""
 
 LEVELS = 24
 NEWTON_STEPS = 4
-TAIL = 9.0
-"""Standard deviations beyond the mode of which the mass can be neglected."""
 
 
 class HalfLine(NamedTuple):
@@ -60,14 +55,12 @@ def _far(y: Tensor) -> HalfLine:
     return HalfLine(-torch.log(y + mean), mean, mean * rest)
 
 
-def draw_half_line(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    r"""Draw t for each z, in float64, by inversion of P(T > t) = u: to rounding, however far z is.
+def inverse_survival(z: Tensor, u: Tensor) -> Tensor:
+    r"""t with P(T > t) = u, in float64: to rounding, however far z is below 0.
 
-    Far below 0 that is the root of $yt + t^2/2 + \log\{r(y)/r(y+t)\} = -\log u$ with r = R(-y),
-    convex in t and nearly a parabola, so Newton's steps from the parabola's root converge.
+    There it is the root of $yt + t^2/2 + \log\{r(y)/r(y+t)\} = -\log u$ with r = R(-y), convex in
+    t and nearly a parabola, so Newton's steps from the parabola's root converge.
     """
-    z = z.double()
-    u = uniform(z, generator)
     far = z < -FAR
     near_z = torch.where(far, -FAR, z)
     near = near_z - torch.special.ndtri(u * torch.special.ndtr(near_z))
@@ -79,17 +72,3 @@ def draw_half_line(z: Tensor, generator: torch.Generator | None = None) -> Tenso
         excess = t * (y + t / 2) + torch.log(at_zero / scaled) - target
         t = t - excess * math.sqrt(math.pi / 2) * scaled
     return torch.where(far, t, near).clamp_(min=0)
-
-
-def half_line_states(lowest: float, highest: float, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Points t and log-weights that integrate exp(-t^2/2 + z t) for lowest <= z <= highest.
-
-    Panels are of width 1 at most, and start so narrow, and widen so slowly, that no exponential
-    is steep within one that matters.
-    """
-    end = max(highest, 0.0) + TAIL
-    first = min(1.0, PANEL_EXPONENT / max(end, -lowest))
-    edges = [0.0]
-    while edges[-1] < end:
-        edges.append(edges[-1] + min(1.0, max(first, edges[-1] / 4)))
-    return gauss_legendre(like.new_tensor(edges))
