@@ -317,7 +317,7 @@ def test_every_public_name_is_in_the_api():
         for page in ROOT.glob("docs/api/*.md")
         for heading in re.findall(r"heading: gb\.([\w.]+)", page.read_text("utf-8"))
     }
-    whole = {"datasets", "exact"}  # modules, whose names are listed one by one
+    whole = {"datasets", "exact", "testing"}  # modules, whose names are listed one by one
     assert set(gb.__all__) - whole <= headings
     assert {heading.split(".")[0] for heading in headings} <= set(gb.__all__)
 

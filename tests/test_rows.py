@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import gibbsite as gb
-from gibbsite.layers import fast
 from gibbsite import rows as module
 from gibbsite.errors import RowError
+from gibbsite.layers import fast
 
 SHAPE = 17, 5
 

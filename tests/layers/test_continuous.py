@@ -5,12 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from continuous import CASES, brute_log_partition, model
+from continuous import (
+    CASES,
+    brute_free_energy,
+    brute_log_partition,
+    brute_pseudo_likelihood,
+    model,
+)
 from montecarlo import assert_mean
 from scipy.stats import kstest
 
 import gibbsite as gb
 from gibbsite.layers.fast import fast
+from gibbsite.testing import check_layer
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_side = pytest.mark.parametrize("side", ["visible", "hidden"])
@@ -226,6 +233,32 @@ def test_exact_gradient(case, side):
     assert set(found) == set(true)
     for name, value in true.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11)
+
+
+@each_case
+@each_side
+def test_free_energy_and_pseudo_likelihood(case, side):
+    rbm = model(case, side, 3, 3, seed=8)
+    v = gb.exact.sample(rbm, 4, generator=torch.Generator().manual_seed(1))
+    free = [brute_free_energy(case, side, rbm, row) for row in v.numpy()]
+    np.testing.assert_allclose(rbm.free_energy(v).detach(), free, rtol=1e-11, atol=1e-11)
+    expected = np.mean([brute_pseudo_likelihood(case, side, rbm, row) for row in v.numpy()])
+    assert gb.pseudo_likelihood(rbm, v) == pytest.approx(expected, rel=1e-9)
+
+
+@each_case
+@each_side
+def test_bridge_meets_the_exact_log_z(case, side):
+    rbm, g = model(case, side, 3, 3, seed=8), torch.Generator().manual_seed(0)
+    result = gb.log_partition(rbm, method="bridge", chains=500, temperatures=100, generator=g)
+    exact = gb.exact.log_partition(rbm).item()
+    assert abs(result.value - exact) < 5 * result.stderr + 1e-9
+    assert result.stderr < 0.1
+
+
+@each_case
+def test_contract(case):
+    check_layer(case.make)
 
 
 @each_case

@@ -10,6 +10,7 @@ from oracle import derivative
 import gibbsite as gb
 from gibbsite.sampling.conditionals import Conditionals
 from gibbsite.testing import check_layer, check_sampler
+from gibbsite.training import scaling, to_data_units, to_standard_units
 
 
 def mixed() -> gb.Mixed:
@@ -195,3 +196,20 @@ def test_the_contract_of_layers(make):
 @pytest.mark.parametrize("pair", ["poisson, binary", "mixed, binary", "binary, mixed"])
 def test_gibbs_is_a_sampler_of_such_models(pair):
     check_sampler(gb.Gibbs(), [case(PAIRS[pair])[0]], chains=4000)
+
+
+def test_real_columns_alone_change_their_units():
+    """log p falls by the log of the scale, and states move with it; the other columns stay."""
+    rbm, brute, data = case((MIXED, BINARY))
+    found = scaling(20 + 3 * data).only(rbm.visible.measured)
+    assert (found.shift != 0).tolist() == [False, True, False, False, False, False]
+    assert (found.scale != 1).tolist() == [False, True, False, False, False, False]
+    inside = to_data_units(rbm, found.shift, found.scale)
+    moved = found.shift + found.scale * data
+    expected = brute.log_p(data.numpy()) - np.log(found.scale.numpy()).sum()
+    ours = gb.exact.log_likelihood(inside, moved).detach()
+    np.testing.assert_allclose(ours, expected, rtol=1e-10)
+    back = to_standard_units(inside, found.shift, found.scale)
+    np.testing.assert_allclose(
+        gb.exact.log_likelihood(back, data).detach(), brute.log_p(data.numpy()), rtol=1e-10
+    )

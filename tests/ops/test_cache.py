@@ -274,7 +274,7 @@ from gibbsite import ops
 x = torch.full((300, 200), 50.0)
 with torch.no_grad():
     assert type(ops.kernels_for(x)) is ops.Kernels
-assert ops.kernels_for().gather(np.zeros((3, 2), np.uint8), np.arange(3), None, 1.0, 0.0) is None
+assert ops.kernels_for().gather(np.ones((3, 2), np.uint8), np.arange(3), 2.0, 1.0).sum() == 18
 rows = gb.Rows(np.random.default_rng(0).integers(0, 256, (64, 200), np.uint8), scale=1 / 255)
 for data in (rows, rows.dense().round()):
     rbm = gb.RBM(gb.Bernoulli(200), gb.Bernoulli(100))

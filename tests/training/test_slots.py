@@ -1,4 +1,4 @@
-"""Slots of `fit`: projections, callbacks after updates, and the state that goes in and comes out."""
+"""Slots of `fit`: projections, callbacks after updates, state that goes in and comes out."""
 
 import importlib
 import math
@@ -44,7 +44,7 @@ def values(rbm: gb.RBM) -> list[torch.Tensor]:
     return [x.detach().clone() for x in rbm.parameters()]
 
 
-@pytest.fixture()
+@pytest.fixture
 def fused_calls(monkeypatch) -> list[int]:
     """Rows of the data of every call of the fused updates."""
     module, found = importlib.import_module("gibbsite.training.fused"), []

@@ -156,7 +156,8 @@ def _to_training_units(
         rows = rows if rbm.visible.has_units else checked
     if not rbm.visible.has_units:
         return rows, lambda rbm: rbm, None
-    found, kind = scaling(rows), rows[:1].dtype  # float64 where the data need its digits
+    found = scaling(rows).only(rbm.visible.measured)
+    kind = rows[:1].dtype  # float64 where the data need its digits
     shift, scale = found.shift.to(kind), found.scale.to(kind)
     device = rbm.weight.device
     restore = partial(to_data_units, shift=shift.to(device), scale=scale.to(device))

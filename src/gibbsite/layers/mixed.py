@@ -67,9 +67,6 @@ class Mixed(Layer):
         pairs = zip(self.parts(), self.columns, strict=True)
         return [(layer, x[..., columns].contiguous()) for layer, columns in pairs]
 
-    def curvature(self) -> Tensor:
-        return torch.cat([layer.curvature() for layer in self.parts()])
-
     # the exponential family
 
     def energy(self, x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import Tensor
 
 from gibbsite.errors import ArgumentError
+from gibbsite.layers import Layer
 from gibbsite.likelihood.rounding import precise_enough
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
@@ -88,15 +90,14 @@ def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
     points of a unit. Raises `ArgumentError` where a unit of endless states has inputs without
     bounds, as no number of points then covers its conditional.
     """
-    rbm = precise_enough(rbm)
-    reach = _reach(rbm)
+    grid, rbm = _centred(rbm), precise_enough(rbm)
     v = rbm.visible.coerce(v)
     width = rbm.hidden.width + rbm.visible.width
     rows = max(1, BLOCK_BYTES // (2 * width * v.element_size()))
-    return torch.cat([_pseudo_log_likelihoods(rbm, block, reach) for block in torch.split(v, rows)])
+    return torch.cat([_pseudo_log_likelihoods(rbm, block, *grid) for block in torch.split(v, rows)])
 
 
-def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, reach: list[float]) -> Tensor:
+def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[float]) -> Tensor:
     hidden, visible = rbm.hidden, in_double(rbm.visible)  # whose energies are nearly equal
     inputs, statistic = rbm.hidden_inputs(v), rbm.visible.statistic(v)
     centre = visible.mean(visible.zero_inputs(1))
@@ -107,7 +108,7 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, reach: list[float]) -> Tensor:
         columns = visible.unit_columns(unit)
         weight = rbm.weight[columns]
         rest = torch.addmm(inputs, statistic[:, columns], weight, alpha=-1)
-        points, log_weights = visible.unit_states(unit, reach[unit])
+        points, log_weights = centred.unit_states(unit, reach[unit])
         log_sum = torch.full_like(total, -torch.inf)
         for start in range(0, len(points), at_once):
             block = slice(start, start + at_once)
@@ -121,20 +122,25 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, reach: list[float]) -> Tensor:
     return total
 
 
-def _reach(rbm: RBM) -> list[float]:
-    """Bound of |inputs| of each visible unit, from the range of the hidden states."""
-    visible, hidden = rbm.visible, rbm.hidden
-    ends = torch.tensor(hidden.interval, dtype=rbm.weight.dtype, device=rbm.weight.device)
-    if not bool(torch.isfinite(ends).all()):
+@torch.no_grad()
+def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
+    """The visible layer with biases moved to the middle of the range of its inputs, in float64.
+
+    And how far that range goes from there, by unit: from the range of the hidden states.
+    """
+    visible, hidden = copy.deepcopy(rbm.visible).double(), rbm.hidden
+    least, most = hidden.interval
+    if math.isinf(most - least):
         if math.isinf(max(visible.sizes)):
             raise ArgumentError(
                 f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
                 f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "
                 "hidden units with bounds, such as gb.Bernoulli, or gb.evaluate"
             )
-        return [math.inf] * visible.n
-    # of each weight the larger and the smaller product with a hidden state, summed for each column
-    products = hidden.scaled_weight(rbm.weight.T)[..., None] * ends
-    low, high = products.amin(-1).sum(0), products.amax(-1).sum(0)
-    bounds = torch.maximum(high, -low)
-    return [float(bounds[visible.unit_columns(unit)].max()) for unit in range(visible.n)]
+        return visible, [math.inf] * visible.n
+    weight = hidden.scaled_weight(rbm.weight.T).double()
+    up, down = weight.clamp(min=0).sum(0), weight.clamp(max=0).sum(0)
+    low, high = least * up + most * down, most * up + least * down
+    visible.shift_((low + high) / 2)
+    reach = (high - low) / 2
+    return visible, [float(reach[visible.unit_columns(unit)].max()) for unit in range(visible.n)]

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FAR = 4.0
-"""-z from which the continued fraction takes over: `LEVELS` of it are then good to 1e-14."""
+FAR, LEVELS = 4.0, 24
+"""-z from which the continued fraction takes over, and the levels of it that float64 needs."""
 
-LEVELS = 24
+FAR_SINGLE, LEVELS_SINGLE = 2.5, 14
+"""The same for float32: sooner, as differences lose a larger part of it."""
+
 NEWTON_STEPS = 4
 
 
@@ -32,23 +34,24 @@ class HalfLine(NamedTuple):
 
 def half_line(z: Tensor) -> HalfLine:
     """Integral and moments of t >= 0, to rounding for any z; differentiable."""
-    far = z < -FAR
-    near_z, far_z = torch.where(far, -FAR, z), torch.where(far, z, -FAR)
-    return HalfLine(*map(torch.where, (far,) * 3, _far(-far_z), _near(near_z)))
+    single = z.dtype == torch.float32
+    start, levels = (FAR_SINGLE, LEVELS_SINGLE) if single else (FAR, LEVELS)
+    far = z < -start
+    near_z, far_z = torch.where(far, -start, z), torch.where(far, z, -start)
+    return HalfLine(*map(torch.where, (far,) * 3, _far(-far_z, levels), _near(near_z)))
 
 
 def _near(z: Tensor) -> HalfLine:
-    below, above = z.clamp(max=0), z.clamp(min=0)
-    scaled = math.sqrt(math.pi / 2) * torch.special.erfcx(-below / math.sqrt(2))
-    rising = above.square() / 2 + torch.special.log_ndtr(above) + math.log(2 * math.pi) / 2
-    log_integral = torch.where(z < 0, scaled.log(), rising)
-    mean = z + torch.exp(-log_integral)
-    return HalfLine(log_integral, mean, 1 + z * mean)
+    """By R = sqrt(pi/2) e^(z^2/2) erfc(-z/sqrt 2), of which no factor is too small."""
+    half_square = z.square() / 2
+    share = math.sqrt(math.pi / 2) * torch.special.erfc(z / -math.sqrt(2))
+    mean = z + torch.exp(-half_square) / share
+    return HalfLine(half_square + share.log(), mean, 1 + z * mean)
 
 
-def _far(y: Tensor) -> HalfLine:
-    rest = (y + torch.sqrt(y * y + 4 * LEVELS)) / 2  # solves rest = y + LEVELS / rest
-    for level in range(LEVELS, 2, -1):
+def _far(y: Tensor, levels: int) -> HalfLine:
+    rest = (y + torch.sqrt(y * y + 4 * levels)) / 2  # solves rest = y + levels / rest
+    for level in range(levels, 2, -1):
         rest = y + level / rest
     rest = 2 / rest
     mean = 1 / (y + rest)

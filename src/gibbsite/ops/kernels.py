@@ -297,7 +297,11 @@ class Kernels:
             )
         if not fit_rows(source, index):
             return None
-        return torch.from_numpy(((source[index] - np.float64(shift)) / scale).astype(np.float32))
+        with np.errstate(
+            divide="ignore", invalid="ignore", over="ignore"
+        ):  # as compiled code has it
+            values = (source[index] - np.float64(shift)) / scale
+            return torch.from_numpy(values.astype(np.float32))
 
 
 def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:

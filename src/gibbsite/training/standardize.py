@@ -29,6 +29,12 @@ class Scaling(NamedTuple):
     scale: Tensor
     constant: Tensor
 
+    def only(self, columns: Tensor) -> Scaling:
+        """The same for some columns, (n,) of bool, such as `Layer.measured`; others stay as is."""
+        columns = columns.to(self.shift.device)
+        shift, scale = torch.where(columns, self.shift, 0.0), torch.where(columns, self.scale, 1.0)
+        return Scaling(shift, scale, self.constant & columns)
+
     def told(self, names: Sequence[str] | None = None) -> str:
         """A sentence that names the constant columns; nothing if there are none."""
         found = [int(column) for column in self.constant.nonzero()]
