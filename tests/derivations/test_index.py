@@ -8,12 +8,18 @@ import pytest
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parents[1] / "docs" / "derivations.md").read_text(encoding="utf-8")
-INDEX = DOCUMENT[DOCUMENT.index("\n## 13. Index") :]
+INDEX = DOCUMENT[DOCUMENT.index("\n## 17. Index") :]
 
 CHENG = ["(1.1)", *(f"(2.{n})" for n in range(1, 20)), *(f"(3.{n})" for n in range(1, 20))]
 PENCIL = [f"({n})" for n in range(1, 38)]
 BERNOULLI = ["sigm1", "sigm2", "Pvh", "Z_theta", "Pv", "Ph", "Ln", "gradient", "wij", "bj", "ai"]
 BERNOULLI += ["result"]
+GIBBSITE = [
+    *(f"(12.{n})" for n in range(1, 18)),
+    *(f"(13.{n})" for n in range(1, 6)),
+    *(f"(14.{n})" for n in range(1, 5)),
+    *(f"(15.{n})" for n in range(1, 3)),
+]
 EBM_SECTIONS = ["§1", "§2.1", "§3", "§3.1", "§3.2"]
 
 
@@ -50,12 +56,13 @@ def formulas() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("source", "labels"), [("Cheng", CHENG), ("Pencil", PENCIL), ("Bernoulli", BERNOULLI)]
+    ("source", "labels"),
+    [("Cheng", CHENG), ("Pencil", PENCIL), ("Bernoulli", BERNOULLI), ("Gibbsite", GIBBSITE)],
 )
 def test_index_names_every_equation(source, labels):
     """Each once and in the order of the text; and the derivation itself names it too."""
     assert [label for name, label, *_ in rows() if name == source] == labels
-    derivation = DOCUMENT[: DOCUMENT.index("\n## 12. ")]
+    derivation = DOCUMENT[: DOCUMENT.index("\n## 16. ")]
     assert all(re.search(re.escape(label) + r"(?!\w)", derivation) for label in labels)
 
 

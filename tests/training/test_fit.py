@@ -799,3 +799,9 @@ def test_only_one_run_at_a_time_keeps_its_state_in_a_folder(tmp_path):
         gb.fit(small_rbm(), DATA, epochs=1, checkpoints=keep)
     assert list(tmp_path.iterdir()) == []
     gb.fit(small_rbm(), DATA, epochs=1, checkpoints=keep)
+
+
+def test_monitor_leaves_out_a_pseudo_likelihood_that_cannot_be_computed():
+    """Neither side has bounds, so no sum covers the conditional of one unit."""
+    rbm = gb.RBM(gb.Gaussian(3), gb.ReLU(2))
+    assert sorted(gb.Monitor(torch.zeros(4, 3))(rbm, {})) == ["reconstruction_error"]

@@ -67,5 +67,6 @@ def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
             f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
             "finite weights of at least 0, not all of them zero"
         )
+    weights = weights / weights.max()  # so that their sum is finite
     relative: Tensor = weights / weights.mean()
     return relative.to(like.dtype)
