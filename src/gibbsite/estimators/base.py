@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +36,7 @@ FLOATS = (np.float64, np.float32)
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """An RBM with binary hidden units as a scikit-learn transformer.
 
@@ -42,25 +44,22 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     fitted state lies on the CPU between calls, whatever `device` computes, so that it pickles.
     """
 
-    n_components: int
-    learning_rate: float
-    batch_size: int
-    n_iter: int
-    verbose: int
-    random_state: int | np.random.RandomState | None
-    gradient: str
-    steps: int
-    chains: int
-    centered: bool
-    momentum: float
-    schedule: str
-    l1: float
-    l2: float
-    likelihood: str
-    device: str
-
-    rbm_: RBM
-    _training: Training
+    n_components: int = field(default=256, kw_only=False)
+    learning_rate: float = 0.1
+    batch_size: int = 10
+    n_iter: int = 10
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+    gradient: str = "pcd"
+    steps: int = 1
+    chains: int = 100
+    centered: bool = False
+    momentum: float = 0.0
+    schedule: str = "linear"
+    l1: float = 0.0
+    l2: float = 0.0
+    likelihood: str = "auto"
+    device: str = "cpu"
 
     # hooks of subclasses
 
@@ -177,8 +176,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _keep(self, training: Training) -> None:
         """Take the fitted attributes from a model in training."""
-        self._training = training
-        self.rbm_ = self._fitted(training)
+        self._training: Training = training
+        self.rbm_: RBM = self._fitted(training)
 
     # fitted attributes
 

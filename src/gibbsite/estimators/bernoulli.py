@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from gibbsite.errors import ArgumentError, DataError, place
 from gibbsite.estimators.base import BaseRBM
@@ -18,6 +17,7 @@ from gibbsite.training.run import Penalty
 log = logging.getLogger("gibbsite")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BernoulliRBM(BaseRBM):
     r"""RBM with binary visible and binary hidden units, as a scikit-learn transformer.
 
@@ -80,44 +80,7 @@ class BernoulliRBM(BaseRBM):
     1.0000
     """
 
-    def __init__(
-        self,
-        n_components: int = 256,
-        *,
-        learning_rate: float = 0.1,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        verbose: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-        gradient: str = "pcd",
-        steps: int = 1,
-        chains: int = 100,
-        centered: bool = False,
-        momentum: float = 0.0,
-        schedule: str = "linear",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        likelihood: str = "auto",
-        device: str = "cpu",
-        data_range: str | tuple[float, float] = "auto",
-    ) -> None:
-        self.n_components = n_components
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.verbose = verbose
-        self.random_state = random_state
-        self.gradient = gradient
-        self.steps = steps
-        self.chains = chains
-        self.centered = centered
-        self.momentum = momentum
-        self.schedule = schedule
-        self.l1 = l1
-        self.l2 = l2
-        self.likelihood = likelihood
-        self.device = device
-        self.data_range = data_range
+    data_range: str | tuple[float, float] = "auto"
 
     @classmethod
     def from_sklearn(cls, model: Any) -> BernoulliRBM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gibbsite.training import Held, scaling, to_data_units
 from gibbsite.training.run import Penalty
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GaussianRBM(BaseRBM):
     r"""RBM with real visible and binary hidden units, as a scikit-learn transformer.
 
@@ -63,48 +65,11 @@ class GaussianRBM(BaseRBM):
     True
     """
 
-    def __init__(
-        self,
-        n_components: int = 256,
-        *,
-        sigma: Any = 1.0,
-        learn_sigma: bool = True,
-        standardize: bool = True,
-        learning_rate: float = 0.01,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        verbose: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-        gradient: str = "pcd",
-        steps: int = 1,
-        chains: int = 100,
-        centered: bool = True,
-        momentum: float = 0.0,
-        schedule: str = "linear",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        likelihood: str = "auto",
-        device: str = "cpu",
-    ) -> None:
-        self.n_components = n_components
-        self.sigma = sigma
-        self.learn_sigma = learn_sigma
-        self.standardize = standardize
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.verbose = verbose
-        self.random_state = random_state
-        self.gradient = gradient
-        self.steps = steps
-        self.chains = chains
-        self.centered = centered
-        self.momentum = momentum
-        self.schedule = schedule
-        self.l1 = l1
-        self.l2 = l2
-        self.likelihood = likelihood
-        self.device = device
+    sigma: Any = 1.0
+    learn_sigma: bool = True
+    standardize: bool = True
+    learning_rate: float = 0.01
+    centered: bool = True
 
     @property
     def sigma_(self) -> NDArray[Any]:
