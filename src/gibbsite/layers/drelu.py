@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, first_fault
+from gibbsite.layers.base import Layer
+from gibbsite.layers.faults import first_fault
 from gibbsite.layers.half_line import HalfLine, draw_half_line, half_line, half_line_states
 from gibbsite.layers.relu import usable_scale
 from gibbsite.ops.kernels import uniform

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from gibbsite.checks import as_tensor
 from gibbsite.errors import ArgumentError, EntryError
 from gibbsite.layers.base import Layer, Moments, check_layer
 from gibbsite.layers.names import layer_type, name_of
@@ -55,6 +56,7 @@ class Mixed(Layer):
         lows, highs = zip(*(layer.interval for layer in layers), strict=True)
         self.interval = min(lows), max(highs)
         self.has_units = any(layer.has_units for layer in layers)
+        self.whole = any(layer.whole for layer in layers)
 
     def parts(self) -> list[Layer]:
         """The layers, in order."""
@@ -189,6 +191,36 @@ class Mixed(Layer):
     def checks_extremes(self) -> bool:
         return all(layer.checks_extremes for layer in self.parts())
 
+    def coerce(self, x: Tensor) -> Tensor:
+        """`Layer.coerce`; from one column a unit, (..., n), the parts make their own."""
+        x = as_tensor(x, self.like)
+        if x.ndim == 0 or x.shape[-1] == self.width or x.shape[-1] != self.n:
+            return super().coerce(x)
+        return self._by_part(x, lambda layer, part: layer.coerce(part))
+
+    def check_data(self, data: Tensor) -> Tensor:
+        x = as_tensor(data, self.like)
+        if x.ndim != 2 or len(x) == 0 or x.shape[1] == self.width or x.shape[1] != self.n:
+            return super().check_data(data)
+        return self._by_part(x, lambda layer, part: layer.check_data(part))
+
+    def by_unit(self, x: Tensor) -> Tensor:
+        return torch.cat([layer.by_unit(part) for layer, part in self.split(x)], -1)
+
+    def as_grey(self, x: Tensor) -> Tensor:
+        return torch.cat([layer.as_grey(part) for layer, part in self.split(x)], -1)
+
+    def pull(self, weight: Tensor) -> Tensor:
+        pairs = zip(self.parts(), self.columns, strict=True)
+        return torch.cat([layer.pull(weight[columns]) for layer, columns in pairs])
+
+    def learned_scales(self) -> dict[str, slice]:
+        return {
+            f"layers.{index}.{name}": slice(columns.start + own.start, columns.start + own.stop)
+            for index, (layer, columns) in enumerate(zip(self.parts(), self.columns, strict=True))
+            for name, own in layer.learned_scales().items()
+        }
+
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([layer.observe(part, generator) for layer, part in self.split(data)], -1)
 
@@ -203,6 +235,9 @@ class Mixed(Layer):
         return Mixed(*(part(layer, shift[columns], scale[columns]) for layer, columns in triples))
 
     # description
+
+    def kinds(self) -> list[tuple[type[Layer], int]]:
+        return [kind for layer in self.parts() for kind in layer.kinds()]
 
     def options(self) -> dict[str, Any]:
         return {
@@ -230,6 +265,15 @@ class Mixed(Layer):
         return ""
 
     # parameters and units by part
+
+    def _by_part(self, x: Tensor, convert: Callable[[Layer, Tensor], Tensor]) -> Tensor:
+        """Columns that the parts make of theirs in x, (..., n), one a unit; errors name those."""
+        made, first = [], 0
+        for layer in self.parts():
+            with _columns_from(first):
+                made.append(convert(layer, x[..., first : first + layer.n]))
+            first += layer.n
+        return torch.cat(made, -1)
 
     def _named(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors of the parts' parameters under their names in the whole."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, first_fault
+from gibbsite.layers.base import Layer
+from gibbsite.layers.faults import first_fault
 from gibbsite.layers.half_line import draw_half_line, half_line, half_line_states
 
 

@@ -121,12 +121,17 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, reach: list[float]) -> Tensor:
     return total
 
 
+def has_pseudo_likelihood(rbm: RBM) -> bool:
+    """True unless a visible unit of endless states has inputs without bounds."""
+    return all(map(math.isfinite, rbm.hidden.interval)) or not math.isinf(max(rbm.visible.sizes))
+
+
 def _reach(rbm: RBM) -> list[float]:
     """Bound of |inputs| of each visible unit, from the range of the hidden states."""
     visible, hidden = rbm.visible, rbm.hidden
     ends = torch.tensor(hidden.interval, dtype=rbm.weight.dtype, device=rbm.weight.device)
     if not bool(torch.isfinite(ends).all()):
-        if math.isinf(max(visible.sizes)):
+        if not has_pseudo_likelihood(rbm):
             raise ArgumentError(
                 f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
                 f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "
