@@ -164,7 +164,8 @@ def _make_hidden(settings: Complete) -> Layer:
     try:
         return layer_for(settings.hidden_type, greatest)
     except ArgumentError as error:
-        raise ArgumentError(str(error).replace("visible=", "hidden_type=", 1)) from error
+        told = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
+        raise ArgumentError(told) from error
 
 
 def _to_training_units(

@@ -23,7 +23,7 @@ from gibbsite.datasets.images import ImageSize, read_folder
 from gibbsite.datasets.limits import check_table
 from gibbsite.datasets.parquet import read_parquet
 from gibbsite.datasets.tables import Words, read_table
-from gibbsite.errors import DataError, EntryError, GibbsiteError, place
+from gibbsite.errors import ArgumentError, DataError, EntryError, GibbsiteError, place
 from gibbsite.io import write_atomically
 from gibbsite.layers import column_types
 from gibbsite.rows import Rows
@@ -206,6 +206,8 @@ def _read_source(path: Path, key: str | None, resize: ImageSize | None, words: W
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty")
         return _read_kind(path, suffix, key, words)
+    except ArgumentError:
+        raise
     except GibbsiteError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file makes the readers of its format raise anything

@@ -60,6 +60,7 @@ class Words(NamedTuple):
 
 
 BY_CONTENT = Words()
+NO_WORDS = "no words are known of this column, those of a model's data are in the folder of its run"
 
 
 def read_table(path: Path, words: Words = BY_CONTENT) -> Table:
@@ -190,7 +191,8 @@ class _Reader:
             name = self.names[column] if self.names else None
             told = f"{where}, {place(None, column, name)}"
             if column not in self.codings and as_number(cell) is None:
-                reason = f"{cell[:60]!r}, which is not a number; {REMEDY}"
+                remedy = REMEDY if self.words.known is None else NO_WORDS
+                reason = f"{cell[:60]!r}, which is not a number; {remedy}"
                 return DataError(f"{told}: {reason if cell.strip() else 'an empty cell'}")
             try:
                 self._value(column, cell)

@@ -41,7 +41,7 @@ def column_types(visible: str, n: int) -> ColumnTypes:
     types = [(layer_type(name), int(count or 1)) for name, count in found]
     total = sum(count for _, count in types)
     if total != n:
-        raise ArgumentError(f"visible={visible!r}: that is {total} columns, but the data have {n}")
+        raise ArgumentError(f"visible={visible!r}: that is {total} in all, expected {n}")
     return types
 
 
