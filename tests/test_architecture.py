@@ -323,6 +323,7 @@ def test_unsafe_loading_is_noticed(code):
 
 MANY_ARGUMENTS = {
     "fit": 11,  # rbm, data, and one for each slot of the loop
+    "Dataset": 8,  # a result, which is returned rather than built
     "BernoulliRBM": 17,  # hyperparameters, which scikit-learn wants flat in the constructor
     "GaussianRBM": 19,
 }

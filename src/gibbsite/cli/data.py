@@ -14,6 +14,7 @@ from torch import Tensor
 from gibbsite import datasets
 from gibbsite.cli.options import parse_size
 from gibbsite.cli.settings import Columns, Settings
+from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError
 from gibbsite.layers import Layer, kind_of
 from gibbsite.rows import BLOCK_BYTES, Rows
@@ -27,7 +28,7 @@ def load_data(
     key: str | None,
     resize: str | None,
     visible: str | None = None,
-    categories: datasets.Categories | None = None,
+    categories: Categories | None = None,
 ) -> datasets.Dataset:
     """The data set of that name, file or folder."""
     pixels = parse_size("--resize", resize)
@@ -61,7 +62,7 @@ def run_record(model: Path) -> Path:
     return (model if model.is_dir() else model.parent) / "run.json"
 
 
-def known_categories(model: Path, n: int) -> datasets.Categories:
+def known_categories(model: Path, n: int) -> Categories:
     """The words of the n columns that a model was trained on; None each where it knows none."""
     record = run_record(model)
     categories = Columns.read(record).categories if record.is_file() else None

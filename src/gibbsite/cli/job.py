@@ -148,13 +148,8 @@ class Job:
 
 def _make_visible(source: datasets.Dataset, settings: Settings) -> Layer:
     """A visible layer for the data; of the options it gets those that its kinds of unit have."""
-    return layer_for(
-        source.visible,
-        source.greatest(),
-        sigma=settings.sigma,
-        learn_sigma=settings.learn_sigma,
-        trials=settings.trials,
-    )
+    options = {name: getattr(settings, name) for name in ("sigma", "learn_sigma", "trials")}
+    return layer_for(source.visible, source.greatest(), options)
 
 
 def _make_hidden(settings: Complete) -> Layer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gibbsite.checks import check_counts, check_file, check_strength
-from gibbsite.datasets import Categories
+from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM

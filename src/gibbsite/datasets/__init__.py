@@ -104,7 +104,6 @@ __all__ = [
     "DESCRIPTIONS",
     "KEYED",
     "NAMES",
-    "Categories",
     "Dataset",
     "bars_and_stripes",
     "digits",

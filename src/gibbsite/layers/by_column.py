@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,8 @@ from gibbsite.layers.names import layer_type, name_of, type_names
 
 ColumnTypes = list[tuple[type[Layer], int]]
 """Types, and the number of columns of each, in order."""
+
+NO_OPTIONS: Mapping[str, Any] = {}
 
 _PART = re.compile(r"([^:]*)(?::([1-9][0-9]{0,8}))?")
 
@@ -45,10 +48,10 @@ def column_types(visible: str, n: int) -> ColumnTypes:
     return types
 
 
-def layer_for(visible: str, greatest: Tensor, **options: Any) -> Layer:
+def layer_for(visible: str, greatest: Tensor, options: Mapping[str, Any] = NO_OPTIONS) -> Layer:
     """A layer for columns of data, given the greatest value in each, (n,).
 
-    Each type takes the options that it has; several types make a `Mixed` layer.
+    Each type takes those of the options, such as sigma, that it has; several make a `Mixed` layer.
 
     >>> import torch, gibbsite as gb
     >>> from gibbsite.layers import layer_for
