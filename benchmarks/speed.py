@@ -1,7 +1,7 @@
 """How close to the cost of their matrix products do sampling and training come, and the peers?
 
-Run: python benchmarks/speed.py [gibbs update epoch ais imports tables together scaling]; without
-names, all.
+Run: python benchmarks/speed.py [gibbs units update epoch ais imports lookup fused scaling];
+without names, all.
 Every figure is a ratio of times taken in turn in one run: the median over rounds, and in brackets
 the quartiles. `update` compares with the peers that are installed; to have them all, in an
 environment of their own:
@@ -30,7 +30,7 @@ import gibbsite as gb
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import Path as AnnealingPath
 from gibbsite.likelihood import anneal, uniform_schedule
-from gibbsite.ops.numba_kernels import pays_tables, tabled
+from gibbsite.ops.numba_kernels import lookup_pays, lookup_product
 from gibbsite.training import SGD
 
 PICTURE = Path(__file__).parent.parent / "docs/images/speed-scaling.png"
@@ -121,6 +121,28 @@ def gibbs() -> None:
         }
         title = f"{STEPS} Gibbs steps, {n_visible} x {n_hidden}, {chains} chains"
         report(title, in_turn(works, rounds=9))
+
+
+UNITS: dict[str, Callable[[], gb.layers.Layer]] = {
+    "100 x 21 categorical": lambda: gb.Categorical(100, 21),
+    "100 categorical of 2 to 40": lambda: gb.Categorical([2 + 38 * i // 99 for i in range(100)]),
+    "784 spins": lambda: gb.Spin(784),
+}
+
+
+def units() -> None:
+    """Sweeps of visible units that are not binary, by 200 binary ones, beside as many products."""
+    chains, n_hidden, steps = 1000, 200, 10
+    for name, make in UNITS.items():
+        rbm = gb.RBM(make(), gb.Bernoulli(n_hidden))
+        with torch.no_grad():
+            rbm.weight.normal_(0, 0.05, generator=generator(0))
+        floor = products(rbm.visible.width, n_hidden, chains, chains)["gibbs"]
+        works = {"floor": repeated(floor, steps), "Gibbs steps": gibbs_steps(rbm, chains, steps)}
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            title = f"{steps} Gibbs steps, {name} by {n_hidden}, {chains} chains, {threads} threads"
+            report(title, in_turn(works, rounds=15))
 
 
 def repeated(work: Work, times: int = STEPS) -> Work:
@@ -302,8 +324,8 @@ def annealing(path: AnnealingPath, v: torch.Tensor, steps: int, floor: Work) -> 
     }
 
 
-def tables() -> None:
-    """Products with zeros and ones by tabled sums of rows, against the matrix product.
+def lookup() -> None:
+    """Products with a binary matrix by lookup tables, against the matrix product.
 
     One thread and two; "no" where `Numba.product` leaves them to torch. The rule is set by this.
     """
@@ -319,10 +341,10 @@ def tables() -> None:
                 "x.T h": (column, h, step),
             }
             for name, (left, right, to) in cases.items():
-                pays = "" if pays_tables(left, right) else ", no"
+                pays = "" if lookup_pays(left, right) else ", no"
                 works: dict[str, Work] = {
                     "floor": lambda a=left, b=right, c=to: torch.mm(a, b, out=c),
-                    f"tables{pays}": lambda a=left, b=right, c=to: tabled(a, b, c),
+                    f"lookup{pays}": lambda a=left, b=right, c=to: lookup_product(a, b, c),
                 }
                 for threads in (1, 2):
                     torch.set_num_threads(threads)
@@ -330,7 +352,7 @@ def tables() -> None:
                     report(title, in_turn(works, seconds=0.005, rounds=9))
 
 
-def together() -> None:
+def fused() -> None:
     """Many updates in one compiled call beside updates one by one, over sizes around `SMALL`."""
     for batch in (10, 64, 256):
         for units in (64, 128, 181, 256, 362, 512, 724, 1024):
@@ -338,7 +360,7 @@ def together() -> None:
             if 2**18 <= work <= 2**26:
                 rows = coins(batch * max(4, min(200, 2**27 // work)), units)
                 ours = our_epoch(gb.PCD(batch), units, rows, batch)
-                works = {"floor": limited(0, ours), "together": limited(2**30, ours)}
+                works = {"floor": limited(0, ours), "fused": limited(2**30, ours)}
                 title = f"updates one by one (the floor here), {units} x {units}, batch {batch}"
                 report(f"{title}, 2^{math.log2(work):.1f} a product", in_turn(works, rounds=9))
 
@@ -412,7 +434,7 @@ def imports() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    parts = (gibbs, update, epoch, ais, imports, tables, together, scaling)
+    parts = (gibbs, units, update, epoch, ais, imports, lookup, fused, scaling)
     for part in parts:
         if part.__name__ in sys.argv[1:] or len(sys.argv) == 1:
             part()

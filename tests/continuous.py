@@ -103,3 +103,39 @@ def brute_log_partition(case: Case, side: str, rbm: gb.RBM) -> float:
         units = [case.density(layer, i, inputs[i])[2] for i in range(layer.n)]
         terms.append(float(bias @ np.array(state)) + sum(units))
     return log_sum(terms)
+
+
+def brute_free_energy(case: Case, side: str, rbm: gb.RBM, v: np.ndarray) -> float:
+    """F of one row: the energy of v, less the log of the hidden units' sum or integral."""
+    weight = rbm.weight.detach().numpy()
+    if side == "visible":
+        own = sum(
+            float(case.energy(v[i], **case.parameters(rbm.visible, i))) for i in range(len(v))
+        )
+        return own - float(np.logaddexp(0, rbm.hidden.bias.detach().numpy() + v @ weight).sum())
+    inputs = v @ weight
+    units = [case.density(rbm.hidden, j, inputs[j])[2] for j in range(len(inputs))]
+    return -float(rbm.visible.bias.detach().numpy() @ v) - sum(units)
+
+
+def brute_pseudo_likelihood(case: Case, side: str, rbm: gb.RBM, v: np.ndarray) -> float:
+    """Sum over units of log p(v_i | all others) of one row."""
+    total = 0.0
+    for i in range(len(v)):
+        if side == "visible":
+            nodes = np.linspace(*((0, 1) if case.high == 1 else (max(case.low, -15), 15)), 401)
+            half = np.diff(nodes)[:, None] / 2
+            x, weights = (nodes[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()
+            inputs = v @ rbm.weight.detach().numpy() + rbm.hidden.bias.detach().numpy()
+            moved = inputs + (x - v[i])[:, None] * rbm.weight.detach().numpy()[i]
+            energy = case.energy(x, **case.parameters(rbm.visible, i))
+            own = float(case.energy(v[i], **case.parameters(rbm.visible, i)))
+            here = float(np.logaddexp(0, inputs).sum()) - own
+            there = np.logaddexp(0, moved).sum(1) - energy + np.log(weights)
+            total += here - float(np.logaddexp.reduce(there))
+        else:
+            flipped = v.copy()
+            flipped[i] = 1 - v[i]
+            here = -brute_free_energy(case, side, rbm, v)
+            total += here - np.logaddexp(here, -brute_free_energy(case, side, rbm, flipped))
+    return total

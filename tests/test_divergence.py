@@ -126,3 +126,24 @@ def test_a_model_file_without_a_finite_sum_is_neither_written_nor_read(tmp_path,
     gb.save(rbm, path)
     with pytest.raises(gb.ModelFileError, match="spectral norm 2"):
         gb.load(path)
+
+
+def test_layers_side_by_side_have_the_curvatures_of_their_parts():
+    """The bounded part takes any weight; the Gaussian one does not, nor any Poisson units."""
+    rbm = gb.RBM(gb.Mixed(gb.Bernoulli(2), gb.Gaussian(1)), gb.Gaussian(2))
+    assert rbm.visible.curvature().tolist() == [math.inf, math.inf, 1.0]
+    with torch.no_grad():
+        rbm.weight[:2] = 50.0
+        assert fault(rbm) == ""
+        rbm.weight[2] = 1.0  # (1, 1): a spectral norm of sqrt(2)
+        assert "spectral norm 1.414" in fault(rbm)
+    with pytest.raises(gb.ArgumentError, match="infinite"):
+        gb.RBM(gb.Mixed(gb.Bernoulli(2), gb.Poisson(1)), gb.ReLU(2))
+
+
+@pytest.mark.parametrize("other", [gb.Poisson, gb.ReLU, gb.Gaussian, gb.DReLU])
+def test_poisson_units_need_bounded_ones_opposite(other):
+    for pair in (gb.Poisson(2), other(3)), (other(3), gb.Poisson(2)):
+        with pytest.raises(gb.ArgumentError, match=r"Poisson\(\d\).*infinite"):
+            gb.RBM(*pair)
+    gb.RBM(gb.Poisson(2), gb.Bernoulli(3))

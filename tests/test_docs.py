@@ -184,14 +184,14 @@ def parse(words: list[str]) -> None:
 
 
 def press_ctrl_c(epoch: int, patch) -> None:
-    shown = EpochBar.show
+    shown = EpochBar.__call__
 
     def show(self, rbm, record):
         if record["epoch"] == epoch:
             raise KeyboardInterrupt
         shown(self, rbm, record)
 
-    patch.setattr(EpochBar, "show", show)
+    patch.setattr(EpochBar, "__call__", show)
 
 
 def check_output(printed: str, said: str) -> None:
@@ -317,7 +317,7 @@ def test_every_public_name_is_in_the_api():
         for page in ROOT.glob("docs/api/*.md")
         for heading in re.findall(r"heading: gb\.([\w.]+)", page.read_text("utf-8"))
     }
-    whole = {"datasets", "exact"}  # modules, whose names are listed one by one
+    whole = {"datasets", "exact", "testing"}  # modules, whose names are listed one by one
     assert set(gb.__all__) - whole <= headings
     assert {heading.split(".")[0] for heading in headings} <= set(gb.__all__)
 

@@ -276,7 +276,9 @@ CALLS = {
     "gradient": lambda rbm: gb.exact.gradient(rbm, torch.zeros(1, rbm.visible.n)),
     "model_phase": gb.exact.model_phase,
     "sample": lambda rbm: gb.exact.sample(rbm, 1),
-    "ExactGradient": lambda rbm: gb.ExactGradient().step(rbm, torch.zeros(1, rbm.visible.n), None),
+    "ExactGradient": lambda rbm: gb.ExactGradient().step(
+        rbm, gb.Batch(torch.zeros(1, rbm.visible.n)), None
+    ),
 }
 
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -293,7 +295,7 @@ def test_too_many_states(call):
 @each_call
 def test_no_countable_side(call):
     rbm = gb.RBM(gb.Gaussian(3), gb.Gaussian(2))
-    message = r"neither Gaussian\(3\) nor Gaussian\(2\).*small binary side"
+    message = r"neither Gaussian\(3\) nor Gaussian\(2\).*small side of finite units"
     with pytest.raises(gb.TooLargeError, match=message):
         call(rbm)
 

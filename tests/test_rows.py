@@ -14,6 +14,7 @@ from scipy import sparse
 import gibbsite as gb
 from gibbsite import rows as module
 from gibbsite.errors import RowError
+from gibbsite.layers import fast
 
 SHAPE = 17, 5
 
@@ -158,7 +159,7 @@ def test_blocks_are_bounded_and_whole(monkeypatch):
 @pytest.mark.parametrize("n", [1, 16, 17, 100, 1000, 1001])
 def test_spread_covers_the_table(n):
     rows = gb.Rows(np.arange(n, dtype="f4")[:, None] * np.ones(4, "f4"))
-    found = rows.spread(limit=64)[:, 0]
+    found = rows.at(rows.spread(limit=64))[:, 0]
     steps = found.diff()
     assert found[0] == 0
     assert len(found) * 4 <= 64 + 4
@@ -304,20 +305,23 @@ def test_reversed_arrays_are_read_all_the_same(shape):
         assert np.array_equal(gb.Rows(turned)[:].numpy(), turned)
 
 
-@pytest.mark.parametrize("kind", ["u1", "f4", "f8"])
-def test_rows_for_another_device_are_gathered_here(kind):
-    """No kernel writes to a device; "meta" stands for one."""
-    table = np.arange(54).reshape(9, 6).astype(kind)
-    found = gb.Rows(table).into(torch.arange(3), torch.empty(3, 6, device="meta"))
-    assert np.array_equal(found.numpy(), table[:3])
+@pytest.mark.parametrize("kind", ["u1", "f4", "f8", "i8"])
+@pytest.mark.parametrize("chosen", [None, torch.tensor([8, 2, 2, 5])])
+def test_column_extremes_span_the_range_of_every_column(monkeypatch, kind, chosen):
+    monkeypatch.setattr(module, "BLOCK_BYTES", 3 * 6)
+    table = np.random.default_rng(0).integers(0, 256, (9, 6)).astype(kind)
+    rows = gb.Rows(table, scale=-0.5, shift=3.0)
+    rows = rows if chosen is None else rows.take(chosen)
+    found = torch.cat(list(rows.column_extremes()))
+    assert torch.equal(found.amin(0), rows[:].amin(0))
+    assert torch.equal(found.amax(0), rows[:].amax(0))
 
 
 def test_rows_in_double_precision_are_shifted_in_it():
     table = np.random.default_rng(0).normal(1e6, 1, (20, 6))
     for rows in (gb.Rows(table, shift=-1e6), gb.Rows(table - 1e6)):
-        found = gb.RBM(gb.Gaussian(6), gb.Bernoulli(2)).visible.take(
-            rows, torch.arange(20), None, torch.empty(20, 6)
-        )
+        found = fast(gb.Gaussian(6)).minibatch(rows, torch.arange(20))
+        assert found.dtype == torch.float32
         np.testing.assert_allclose(found.numpy(), table - 1e6, rtol=1e-6)
 
 
@@ -339,10 +343,10 @@ def mapped(folder, rows=400) -> gb.Rows:
 ACCESSES = {
     "slice": lambda rows: rows[:10],
     "rows": lambda rows: rows[torch.tensor([399])],
-    "into": lambda rows: rows.into(torch.tensor([399]), torch.empty(1, 6)),
-    "drawn": lambda rows: rows.drawn(torch.tensor([399])),
+    "at": lambda rows: rows.at(torch.tensor([399]), torch.float32),
+    "drawn_at": lambda rows: rows.drawn_at(torch.tensor([399])),
     "blocks": lambda rows: list(rows.blocks()),
-    "bounds": lambda rows: list(rows.bounds()),
+    "column_extremes": lambda rows: list(rows.column_extremes()),
     "stored": lambda rows: list(rows.stored()),
     "taken": lambda rows: rows.take(torch.tensor([399])).dense(),
     "scaled": lambda rows: rows.affine(torch.ones(6), torch.ones(6))[:],

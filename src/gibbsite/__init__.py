@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gibbsite import datasets, exact
+from gibbsite import datasets, exact, testing
 from gibbsite.energy_based import EnergyBasedModel
 from gibbsite.errors import (
     ArgumentError,
@@ -114,6 +114,7 @@ __all__ = [
     "sample",
     "save",
     "split_r_hat",
+    "testing",
 ]
 
 

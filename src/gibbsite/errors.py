@@ -86,6 +86,10 @@ class NonFiniteWeightError(GibbsiteError, ArithmeticError):
     """Importance weights became NaN or infinite."""
 
 
+class RateError(GibbsiteError, OverflowError):
+    """A count has a rate too large to draw from; training turns it into `DivergenceError`."""
+
+
 class DivergenceError(GibbsiteError, ArithmeticError):
     """Training produced a non-finite value; the model is back at its last good state.
 

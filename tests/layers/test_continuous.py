@@ -5,12 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from continuous import CASES, brute_log_partition, model
+from continuous import (
+    CASES,
+    brute_free_energy,
+    brute_log_partition,
+    brute_pseudo_likelihood,
+    model,
+)
 from montecarlo import assert_mean
 from scipy.stats import kstest
 
 import gibbsite as gb
 from gibbsite.layers.fast import fast
+from gibbsite.testing import check_layer
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_side = pytest.mark.parametrize("side", ["visible", "hidden"])
@@ -144,17 +151,16 @@ def test_samples(case, drawn_by, dtype):
     double, g = case.layer(4, seed=5), torch.Generator().manual_seed(8)
     layer = double if dtype == torch.float64 else _copy(case, double)
     row = torch.tensor([-2.0, -1.0, 0.5, 30.0], dtype=dtype)
-    rows = row.repeat(30_000, 1)
-    draws = (
-        layer.sample(rows, g) if drawn_by == "the layer" else fast(layer).sample(rows.clone(), g)
-    )
+    with torch.no_grad():
+        sample = layer.sample if drawn_by == "the layer" else fast(layer).sample
+        draws = sample(row.repeat(30_000, 1), g)
     assert draws.dtype == dtype
     x = draws.double()
     for unit, a in enumerate(row.tolist()):
         points, p, _ = case.density(double, unit, a)
         ends, cumulative = np.append(points, points[-1]), np.append(np.cumsum(p) - p / 2, 1.0)
         assert kstest(x[:, unit].numpy(), lambda t: np.interp(t, ends, cumulative)).pvalue > 1e-6  # noqa: B023
-    for found, true in zip(layer.moments_at(draws), layer.moments(rows[:1]), strict=True):
+    for found, true in zip(layer.moments_at(draws), layer.moments(row[None]), strict=True):
         assert_mean(found.double().detach().numpy(), true[0].double().detach().numpy())
     z = (x - x.mean(0)) / x.std(0)
     assert_mean((z * z.roll(1, 1)).numpy(), np.zeros(4))
@@ -227,6 +233,32 @@ def test_exact_gradient(case, side):
     assert set(found) == set(true)
     for name, value in true.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11)
+
+
+@each_case
+@each_side
+def test_free_energy_and_pseudo_likelihood(case, side):
+    rbm = model(case, side, 3, 3, seed=8)
+    v = gb.exact.sample(rbm, 4, generator=torch.Generator().manual_seed(1))
+    free = [brute_free_energy(case, side, rbm, row) for row in v.numpy()]
+    np.testing.assert_allclose(rbm.free_energy(v).detach(), free, rtol=1e-11, atol=1e-11)
+    expected = np.mean([brute_pseudo_likelihood(case, side, rbm, row) for row in v.numpy()])
+    assert gb.pseudo_likelihood(rbm, v) == pytest.approx(expected, rel=1e-9)
+
+
+@each_case
+@each_side
+def test_bridge_meets_the_exact_log_z(case, side):
+    rbm, g = model(case, side, 3, 3, seed=8), torch.Generator().manual_seed(0)
+    result = gb.log_partition(rbm, method="bridge", chains=500, temperatures=100, generator=g)
+    exact = gb.exact.log_partition(rbm).item()
+    assert abs(result.value - exact) < 5 * result.stderr + 1e-9
+    assert result.stderr < 0.1
+
+
+@each_case
+def test_contract(case):
+    check_layer(case.make)
 
 
 @each_case

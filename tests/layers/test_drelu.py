@@ -22,12 +22,14 @@ def drelu(plus, minus, gamma_plus=1.0, gamma_minus=1.0):
 
 def test_equal_sides_are_a_gaussian_unit():
     layer, gaussian = drelu(0.7, 0.7, 4.0, 4.0), gb.Gaussian(2, sigma=0.5).double()
-    gaussian.initialize(torch.full((1, 2), 0.7 / 4).double())
+    gaussian.initialize(torch.full((1, 2), 0.7 / 4, dtype=torch.float64))
     inputs = INPUTS / 0.5  # a Gaussian unit's statistic is x / sigma
     torch.testing.assert_close(layer.mean(INPUTS), gaussian.mean(0.5 * INPUTS))
     difference = layer.log_partition(INPUTS) - gaussian.log_partition(0.25 * inputs)
     constant = 2 * 0.7**2 / (2 * 4)  # the Gaussian energy is a square, this one is not
-    torch.testing.assert_close(difference, torch.full((3,), constant).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        difference, torch.full((3,), constant, dtype=torch.float64), atol=1e-9, rtol=0
+    )
 
 
 def test_a_large_repulsion_on_one_side_is_a_rectified_unit():
@@ -46,7 +48,7 @@ def test_signs_of_the_energy():
 
 def test_two_modes():
     """b_+ > b_-: a mode on either side of 0, which holds no unit back."""
-    x = drelu(3.0, -3.0).sample(torch.zeros(5000, 2), torch.Generator().manual_seed(0))
+    x = drelu(3.0, -3.0).sample(torch.zeros(5000, 2).double(), torch.Generator().manual_seed(0))
     assert (x.abs() < 0.5).float().mean().item() < 0.05
     assert 0.4 < (x > 0).float().mean().item() < 0.6
 

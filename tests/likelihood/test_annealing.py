@@ -38,6 +38,7 @@ from gibbsite.likelihood import (
     uniform_schedule,
 )
 from gibbsite.likelihood.annealing import check_schedule
+from gibbsite.sampling import Conditionals
 
 CHAINS = 100_000
 BINARY = {"seed 0": bernoulli_case(0), "seed 1": bernoulli_case(1)}
@@ -54,9 +55,10 @@ each_beta = pytest.mark.parametrize("beta", [0.0, 0.3, 0.8, 1.0])
 
 
 def move(path, inputs, beta, generator):
-    """One move as a walk makes it, with buffers of its own."""
-    moved = inputs.new_full((len(inputs), path.rbm.visible.n), float("nan"))
-    return path.move(inputs.clone(), moved, beta, generator)
+    """One move as a walk makes it, from inputs of the hidden units, which stay as they are."""
+    model = path.conditionals
+    h = model.draw_hidden(inputs.clone(), generator, beta)
+    return model.draw_visible(model.visible_inputs(h), generator, beta)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -196,16 +198,30 @@ def faded(inputs, base, beta):
 
 @dataclass(frozen=True)
 class Rewritten(Path):
-    """A path whose move is written out here, by rules that may be wrong."""
+    """A path whose conditionals are written out here, by rules that may be wrong."""
 
     to_hidden: Callable = faded
     to_visible: Callable = faded
 
-    def move(self, inputs, moved, beta, generator):
-        up = self.to_hidden(inputs, self.hidden_inputs, beta)
-        h = self.rbm.hidden.sample(up, generator)
-        down = self.to_visible(self.rbm.visible_inputs(h), self.visible_inputs, beta)
-        return self.rbm.visible.sample(down, generator)
+    @property
+    def conditionals(self):
+        return Rules(self)
+
+
+class Rules(Conditionals):
+    """Conditionals of a `Rewritten` path."""
+
+    def __init__(self, path):
+        super().__init__(path.rbm)
+        self.path = path
+
+    def draw_hidden(self, inputs, generator=None, beta=1.0):
+        inputs = self.path.to_hidden(inputs, self.path.hidden_inputs, beta)
+        return self.rbm.hidden.sample(inputs, generator)
+
+    def draw_visible(self, inputs, generator=None, beta=1.0):
+        inputs = self.path.to_visible(inputs, self.path.visible_inputs, beta)
+        return self.rbm.visible.sample(inputs, generator)
 
 
 RULES = {

@@ -115,7 +115,7 @@ def test_an_estimate_below_the_floor_is_refused(monkeypatch, markov_starts):
         rbm, "bridge", data=1 - rows, temperatures=100, generator=generator(2)
     )
     truth = gb.exact.log_partition(rbm.double()).item()
-    assert result.value < truth - 0.5
+    assert result.value < truth - 0.25
     assert truth - 0.01 < result.upper < truth + 1e-3
     assert "add up to log Z >=" in result.verdict
 

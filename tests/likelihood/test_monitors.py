@@ -143,3 +143,49 @@ def test_results_are_plain_numbers_and_leave_no_graph(monitor):
     rbm = random_rbm(gb.Bernoulli(4), 3, seed=0).float()
     assert type(monitor(rbm, torch.eye(4))) is float
     assert all(parameter.grad is None for parameter in rbm.parameters())
+
+
+def test_pseudo_likelihood_of_many_finite_units_with_unbounded_inputs():
+    """More states than a float can count, and inputs without bounds: sums over units are exact."""
+    rbm = gb.RBM(gb.Categorical(700, 3), gb.Gaussian(2)).double()
+    assert rbm.visible.n_states == np.inf
+    v = rbm.visible.sample(rbm.visible.zero_inputs(2))
+    agree(gb.pseudo_likelihood(rbm, v), 700 * np.log(1 / 3))
+
+
+def test_pseudo_likelihood_of_a_rate_far_up():
+    """The range of the inputs, not of the inputs there are, says which counts to sum over."""
+    rbm = random_rbm(gb.Poisson(1), 2, seed=0)
+    with torch.no_grad():
+        rbm.weight.copy_(torch.tensor([[3.0, -30.0]]))
+        rbm.visible.bias.fill_(1.0)
+    v = torch.tensor([[20.0]], dtype=torch.float64)
+    agree(gb.pseudo_likelihood(rbm, v), gb.exact.log_likelihood(rbm, v).item(), 1e-9)
+
+
+def test_pseudo_likelihood_with_too_many_counts_is_refused():
+    rbm = gb.RBM(gb.Poisson(1), gb.Bernoulli(30))
+    with torch.no_grad():
+        rbm.weight.fill_(1.0)
+    with pytest.raises(gb.TooLargeError, match="too many counts to sum over"):
+        gb.pseudo_likelihood(rbm, torch.zeros(1, 1))
+
+
+def test_pseudo_likelihood_of_counts_in_blocks(monkeypatch):
+    """Blocks of rows, and of the points of a unit."""
+    rbm = random_rbm(gb.Poisson(2), 2, seed=0, scale=0.5)
+    v = torch.tensor([[0.0, 3.0], [5.0, 1.0], [2.0, 2.0]], dtype=torch.float64)
+    whole = gb.pseudo_likelihood(rbm, v)
+    monkeypatch.setattr(monitors, "BLOCK_BYTES", 200)
+    agree(gb.pseudo_likelihood(rbm, v), whole, 1e-12)
+
+
+def test_pseudo_likelihood_of_a_model_that_needs_double_precision():
+    """Columns thousands of sigmas from 0, in float32: as in float64."""
+    rbm = random_rbm(gb.Gaussian(2, sigma=[0.01, 1.0]), 3, seed=1)
+    with torch.no_grad():
+        rbm.visible.bias.add_(torch.tensor([300.0, 0.0]))
+    rbm = rbm.float()
+    v = gb.exact.sample(rbm.double(), 4, generator=torch.Generator().manual_seed(0))
+    expected = gb.pseudo_likelihood(rbm, v)
+    agree(gb.pseudo_likelihood(rbm.float(), v), expected, 1e-9)

@@ -34,6 +34,7 @@ from gibbsite.likelihood import (
     uniform_schedule,
 )
 from gibbsite.likelihood.annealing import Walk
+from gibbsite.sampling import Conditionals
 
 BINARY = {"bernoulli 0": bernoulli_case(0), "bernoulli 1": bernoulli_case(1)}
 REAL = {
@@ -439,19 +440,25 @@ def test_an_interrupted_forward_run_is_finished_in_haste(method, after):
     assert abs(result.value - truth) < quantile() * result.stderr
 
 
-class InterruptedMoves:
-    """Moves, one of which is interrupted once it has spoilt its buffers."""
+class Interrupted(Conditionals):
+    """Conditionals of a path, one of whose moves is interrupted once it has spoilt its buffers."""
 
     def __init__(self, path: Path, after: int):
-        self.move, self.left = path.move, after
+        super().__init__(path.rbm, (path.visible_inputs, path.hidden_inputs))
+        self.left = after
 
-    def __call__(self, inputs, moved, beta, generator):
+    def draw_hidden(self, inputs, generator=None, beta=1.0):
+        h = super().draw_hidden(inputs.clone(), generator, beta)
         self.left -= 1
         if self.left == -1:
             inputs.fill_(float("nan"))
-            moved.fill_(float("nan"))
+        return h
+
+    def draw_visible(self, inputs, generator=None, beta=1.0):
+        if self.left == -1:
+            inputs.fill_(float("nan"))
             raise KeyboardInterrupt
-        return self.move(inputs, moved, beta, generator)
+        return super().draw_visible(inputs, generator, beta)
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
@@ -460,7 +467,7 @@ def test_an_interruption_within_a_step_spoils_nothing(after):
     start = path.start(50, generator())
     walk = Walk(path, uniform_schedule(10), start)
     kept = start.clone()
-    object.__setattr__(path, "move", InterruptedMoves(path, after))
+    vars(path)["conditionals"] = Interrupted(path, after)
     with pytest.raises(KeyboardInterrupt):
         walk.finish(generator())
     assert walk.steps == after
@@ -469,10 +476,10 @@ def test_an_interruption_within_a_step_spoils_nothing(after):
 
 
 @pytest.mark.parametrize(("ahead", "steps"), [(10, 50), (50, 50), (51, 50), (99, 50), (7, 3)])
-def test_hurrying_keeps_the_last_beta(ahead, steps):
+def test_a_short_cut_keeps_the_last_beta(ahead, steps):
     path = Path.fit(CASE.rbm, generator=generator())
     walk = Walk(path, uniform_schedule(ahead), path.start(2, generator()))
-    walk.hurry(steps)
+    walk.shorten(steps)
     assert (walk.schedule[0], walk.schedule[-1]) == (0.0, 1.0)
     assert 1 <= len(walk.schedule) - 1 <= steps
     assert set(walk.schedule) <= set(uniform_schedule(ahead).tolist())

@@ -167,7 +167,7 @@ def test_a_stranger_without_a_home_can_work():
 def anew(monkeypatch):
     """Without what was found out before, and without other places."""
     monkeypatch.setattr(cache, "folder", cache.folder.__wrapped__)
-    monkeypatch.setattr(cache, "_say", cache._say.__wrapped__)
+    monkeypatch.setattr(cache, "_warn", cache._warn.__wrapped__)
     monkeypatch.setattr(cache.numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(cache, "__file__", "/proc/1/cache.py")
 
@@ -274,7 +274,7 @@ from gibbsite import ops
 x = torch.full((300, 200), 50.0)
 with torch.no_grad():
     assert type(ops.kernels_for(x)) is ops.Kernels
-assert ops.kernels_for().gather(np.zeros((3, 2), np.uint8), np.arange(3), None, 1.0, 0.0) is None
+assert ops.kernels_for().gather(np.ones((3, 2), np.uint8), np.arange(3), 2.0, 1.0).sum() == 18
 rows = gb.Rows(np.random.default_rng(0).integers(0, 256, (64, 200), np.uint8), scale=1 / 255)
 for data in (rows, rows.dense().round()):
     rbm = gb.RBM(gb.Bernoulli(200), gb.Bernoulli(100))
@@ -302,11 +302,11 @@ except gb.ArgumentError as error:
 )
 def test_a_long_compilation_says_so_once(monkeypatch, caplog, place, words):
     """And truly: whether the next start will have to compile too."""
-    monkeypatch.setattr(dispatch, "_SAID", dispatch.threading.Lock())
+    monkeypatch.setattr(dispatch, "_LOGGED", dispatch.threading.Lock())
     monkeypatch.setattr(cache, "folder", lambda: place)
-    monkeypatch.setattr(dispatch, "LONG", 0.01)
+    monkeypatch.setattr(dispatch, "SLOW", 0.01)
     for _ in range(3):
-        with dispatch.patience():
+        with dispatch.notice_if_slow():
             dispatch.threading.Event().wait(0.1)
     (record,) = caplog.records
     assert record.name == "gibbsite"
@@ -314,6 +314,6 @@ def test_a_long_compilation_says_so_once(monkeypatch, caplog, place, words):
 
 
 def test_a_short_compilation_says_nothing(caplog):
-    with dispatch.patience():
+    with dispatch.notice_if_slow():
         pass
     assert not caplog.records

@@ -28,7 +28,7 @@ def sigmoid(x: float) -> float:
 def decided(x: float, number: int) -> bool:
     """The draw at log-odds x for a u of 56 random bits."""
     word, second = np.uint32(number >> 32 << 8), np.uint32(number & TOP)
-    return bool(random.below(sigmoid(x), sigmoid(-x), word, second))
+    return bool(random.is_below(sigmoid(x), sigmoid(-x), word, second))
 
 
 def rate(x: float) -> tuple[float, float]:
@@ -78,19 +78,19 @@ def test_the_first_word_decides_only_where_no_second_could_change_it(x, nearby, 
     if word is None:
         word = min(max(round(sigmoid(max(x, -700.0)) * 2**24) + nearby, 0), 2**24 - 1) << 8
     x, word = float(np.float32(x)), np.uint32(word)
-    gap, limit = random.beyond(x, word)
+    gap, limit = random.relative_gap(x, word)
     if abs(gap) >= limit:
         p, q = (sigmoid(min(max(odds, -700.0), 700.0)) for odds in (x, -x))
-        ends = {bool(random.below(p, q, word, np.uint32(second))) for second in (0, TOP)}
+        ends = {bool(random.is_below(p, q, word, np.uint32(second))) for second in (0, TOP)}
         assert ends == {bool(gap < 0)}
 
 
 @pytest.mark.parametrize("x", np.linspace(-30, 30, 13))
 def test_doubt_is_rare_and_leads_to_the_slow_decision(x):
-    """At most 2^-20 of the words are in doubt, all around p, and `settle` looks at all of them."""
+    """At most 2^-20 of the words are in doubt, all around p, and all are drawn again."""
     k = round(sigmoid(x) * 2**24)
     near = [np.uint32(j << 8) for j in range(max(k - 30, 0), min(k + 31, 2**24))]
-    gaps = [(word, *random.beyond(np.float32(x), word)) for word in near]
+    gaps = [(word, *random.relative_gap(np.float32(x), word)) for word in near]
     doubts = [word for word, gap, limit in gaps if abs(gap) < limit]
     assert 1 <= len(doubts) <= 18
     assert all(random.doubtful(sigmoid(x), word) for word in doubts)
@@ -187,7 +187,7 @@ def radius(number: int) -> float:
     """Of the pair of float32 normals at an angle of 0 whose first two words are those 64 bits."""
     word, second = np.uint32(number >> 32), np.uint32(number & TOP)
     rare = word < random.RARE
-    u = np.float32(random.finer(word, second)) if rare else random.fine(word)
+    u = np.float32(random.uniform64(word, second)) if rare else random.uniform31(word)
     pair = random.normal_pair(np.float32(u), np.uint32(0))
     return float(pair[0])
 

@@ -13,6 +13,7 @@ from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
 import gibbsite as gb
 from gibbsite.training import checkpoint
+from gibbsite.training import run as run_module
 
 DATA = (torch.rand(50, 6, generator=torch.Generator().manual_seed(5)) < 0.4).float()
 EPOCHS = 5
@@ -67,11 +68,11 @@ class Interrupting:
     def init(self, rbm, generator=None):
         return self.gradient.init(rbm, generator)
 
-    def step(self, rbm, v, state, generator=None):
+    def step(self, rbm, batch, state, generator=None):
         self.update -= 1
         if self.update == 0:
             raise self.error
-        return self.gradient.step(rbm, v, state, generator)
+        return self.gradient.step(rbm, batch, state, generator)
 
 
 def train(
@@ -360,7 +361,7 @@ def test_the_checkpoint_that_is_forged_there_is_taken(tmp_path, optimizer):
 
 def test_a_forged_history_is_refused_where_no_run_is_there_yet():
     with pytest.raises(gb.ModelFileError, match="history is none"):
-        checkpoint.history_of({"history": [["a"]]})
+        run_module.history_of({"history": [["a"]]})
 
 
 def test_a_sigma_that_overflows_is_refused(tmp_path):
@@ -403,11 +404,12 @@ class Tallying:
     def init(self, rbm, generator=None):
         return Tally(torch.zeros(2, 3), {"updates": 0}, [], (0.5, torch.zeros(2)))
 
-    def step(self, rbm, v, state, generator=None):
-        counts = {"updates": state.counts["updates"] + 1, "rows": torch.tensor(len(v))}
-        gradient = gb.ExactGradient().step(rbm, v, None)[0]
-        seen = [*state.seen, len(v)]
-        return gradient, Tally(state.chains + 1, counts, seen, state.pair, torch.ones(7))
+    def step(self, rbm, batch, state, generator=None):
+        n = len(batch.v)
+        counts = {"updates": state.counts["updates"] + 1, "rows": torch.tensor(n)}
+        gradient, _, info = gb.ExactGradient().step(rbm, batch, None)
+        moved = Tally(state.chains + 1, counts, [*state.seen, n], state.pair, torch.ones(7))
+        return gradient, moved, info
 
 
 def test_a_users_estimator_goes_on(tmp_path):
@@ -529,11 +531,11 @@ def test_a_callback_that_the_checkpoint_does_not_know_starts_afresh(tmp_path):
 
 
 def test_a_checkpoint_from_before_callbacks_had_a_state_is_read(tmp_path, monkeypatch):
-    carried = checkpoint.Run.carried
+    carried = run_module.Run.carried
     keep = gb.Checkpoints(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(
-            checkpoint.Run,
+            run_module.Run,
             "carried",
             lambda run: {k: x for k, x in carried(run).items() if k != "callbacks"},
         )
@@ -557,10 +559,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("forged", HOSTILE.values(), ids=HOSTILE)
 def test_forged_states_of_callbacks_are_refused(tmp_path, monkeypatch, forged):
-    carried = checkpoint.Run.carried
+    carried = run_module.Run.carried
     keep = gb.Checkpoints(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Run, "carried", lambda run: carried(run) | {"callbacks": forged})
+        patch.setattr(run_module.Run, "carried", lambda run: carried(run) | {"callbacks": forged})
         observed(keep, epochs=2)
     with pytest.raises(gb.ModelFileError, match="of another run"):
         observed(keep)

@@ -64,12 +64,12 @@ class Recorder:
     def init(self, rbm, generator=None):
         return 0
 
-    def step(self, rbm, v, state, generator=None):
-        self.batches.append(v.clone())
-        gradient = gb.exact.gradient(rbm, v)
+    def step(self, rbm, batch, state, generator=None):
+        self.batches.append(batch.v.clone())
+        gradient, _, info = gb.ExactGradient().step(rbm, batch, None)
         if state + 1 in self.at:
             gradient = self.at[state + 1](gradient)
-        return gradient, state + 1
+        return gradient, state + 1, info
 
 
 # ascent

@@ -108,7 +108,7 @@ def test_constant_columns_are_named_and_only_shifted(value):
     assert scale.tolist() == [1.0, 1.0]
     found = scaling(data)
     assert found.constant.tolist() == [False, True]
-    assert found.told().startswith("constant: column 2 (counted from 1)")
-    assert "column 2 (age)" in found.told(["height", "age"])
-    assert not scaling(data[:, :1]).told()
-    assert scaling(torch.ones(3, 20)).told().count("column") == 11
+    assert found.warning().startswith("constant: column 2 (counted from 1)")
+    assert "column 2 (age)" in found.warning(["height", "age"])
+    assert not scaling(data[:, :1]).warning()
+    assert scaling(torch.ones(3, 20)).warning().count("column") == 11

@@ -75,7 +75,7 @@ class Job:
         )
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
-        self.note = "" if units is None else units.told(source.columns)
+        self.note = "" if units is None else units.warning(source.columns)
         self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
         self.sets = _monitored(self.rbm, source, generator)
         self.generator = generator if device.type == "cpu" else self._new_generator()

@@ -128,7 +128,7 @@ class GaussianRBM(BaseRBM):
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         n = X.shape[1]
         found = scaling(as_rows(X, Units()))
-        if told := found.told(getattr(self, "feature_names_in_", None)):
+        if told := found.warning(getattr(self, "feature_names_in_", None)):
             warnings.warn(told, stacklevel=4)
         shift, scale, constant = found
         if not self.standardize:

@@ -22,7 +22,7 @@ from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer
 from gibbsite.training.run import Callback, Penalty
-from gibbsite.training.units import settle
+from gibbsite.training.units import mute_units_warning
 
 
 class Plan(NamedTuple):
@@ -88,7 +88,7 @@ class Training:
         """Train for so many epochs more, going on from the chains and the momentum there are."""
         dtype = self.rbm.weight.dtype
         rbm = self.rbm.to(plan.device, self.dtype)
-        settle(rbm)  # standardised, or not because `standardize` says so
+        mute_units_warning(rbm)  # standardised, or not because `standardize` says so
         carried = self.state if plan.gradient == self.gradient else None
         optimizer = self._optimizer(plan)
         try:

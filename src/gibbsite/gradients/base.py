@@ -1,15 +1,17 @@
-"""Parts common to gradient estimators; they differ only in where the model's rows come from."""
+"""Parts common to gradient estimators, which differ only in where their chains come from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from gibbsite.errors import ArgumentError
-from gibbsite.layers import fast
+from gibbsite.layers import Layer, fast
 from gibbsite.model import RBM
 
 
@@ -20,9 +22,9 @@ class Batch:
     Attributes:
         v: (rows, visible.width).
         weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
-            gradient is that of the sum over rows of weight * log p(v), divided by their number.
+            gradient is that of the sum over rows of weight * log p(v) over the number of rows.
         observed: (rows, visible.width), True where an entry is known; None if all are.
-        index: (rows,), the numbers of the rows in the data, if they have such.
+        index: (rows,), of the rows in the data; None if they come from elsewhere.
     """
 
     v: Tensor
@@ -30,8 +32,9 @@ class Batch:
     observed: Tensor | None = None
     index: Tensor | None = None
 
+    @cached_property
     def shares(self) -> Tensor:
-        """Weight of each row over the number of rows, (rows,); their sum is about 1."""
+        """Weights over the number of rows, (rows,); their sum is about 1."""
         if self.observed is not None:
             raise ArgumentError("this gradient estimator needs every entry; fill the missing ones")
         rows = len(self.v)
@@ -41,18 +44,18 @@ class Batch:
 
     def total(self) -> float | Tensor:
         """Sum of the shares."""
-        return 1.0 if self.weights is None else self.shares().sum()
+        return 1.0 if self.weights is None else self.shares.sum()
 
-    def means(self, visible: Tensor, hidden: Tensor) -> Info:
-        """Weighted means of v and of E[h | v] of its rows; zeros where all weights are 0."""
-        total, shares = self.total(), self.shares()
+    def means(self, hidden: Tensor) -> Info:
+        """Weighted means of v and of E[h | v], given for each row; 0 where all weights are 0."""
+        total, shares = self.total(), self.shares
         if isinstance(total, Tensor):
             shares = shares / total.clamp(min=torch.finfo(total.dtype).tiny)
-        return Info(shares @ visible, shares @ hidden)
+        return Info(shares @ self.v, shares @ hidden)
 
 
 class Info(NamedTuple):
-    """Means over the data's rows by the way of a gradient, as centring and monitors need them.
+    """Means over the rows of a minibatch, for centring and monitors.
 
     Attributes:
         visible: mean v, (visible.width,).
@@ -83,7 +86,7 @@ class Gradient(Protocol):
 
 
 class Stateless:
-    """An estimator that carries nothing from one update to the next."""
+    """Base of estimators that carry nothing from one update to the next."""
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> None:
         return None
@@ -94,10 +97,19 @@ def both_phases(
 ) -> tuple[dict[str, Tensor], Info]:
     """Positive minus negative phase in one weighted sum, h averaged exactly given v.
 
-    The first rows of v are the batch's; the others are the model's, with the weights `chains`,
-    which are as much in all. `inputs`, of the hidden layer given v, may be overwritten.
+    The first rows of v are the batch's; the others are the chains', with weights `chains` of the
+    same sum. `inputs`, of the hidden layer given v, may be overwritten.
     """
-    weights = torch.cat([batch.shares(), -chains])
+    weights = torch.cat([batch.shares, -chains])
     hidden = fast(rbm.hidden).moments(inputs)
     gradient = rbm.phase(rbm.visible.moments_at(v), hidden, weights)
-    return gradient, batch.means(batch.v, hidden.mean[: len(batch.v)])
+    return gradient, batch.means(hidden.mean[: len(batch.v)])
+
+
+def layer_gradients(
+    rbm: RBM, gradient: Mapping[str, Tensor]
+) -> Iterator[tuple[Layer, dict[str, Tensor]]]:
+    """The visible layer with the gradient of its own parameters by name, then the hidden layer."""
+    for side, layer in (("visible.", rbm.visible), ("hidden.", rbm.hidden)):
+        names = [name for name in gradient if name.startswith(side)]
+        yield layer, {name.removeprefix(side): gradient[name] for name in names}

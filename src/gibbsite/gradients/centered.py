@@ -1,4 +1,4 @@
-"""Centring: the gradient of a model whose statistics have means near zero."""
+"""Centring of gradients: statistics less their means over the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.errors import DataError
-from gibbsite.gradients.base import Batch, Gradient, Info
+from gibbsite.gradients.base import Batch, Gradient, Info, layer_gradients
 from gibbsite.model import RBM, imprecision
 
 RATE = 0.01
-"""Share of the newest minibatch in the running means."""
+"""Share of the latest minibatch in the running means."""
 
 
 class CenteredState(NamedTuple):
@@ -26,17 +26,15 @@ class CenteredState(NamedTuple):
 
     def check(self, rbm: RBM) -> None:
         """Raise `DataError` unless the means are finite, one for each unit, or both None."""
-        pairs = (self.visible, rbm.visible), (self.hidden, rbm.hidden)
-        for mean, layer in pairs:
-            if mean is None:
-                continue
-            if mean.ndim != 1:
-                raise DataError(f"a running mean of shape {tuple(mean.shape)}")
-            layer.check_means(mean[None])
         if (self.visible is None) != (self.hidden is None):
             raise DataError("a running mean of one layer alone")
-        if self.visible is not None and (found := imprecision(rbm, self.visible[None])):
-            raise DataError(f"a running mean with {found}")
+        for mean, layer in ((self.visible, rbm.visible), (self.hidden, rbm.hidden)):
+            if mean is not None and mean.ndim != 1:
+                raise DataError(f"a running mean of shape {tuple(mean.shape)}")
+            if mean is not None:
+                layer.check_means(mean[None])
+        if self.visible is not None and (problem := imprecision(rbm, self.visible[None])):
+            raise DataError(f"a running mean with {problem}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Centered:
       \Delta b = \nabla b - \sigma\,\Delta W\lambda,\quad
       \Delta c = \nabla c - \tau\,\Delta W^T\mu$$
 
-    unit by unit, where $\sigma$ and $\tau$ tell how far a bias must move to do what an input of 1
+    unit by unit, where $\sigma$ and $\tau$ are the changes of a bias that do what an input of 1
     does (`Layer.bias_shift`): the standard deviation of a Gaussian unit, 1 for most. So
     $\sigma\nabla b$ is the gradient by a constant input. The direction is the gradient times a
     positive definite matrix: it vanishes where the gradient does and always points uphill, whatever
@@ -78,7 +76,7 @@ class Centered:
     ) -> tuple[dict[str, Tensor], CenteredState, Info]:
         gradient, inner, info = self.gradient.step(rbm, batch, state.inner, generator)
         if batch.weights is not None and not bool(batch.weights.any()):
-            return gradient, state._replace(inner=inner), info  # all zero, and there are no means
+            return gradient, state._replace(inner=inner), info  # a gradient of 0, and no means
         visible = _running(state.visible, info.visible)
         hidden = _running(state.hidden, info.hidden)
         center(rbm, gradient, visible, hidden)
@@ -86,20 +84,16 @@ class Centered:
 
 
 def _running(old: Tensor | None, new: Tensor) -> Tensor:
-    """The running mean moved by `RATE` towards the new one."""
+    """The running mean, moved by `RATE` towards the new one."""
     return new if old is None else torch.lerp(old, new, RATE)
 
 
 def center(rbm: RBM, gradient: dict[str, Tensor], v_mean: Tensor, h_mean: Tensor) -> None:
     """Overwrite a gradient with its centred direction for these offsets."""
-    sides = ("visible.", rbm.visible), ("hidden.", rbm.hidden)
-    own = [
-        {name.removeprefix(side): gradient[name] for name in gradient if name.startswith(side)}
-        for side, _ in sides
-    ]
-    slopes = rbm.visible.input_gradient(own[0]), rbm.hidden.input_gradient(own[1])
+    sides = (visible, own_v), (hidden, own_h) = tuple(layer_gradients(rbm, gradient))
+    slopes = visible.input_gradient(own_v), hidden.input_gradient(own_h)
     offsets = rbm.visible.statistic(v_mean), rbm.hidden.statistic(h_mean)
-    moved = ops.kernels_for(v_mean).center_(gradient["weight"], slopes, offsets)
-    for (_, layer), part, inputs in zip(sides, own, moved, strict=True):
+    products = ops.kernels_for(v_mean).center_(gradient["weight"], slopes, offsets)
+    for (layer, own), inputs in zip(sides, products, strict=True):
         for name, change in layer.bias_shift(inputs).items():
-            part[name].sub_(change)
+            own[name].sub_(change)

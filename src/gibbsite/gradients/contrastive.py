@@ -1,4 +1,4 @@
-"""Gradients whose negative phase comes from short Markov chains."""
+"""Contrastive divergence: gradients whose negative phase comes from short Markov chains."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class CD(Stateless):
     ) -> tuple[dict[str, Tensor], None, Info]:
         v, model = batch.v, Conditionals(rbm)
         inputs = v.new_empty(2 * len(v), rbm.hidden.width)
-        ours, theirs = inputs[: len(v)], inputs[len(v) :]
-        model.hidden_inputs(v, ours)
-        start = _with_hidden(rbm, self.sampler.init(rbm, v, generator), ours, generator)
+        model.hidden_inputs(v, inputs[: len(v)])
+        start = self.sampler.init(rbm, v, generator)
+        start = _with_hidden(rbm, start, inputs[: len(v)], generator)
         end = advance(self.sampler, rbm, start, self.steps, generator).v
-        model.hidden_inputs(end, theirs)
-        chains = batch.shares()  # a chain counts as much as the row that it starts at
+        model.hidden_inputs(end, inputs[len(v) :])
+        chains = batch.shares  # a chain counts as much as the row that it starts at
         gradient, info = both_phases(rbm, batch, chains, torch.cat([v, end]), inputs)
         return gradient, None, info
 
@@ -87,7 +87,7 @@ class PCD:
 
 
 def _with_hidden(rbm: RBM, state: Any, inputs: Tensor, generator: torch.Generator | None) -> Any:
-    """The state with h, if it has one, drawn given the inputs: a product saved for the sampler."""
+    """The state, with an h drawn from its inputs if it has the field: saves a sampler a product."""
     if not hasattr(state, "h"):
         return state
     return state._replace(h=fast(rbm.hidden).sample(inputs.clone(), generator))

@@ -28,6 +28,6 @@ class ExactGradient(Stateless):
     def step(
         self, rbm: RBM, batch: Batch, state: None, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], None, Info]:
-        data, model = rbm.data_phase(batch.v, batch.shares()), exact.model_phase(rbm)
+        data, model = rbm.data_phase(batch.v, batch.shares), exact.model_phase(rbm)
         gradient = {name: data[name] - batch.total() * model[name] for name in data}
-        return gradient, None, batch.means(batch.v, rbm.hidden_mean(batch.v))
+        return gradient, None, batch.means(rbm.hidden_mean(batch.v))

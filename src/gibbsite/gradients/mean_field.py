@@ -40,7 +40,7 @@ class MeanField(Stateless):
             means.append(rbm.hidden_mean(visible.mean))
             visible = rbm.visible.moments(rbm.visible_inputs(means[-1]))
         hidden = rbm.hidden.moments(rbm.hidden_inputs(visible.mean))
-        shares = batch.shares()
+        shares = batch.shares
         data, model = rbm.data_phase(batch.v, shares), rbm.phase(visible, hidden, shares)
         gradient = {name: data[name] - model[name] for name in data}
-        return gradient, None, batch.means(batch.v, means[0])
+        return gradient, None, batch.means(means[0])

@@ -323,7 +323,7 @@ class Layer(nn.Module, ABC):
         Here every entry must lie in `interval`.
         """
         low, high = self.interval
-        least, greatest = torch.aminmax(rows)
+        least, greatest = torch.aminmax(rows.detach())
         if float(least) < low or float(greatest) > high:
             remedy = (
                 f"{type(self).__name__} units take values in [{low:g}, {high:g}]; rescale the data "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,10 +38,11 @@ class Binomial(Finite):
     whole = True
     trials: Tensor
 
-    def __init__(self, n: int, trials: int | Sequence[int]) -> None:
+    def __init__(self, n: int, trials: int | Sequence[int] | Tensor) -> None:
         check_counts(n=n)
-        counts = list(trials) if isinstance(trials, Sequence) else [trials] * n
-        if len(counts) != n:
+        given = trials.tolist() if isinstance(trials, Tensor | np.ndarray) else trials
+        counts = list(given) if isinstance(given, Sequence) else [given]
+        if len(counts) not in (1, n):
             raise ArgumentError(
                 f"trials has {len(counts)} entries for {n} units; pass one number or {n}"
             )
@@ -50,11 +52,11 @@ class Binomial(Finite):
                 raise ArgumentError(
                     f"trials={count!r}: expected at most 2^24; use gb.Poisson units"
                 )
-        super().__init__(n, [int(count) + 1 for count in counts])
+        limits = [int(count) for count in counts] * (n // len(counts))
+        super().__init__(n, [limit + 1 for limit in limits])
         self.bias = nn.Parameter(torch.zeros(self.n))
-        limits = torch.tensor(counts, dtype=self.bias.dtype)
-        self.register_buffer("trials", limits, persistent=False)
-        self.interval = 0.0, float(max(counts))
+        self.register_buffer("trials", torch.tensor(limits).to(self.bias), persistent=False)
+        self.interval = 0.0, float(max(limits))
 
     def energy(self, x: Tensor) -> Tensor:
         trials, ones = self.trials.double(), x.double()  # all parts are many times the sum
@@ -85,6 +87,13 @@ class Binomial(Finite):
     def encode(self, codes: Tensor) -> Tensor:
         return codes.to(self.bias.dtype)
 
+    @torch.no_grad()
+    def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Independent units, with a share of ones drawn for each row from 0 to 1."""
+        share = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=self.like.device)
+        odds = torch.logit(share, eps=1e-12).to(self.bias.dtype)
+        return self.sample(odds.expand(n, self.width) - self.bias, generator)
+
     def check(self, rows: Tensor) -> None:
         """Raise `EntryError` unless every entry is a whole number from 0 to its unit's trials."""
         most = f"{self.sizes[0] - 1}" if len(set(self.sizes)) == 1 else "the unit's trials"
@@ -93,7 +102,7 @@ class Binomial(Finite):
 
     @classmethod
     def for_columns(cls, greatest: Tensor, trials: int | None = None, **options: Any) -> Layer:
-        """A layer whose trials, unless given, are the greatest count of each column, 1 at least."""
+        """A layer with trials as given, or the greatest count of each column, 1 at least."""
         return cls(len(greatest), trials or [max(1, int(count)) for count in greatest.tolist()])
 
     def options(self) -> dict[str, Any]:

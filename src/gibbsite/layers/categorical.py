@@ -28,8 +28,9 @@ class Categorical(Finite):
 
     and the log-partition is $\sum_i \log\sum_k \exp(a_{ik})$: the Potts model of physics, softmax
     units (Salakhutdinov, Mnih, Hinton 2007, Restricted Boltzmann machines for collaborative
-    filtering, (1)). Adding a constant to b, or to a column of the weight, over all states of a unit
-    changes no probability. This gauge is left as it is: neither fixed nor penalised.
+    filtering, (1)). Adding a constant to b over all states of a unit changes no probability; nor
+    does adding one to a column of the weight there, if the other layer's bias takes it off again.
+    This gauge is left as it is: neither fixed nor penalised.
 
     Data are one-hot, (rows, width), or codes, (rows, n): whole numbers from 0, which are turned
     into one-hot columns wherever data come in. What is neither raises `EntryError`.

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from gibbsite import ops
 from gibbsite.checks import as_scales
 from gibbsite.layers.base import Layer
 from gibbsite.layers.faults import first_fault
-from gibbsite.layers.half_line import HalfLine, draw_half_line, half_line, half_line_states
+from gibbsite.layers.quadrature import half_line_states
 from gibbsite.layers.relu import usable_scale
-from gibbsite.ops.kernels import uniform
+from gibbsite.ops.half_line import HalfLine, half_line
 
 
 class DReLUMoments(NamedTuple):
@@ -125,12 +126,10 @@ class DReLU(Layer):
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        z = self._standard(inputs.double())
-        log_odds = self._log_odds(inputs.double(), *map(half_line, z))
-        positive = uniform(inputs, generator) < torch.sigmoid(log_odds)
-        size = draw_half_line(torch.where(positive, *z), generator)
-        above, below = size / self.gamma_plus.sqrt(), -size / self.gamma_minus.sqrt()
-        return torch.where(positive, above, below).to(inputs.dtype)
+        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        biases, gammas = self.sides()
+        draws = ops.kernels_for(rows).draw_double_rectified_(rows, biases, gammas, generator)
+        return draws.reshape(inputs.shape)
 
     def bias_shift(self, inputs: Tensor) -> dict[str, Tensor]:
         return {"bias_plus": inputs, "bias_minus": inputs}
@@ -148,6 +147,11 @@ class DReLU(Layer):
             points.append(sign * t / scale)
             log_weights.append(log_weight - math.log(scale))
         return torch.cat(points)[:, None], torch.cat(log_weights)
+
+    def sides(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Biases above and below 0, and gammas, without autograd."""
+        biases = self.bias_plus.detach(), self.bias_minus.detach()
+        return biases, (self.gamma_plus.detach(), self.gamma_minus.detach())
 
     def curvature(self) -> Tensor:
         return torch.minimum(self.gamma_plus, self.gamma_minus).detach()

@@ -13,8 +13,10 @@ from gibbsite import ops
 from gibbsite.layers.base import Layer, Means, Moments
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.categorical import Categorical
+from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed, joined
+from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
@@ -103,8 +105,9 @@ class FastGaussian(Form):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_gaussian_(inputs, bias, self.layer.sigma, generator, scale, base)
+        kernels = ops.kernels_for(inputs)
+        bias, sigma = self.layer.bias.detach(), self.layer.sigma.detach()
+        return kernels.draw_gaussian_(inputs, bias, sigma, generator, scale, base)
 
 
 class FastSpin(Form):
@@ -146,6 +149,38 @@ class FastCategorical(Form):
         return Means(kernels.mean_categorical_(inputs, bias, self.layer.sizes))
 
 
+class FastReLU(Form):
+    """Rectified units."""
+
+    layer: ReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, bias, gamma = ops.kernels_for(inputs), self.layer.bias, self.layer.gamma
+        return kernels.draw_rectified_(inputs, bias.detach(), gamma, generator, scale, base)
+
+
+class FastDReLU(Form):
+    """Double rectified units."""
+
+    layer: DReLU
+
+    def sample(
+        self,
+        inputs: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        kernels, (biases, gammas) = ops.kernels_for(inputs), self.layer.sides()
+        return kernels.draw_double_rectified_(inputs, biases, gammas, generator, scale, base)
+
+
 class FastMixed(Form):
     """Layers side by side, each in its own fast form."""
 
@@ -158,36 +193,37 @@ class FastMixed(Form):
         scale: float = 1.0,
         base: Tensor | None = None,
     ) -> Tensor:
-        return torch.cat(
-            [
-                fast(part).sample(own, generator, scale, None if base is None else base[columns])
-                for (part, own), columns in zip(
-                    self.layer.split(inputs), self.layer.columns, strict=True
-                )
-            ],
-            -1,
-        )
+        draws = []
+        for (part, own), columns in zip(self._split(inputs), self.layer.columns, strict=True):
+            own_base = None if base is None else base[columns]
+            draws.append(part.sample(own, generator, scale, own_base))
+        return torch.cat(draws, -1)
 
     def moments(self, inputs: Tensor) -> Moments:
-        return joined([fast(part).moments(own) for part, own in self.layer.split(inputs)])
+        return joined([part.moments(own) for part, own in self._split(inputs)])
 
     def log_partition_change(
         self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
     ) -> Tensor:
+        pairs = zip(self._split(inputs), self.layer.columns, strict=True)
         changes = [
-            fast(part).log_partition_change(own, base[columns], old, new)
-            for (part, own), columns in zip(
-                self.layer.split(inputs), self.layer.columns, strict=True
-            )
+            part.log_partition_change(own, base[columns], old, new)
+            for (part, own), columns in pairs
         ]
         return torch.sum(torch.stack(changes), 0, out=out)
+
+    def _split(self, inputs: Tensor) -> list[tuple[Form, Tensor]]:
+        """The fast form of each part with its columns."""
+        return [(fast(part), own) for part, own in self.layer.split(inputs)]
 
 
 FORMS: dict[type[Layer], type[Form]] = {
     Bernoulli: FastBernoulli,
     Categorical: FastCategorical,
+    DReLU: FastDReLU,
     Gaussian: FastGaussian,
     Mixed: FastMixed,
+    ReLU: FastReLU,
     Spin: FastSpin,
 }
 

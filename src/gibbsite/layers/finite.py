@@ -1,4 +1,4 @@
-"""Units of finitely many states each."""
+"""Units with finitely many states each."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from gibbsite.checks import as_tensor
+from gibbsite.checks import as_array, as_tensor
 from gibbsite.errors import ArgumentError, EntryError
 from gibbsite.layers.base import Layer, Moments, check_layer
 from gibbsite.layers.names import layer_type, name_of
@@ -31,7 +31,8 @@ class Mixed(Layer):
     $E(x) = \sum_k E_k(x_k)$ for $x = (x_1, x_2, \dots)$, with the statistics and the conditionals
     of the parts. The units of all parts meet the same units on the other side of a model, as in
     mixed-variate RBMs (Tran, Phung, Venkatesh 2011). Parameters are those of the parts, named
-    ``layers.0.bias`` and so on; a part may be a `Mixed` itself.
+    ``layers.0.bias`` and so on; a part may be a `Mixed` itself. Data are (rows, width), or one
+    column a unit, (rows, n), where a part takes codes (see `Categorical`).
 
     Args:
         *layers: the parts, each an object of its own, all of one dtype.
@@ -156,6 +157,9 @@ class Mixed(Layer):
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([layer.overdispersed(n, generator) for layer in self.parts()], -1)
 
+    def curvature(self) -> Tensor:
+        return torch.cat([layer.curvature() for layer in self.parts()])
+
     # checks and data
 
     @property
@@ -181,6 +185,20 @@ class Mixed(Layer):
         for layer, part in self.split(x):
             layer.check_means(part)
 
+    def coerce(self, x: Tensor) -> Tensor:
+        """`Layer.coerce`; of codes, one a unit, each part makes its own columns."""
+        x = as_tensor(x, self.like)
+        if x.ndim == 0 or x.shape[-1] != self.n or self.n == self.width:
+            return super().coerce(x)
+        return self._by_part(x, lambda layer, part: layer.coerce(part))
+
+    def check_data(self, data: Tensor) -> Tensor:
+        """`Layer.check_data`, by part; an error counts the columns of the whole."""
+        given = data if isinstance(data, Tensor) else as_array(data)
+        if given.ndim != 2 or len(given) == 0 or given.shape[1] not in (self.n, self.width):
+            return super().check_data(data)
+        return self._by_part(given, lambda layer, part: layer.check_data(part))
+
     def check(self, rows: Tensor) -> None:
         """Let every part check its columns; an error counts them from the first part's first."""
         for (layer, part), columns in zip(self.split(rows), self.columns, strict=True):
@@ -190,19 +208,6 @@ class Mixed(Layer):
     @property
     def checks_extremes(self) -> bool:
         return all(layer.checks_extremes for layer in self.parts())
-
-    def coerce(self, x: Tensor) -> Tensor:
-        """`Layer.coerce`; from one column a unit, (..., n), the parts make their own."""
-        x = as_tensor(x, self.like)
-        if x.ndim == 0 or x.shape[-1] == self.width or x.shape[-1] != self.n:
-            return super().coerce(x)
-        return self._by_part(x, lambda layer, part: layer.coerce(part))
-
-    def check_data(self, data: Tensor) -> Tensor:
-        x = as_tensor(data, self.like)
-        if x.ndim != 2 or len(x) == 0 or x.shape[1] == self.width or x.shape[1] != self.n:
-            return super().check_data(data)
-        return self._by_part(x, lambda layer, part: layer.check_data(part))
 
     def by_unit(self, x: Tensor) -> Tensor:
         return torch.cat([layer.by_unit(part) for layer, part in self.split(x)], -1)
@@ -266,14 +271,16 @@ class Mixed(Layer):
 
     # parameters and units by part
 
-    def _by_part(self, x: Tensor, convert: Callable[[Layer, Tensor], Tensor]) -> Tensor:
-        """Columns that the parts make of theirs in x, (..., n), one a unit; errors name those."""
-        made, first = [], 0
+    def _by_part(self, x: Any, convert: Callable[[Layer, Any], Tensor]) -> Tensor:
+        """What `convert` makes of each part's share of x, which is by column, or else by unit."""
+        by_column = x.shape[-1] == self.width
+        done, first = [], 0
         for layer in self.parts():
+            last = first + (layer.width if by_column else layer.n)
             with _columns_from(first):
-                made.append(convert(layer, x[..., first : first + layer.n]))
-            first += layer.n
-        return torch.cat(made, -1)
+                done.append(convert(layer, x[..., first:last]))
+            first = last
+        return torch.cat(done, -1)
 
     def _named(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors of the parts' parameters under their names in the whole."""

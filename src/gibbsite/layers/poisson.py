@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gibbsite.errors import ArgumentError, TooLargeError
+from gibbsite.errors import RateError, TooLargeError
 from gibbsite.layers.base import Layer, Means
 from gibbsite.layers.faults import first_fault, require
 
@@ -27,8 +27,8 @@ class Poisson(Layer):
 
     A rate grows exponentially with the inputs. Where it exceeds the dtype (bias + inputs above 88
     in float32, 709 in float64) the mean and the log-partition are infinite, as no number is right;
-    `sample` raises `ArgumentError` for rates above 2^40. With Gaussian, rectified or Poisson units
-    on the other side the energy has no lower bound if a weight is positive, and there is no Z.
+    `sample` raises `RateError` for rates above 2^40. With Gaussian, rectified or Poisson units
+    on the other side any positive weight would make Z infinite, and `RBM` refuses them.
 
     >>> import torch, gibbsite as gb
     >>> gb.Poisson(2).mean(torch.tensor([0.0, 4.0]).log1p()).tolist()
@@ -61,7 +61,7 @@ class Poisson(Layer):
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         rates = torch.exp((self.bias + inputs).double())
         if rates.numel() > 0 and not float(rates.max()) <= MAX_RATE:
-            raise ArgumentError(
+            raise RateError(
                 f"a Poisson unit has the rate {float(rates.max()):.3g}, beyond 2^40, as weights or "
                 "biases are too large; train with a smaller learning rate, or use gb.Binomial "
                 "units, whose counts have a limit"

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gibbsite import ops
 from gibbsite.checks import as_scales
 from gibbsite.layers.base import Layer
 from gibbsite.layers.faults import first_fault
-from gibbsite.layers.half_line import draw_half_line, half_line, half_line_states
+from gibbsite.layers.quadrature import half_line_states
+from gibbsite.ops.half_line import half_line
 
 
 class ReLUMoments(NamedTuple):
@@ -80,8 +82,9 @@ class ReLU(Layer):
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        draws = draw_half_line(self._standard(inputs), generator)
-        return (draws / self.gamma.sqrt()).to(inputs.dtype)
+        rows = inputs.detach().clone(memory_format=torch.contiguous_format).reshape(-1, self.n)
+        kernels, bias = ops.kernels_for(rows), self.bias.detach()
+        return kernels.draw_rectified_(rows, bias, self.gamma, generator).reshape(inputs.shape)
 
     def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
         """Gauss-Legendre points on panels fit for every conditional."""

@@ -1,11 +1,11 @@
-r"""Annealed importance sampling: a path of distributions, and weighted walks along it.
+r"""Annealed importance sampling: weighted chains along a path of distributions.
 
 The path leads from independent units, whose Z is known, to the model:
 
 $$E_\beta(v,h) = E_v(v) + E_h(h) - \beta\,s(v)^T W s(h) - (1-\beta)\,[s(v)\cdot f + s(h)\cdot g]$$
 
-the geometric path between both ends. Each point is an RBM again, with inputs scaled and shifted,
-so one step costs two matrix products whatever the layers.
+the geometric path between both ends. Each point is an RBM with scaled and shifted inputs, so one
+step costs two matrix products whatever the layers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_memory
@@ -29,13 +30,13 @@ from gibbsite.sampling import Conditionals, sample
 PILOT_CHAINS = 100
 PILOT_TEMPERATURES = 200
 PILOT_STEPS = 100
-PILOT_STRETCHES = 50
-HURRIED_STEPS = 50
+PILOT_PARTS = 50
+SHORT_CUT_STEPS = 50
 
 
 @dataclass(frozen=True)
 class Path:
-    """The model, and the inputs f (n_visible,) and g (n_hidden,) that replace W at beta 0."""
+    """Path to a model from independent units with inputs f, (n_visible,), and g, (n_hidden,)."""
 
     rbm: RBM
     visible_inputs: Tensor
@@ -46,10 +47,9 @@ class Path:
     def fit(
         cls, rbm: RBM, data: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Path:
-        """A base whose visible means are those of data, or of a short Gibbs run of the model.
+        """A path from units with the visible means of data, or of a short Gibbs run of the model.
 
-        The hidden units get the inputs that they have at these means, so both layers start
-        near where the model has them.
+        The hidden units get their inputs at these means, so both layers start near the model's.
         """
         if data is None:
             data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
@@ -58,7 +58,7 @@ class Path:
 
     @classmethod
     def unweighted(cls, rbm: RBM) -> Path:
-        """A base with the layers' own biases and no weights."""
+        """A path from units with the layers' own biases and no weights."""
         return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
 
     @torch.no_grad()
@@ -74,12 +74,12 @@ class Path:
 
     @cached_property
     def conditionals(self) -> Conditionals:
-        """The conditionals along the path, of the model as it was when first asked for."""
+        """The conditionals along the path; the model must not change meanwhile."""
         return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs))
 
     @cached_property
     def slope(self) -> Tensor:
-        """f such that v @ f is what the base adds to log p* of v, (visible.width,)."""
+        """(visible.width,): v @ slope is what f adds to log p*(v) at beta 0."""
         return self.rbm.visible.scaled_weight(self.visible_inputs[:, None])[:, 0].detach()
 
     def log_ratio(
@@ -116,15 +116,16 @@ class AnnealedRun(NamedTuple):
 
 
 class Walk:
-    """Chains on their way along betas, each with its weight; `anneal` walks to the end.
+    """Chains that move along betas, each with its weight; `anneal` runs one to the end.
 
-    A step counts once it is complete: a walk interrupted within one can go on from the last.
+    A step counts once it is complete: after an interruption within one, `finish` goes on from the
+    last.
     """
 
     def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
         self.path = path
         self.schedule: list[float] = betas.tolist()
-        # gains and log weights of the steps of either parity: the next leaves the last complete
+        # increments and log weights of even and of odd steps, so that one never spoils the last
         self._weights = v.new_zeros(2, 2, len(v), dtype=torch.float64)
         self.reached = (0, v, self._weights[1, 1])
         self._moments = v.new_zeros(2, 2, len(betas) - 1, dtype=torch.float64)
@@ -142,7 +143,7 @@ class Walk:
         generator: torch.Generator | None = None,
         progress: Callable[[Tensor], None] | None = None,
     ) -> AnnealedRun:
-        """Take all steps that are left."""
+        """Take the remaining steps."""
         with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.reached[1])):
             while self.steps < len(self.schedule) - 1:
                 self._step(generator)
@@ -158,27 +159,27 @@ class Walk:
         (increments, variances), (_, profile) = self._moments[:, :, : self.steps].cpu()
         return AnnealedRun(log_weights, increments, variances, profile, betas, v)
 
-    def hurry(self, steps: int = HURRIED_STEPS) -> None:
-        """Leave out betas still ahead so that at most so many are left, the last among them."""
-        behind, ahead = self.schedule[: self.steps + 1], self.schedule[self.steps + 1 :]
-        stride = -(-len(ahead) // steps) or 1
-        self.schedule = behind + ahead[::-1][::stride][::-1]
+    def shorten(self, steps: int = SHORT_CUT_STEPS) -> None:
+        """Thin the remaining betas to at most so many, the last among them."""
+        done, remaining = self.schedule[: self.steps + 1], self.schedule[self.steps + 1 :]
+        stride = -(-len(remaining) // steps) or 1
+        self.schedule = done + remaining[::-1][::stride][::-1]
 
     def _step(self, generator: torch.Generator | None) -> None:
         k, v, log_weights = self.reached
         old, new = self.schedule[k : k + 2]
-        gain, grown = weights = self._weights[k % 2]
+        increment, new_log_weights = weights = self._weights[k % 2]
         model = self.path.conditionals
         model.hidden_inputs(v, self._inputs)
-        self.path.log_ratio(v, self._inputs, old, new, gain)
-        torch.add(log_weights, gain, out=grown)
+        self.path.log_ratio(v, self._inputs, old, new, increment)
+        torch.add(log_weights, increment, out=new_log_weights)
         variances, means = self._moments[:, :, k]
         torch.var(weights, 1, correction=int(len(v) > 1), out=variances)
         torch.mean(weights, 1, out=means)
         if k < len(self.schedule) - 2:  # the last move would change no weight
             h = model.draw_hidden(self._inputs, generator, new)
             v = model.draw_visible(model.visible_inputs(h, self._moved[k % 2]), generator, new)
-        self.reached = (k + 1, v, grown)
+        self.reached = (k + 1, v, new_log_weights)
 
 
 def anneal(
@@ -212,23 +213,28 @@ def salakhutdinov_murray_schedule() -> Tensor:
     """500 betas up to 0.5, 4,000 up to 0.9 and 10,000 up to 1: Salakhutdinov and Murray (2008)."""
     parts = [(0.0, 0.5, 500), (0.5, 0.9, 4000), (0.9, 1.0, 10000)]
     pieces = [torch.linspace(a, b, n + 1, dtype=torch.float64)[1:] for a, b, n in parts]
-    return torch.cat([torch.zeros(1, dtype=torch.float64), *pieces])
+    return pad(torch.cat(pieces), (1, 0))
 
 
 @torch.no_grad()
 def overlap_schedule(
-    path: Path, temperatures: int, generator: torch.Generator | None = None
+    path: Path,
+    temperatures: int,
+    generator: torch.Generator | None = None,
+    *,
+    chains: int = PILOT_CHAINS,
+    steps: int = PILOT_TEMPERATURES,
 ) -> Tensor:
-    """betas spaced so that all neighbouring distributions overlap alike.
+    """betas spaced so that neighbouring distributions overlap equally.
 
     Each step adds the same standard deviation of log weight, the smaller the more `temperatures`
-    there are. A pilot run of 100 chains over 200 equal steps measures that deviation as a function
-    of beta; its integral, cut into equal parts, is the schedule (constant thermodynamic speed:
-    Gelman and Meng 1998).
+    there are. A pilot run of `chains` over equal `steps` measures that deviation as a function of
+    beta; its integral, cut into equal parts, is the schedule (constant thermodynamic speed: Gelman
+    and Meng 1998).
     """
     check_counts(temperatures=temperatures)
-    pilot = uniform_schedule(PILOT_TEMPERATURES)
-    run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
+    pilot = uniform_schedule(steps)
+    run = anneal(path, pilot, path.start(chains, generator), generator)
     return respaced(pilot, run.increments.sqrt(), temperatures)
 
 
@@ -239,34 +245,32 @@ def adapted_schedule(
     r"""betas spaced so that the log weights of a run vary as little as so many steps allow.
 
     Where chains mix slowly the deviations of successive steps add up, so overlap alone is not
-    enough. A pilot run along an `overlap_schedule` tells by how much each stretch of it widens the
-    log weights, $\Delta_i$ for $s_i$ steps; as that falls like $1/s_i$, the sum is least for steps
-    in proportion to $\sqrt{\Delta_i s_i}$ (least dissipation: Sivak and Crooks 2012). A stretch
-    counts at least the sum of its own steps' variances, so that overlap is kept everywhere.
+    enough. A pilot run along an `overlap_schedule`, in up to 50 parts, measures by how much part i
+    raises the variance of the log weights, $\Delta_i$ in $s_i$ steps; as that falls like $1/s_i$,
+    the sum is least for steps in proportion to $\sqrt{\Delta_i s_i}$ (least dissipation: Sivak and
+    Crooks 2012). A part counts at least the sum of its steps' own variances, to keep the overlap.
     """
     check_counts(temperatures=temperatures)
     steps = pilot_steps(temperatures)
     pilot = overlap_schedule(path, steps, generator)
     run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
-    ends = torch.linspace(0, steps, min(steps, PILOT_STRETCHES) + 1).round().long()
-    start = torch.zeros(1, dtype=torch.float64)
-    widening, own = (
-        torch.cat([start, variance])[ends].diff()
-        for variance in (run.variances, run.increments.cumsum(0))
+    ends = torch.linspace(0, steps, min(steps, PILOT_PARTS) + 1).round().long()
+    rise, own = (
+        pad(variance, (1, 0))[ends].diff() for variance in (run.variances, run.increments.cumsum(0))
     )
-    difficulty = torch.maximum(widening, own) * ends.diff()
+    difficulty = torch.maximum(rise, own) * ends.diff()
     return respaced(pilot[ends], difficulty.sqrt(), temperatures)
 
 
 def pilot_steps(temperatures: int) -> int:
-    """Steps of the pilot run that adapts a schedule of so many temperatures."""
+    """Steps of the pilot run of `adapted_schedule`."""
     return max(100, min(1000, temperatures // 4))
 
 
 def respaced(betas: Tensor, lengths: Tensor, temperatures: int) -> Tensor:
-    """betas cut anew into parts of equal length, given the length between each two."""
-    lengths = lengths + 0.05 * lengths.mean() + 1e-12  # pilots miss barriers: pass nowhere unseen
-    total = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(lengths, 0)])
+    """betas of a new schedule with steps of equal length, given the length of each old step."""
+    lengths = lengths + 0.05 * lengths.mean() + 1e-12  # a pilot may miss a barrier: no step is free
+    total = pad(lengths.cumsum(0), (1, 0))
     targets = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64) * total[-1]
     right = torch.searchsorted(total, targets).clamp(1, len(total) - 1)
     fraction = (targets - total[right - 1]) / (total[right] - total[right - 1])

@@ -16,7 +16,7 @@ INDEPENDENT, GAUSSIAN = "independent_columns", "one_gaussian"
 WORDS = {INDEPENDENT: "independent columns", GAUSSIAN: "one Gaussian"}
 
 MAX_COLUMNS = 2000
-"""The covariance of more columns takes too long beside what it tells."""
+"""Columns beyond which no covariance is estimated, as it takes too long."""
 
 FLOOR = 1e-6
 """Added to the covariance of standardised columns, lest collinear ones have a volume of 0."""
@@ -29,12 +29,12 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     ``independent_columns`` is the visible layer of rbm alone, without weights, set by
     `Layer.fitted`: $\log p(v) = -E_v(v) - \log Z_v$. If all columns are real there
     is also ``one_gaussian``, with a full covariance, shrunk so that it has an inverse (Ledoit and
-    Wolf 2004); up to 2,000 columns. A model below one of them has learned less than that one knows.
+    Wolf 2004); up to 2,000 columns. A trained model below one of them has learned too little.
 
     Args:
-        data: (rows, n_visible); for Bernoulli units 0 and 1, drawn as for the likelihood they are
-            to be held against.
-        train: rows to fit to; data themselves if not given, which flatters the baselines.
+        data: (rows, n_visible); for Bernoulli units 0 and 1, as drawn for the likelihood that they
+            are compared with.
+        train: rows to fit to; without them the data, which favours the baselines.
 
     >>> import torch, gibbsite as gb
     >>> from gibbsite.likelihood import baselines
@@ -45,31 +45,30 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     v = as_states(rbm, data).double()
     train = v if train is None else as_states(rbm, train).double()
     layer = rbm.visible.fitted(train)
-    nothing = torch.zeros_like(v[:1])
-    scores = -layer.energy(v) - layer.log_partition(nothing)
-    found = {INDEPENDENT: scores.mean().item()}
-    if not math.isfinite(found[INDEPENDENT]):
+    zero = torch.zeros_like(v[:1])
+    result = {INDEPENDENT: layer.log_prob(v, zero).mean().item()}
+    if not math.isfinite(result[INDEPENDENT]):
         raise DataError("values too large to square; rescale the data")
     if bool(layer.measured.all()) and v.shape[1] <= MAX_COLUMNS and len(train) > 1:
-        mean, per_unit = layer.mean(nothing), layer.statistic(torch.ones_like(nothing))
+        mean, per_unit = layer.mean(zero), layer.statistic(torch.ones_like(zero))
         standard = layer.statistic(v - mean), layer.statistic(train - mean)
-        found[GAUSSIAN] = _gaussian(*standard) + per_unit.log().sum().item()
-    return found
+        result[GAUSSIAN] = _gaussian(*standard) + per_unit.log().sum().item()
+    return result
 
 
 def _gaussian(v: Tensor, train: Tensor) -> float:
-    """Mean log-density of v under one Gaussian fitted to train, standardised both."""
+    """Mean log-density of v under one Gaussian fitted to train; both are standardised."""
     from sklearn.covariance import ledoit_wolf  # slow to import
 
     covariance = torch.from_numpy(ledoit_wolf(train.cpu().numpy(), assume_centered=True)[0])
-    constant = (train == 0).all(0).cpu()  # whose spread is as the layer alone has it
+    constant = (train == 0).all(0).cpu()  # such a column keeps the sigma of the layer
     covariance.diagonal().copy_(torch.where(constant, 1.0, covariance.diagonal() + FLOOR))
     normal = MultivariateNormal(v.new_zeros(v.shape[1]), covariance.to(v))
     return float(normal.log_prob(v).mean())  # type: ignore[no-untyped-call]
 
 
 def shortfalls(log_likelihood: float, baselines: dict[str, float], rows: str) -> list[str]:
-    """A sentence for each baseline that explains the rows better than the model does."""
+    """A sentence for each baseline with a higher log-likelihood than the model's."""
     return [
         f"the model explains the {rows} rows worse than {WORDS[name]}: {log_likelihood:.4f} "
         f"against {value:.4f} nats; train longer, with a smaller learning rate or more hidden units"

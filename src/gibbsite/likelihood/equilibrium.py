@@ -1,4 +1,4 @@
-"""Draws from the model for reverse annealing to start at, and what speaks against them."""
+"""Draws from the model to start reverse annealing at, and tests of their equilibrium."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from gibbsite.sampling import (
 from gibbsite.sampling.diagnostics import r_hat
 
 RECORDS = 250
-"""About how often chains are looked at."""
+"""About how many times the chains are recorded."""
 
 MAX_R_HAT = 1.05
 MAX_UNIT_R_HAT = 1.4
 MIN_TIMES = 20.0
+"""Least length of a run, in autocorrelation times of the free energy."""
 
 
 class Equilibrium(NamedTuple):
-    """Draws of v from the model, and how far they may be believed.
+    """Draws of v from the model, and tests of their equilibrium.
 
     Attributes:
         v: the draws, (n, n_visible).
-        independent: how many independent draws the evidence amounts to.
-        floor: log of the mass of the states that were visited, in nats: log Z is no less.
+        independent: number of independent draws that the whole run of the chains amounts to.
+        floor: lower bound of log Z, in nats: log of the sum of p* over the states visited.
         problems: the checks that failed, each with its remedy; empty if none did.
     """
 
@@ -54,14 +55,14 @@ def equilibrium_draws(
     generator: torch.Generator | None = None,
     sampler: Sampler | None = None,
 ) -> Equilibrium:
-    r"""n draws of v from the model, and what speaks against their being at equilibrium.
+    r"""n draws of v from the model, with the tests of equilibrium that they fail.
 
     Exact draws if the model has at most 2^20 states; else the ends of n chains of `steps` steps,
     half of them started at rows of data (if there are any), the others at `overdispersed_start`.
-    They are looked at about 250 times over the second half. Between its halves and between chains,
-    and so between starts, the free energy must agree (split R-hat at most 1.05) and so must the
-    mean of every hidden unit (1.4: at that, chains have run for over ten relaxation times). The
-    run must be 20 autocorrelation times of the free energy long.
+    They are recorded about 250 times over the second half. Both halves of the record and all
+    chains, and so all starts, must agree in the free energy (split R-hat at most 1.05) and in the
+    mean of every hidden unit (at most 1.4, where chains have run for over ten relaxation times).
+    The record must be 20 autocorrelation times of the free energy long.
 
     The states visited bound log Z from below, however badly the chains mix:
     $\log Z \ge \log\sum_x e^{-F(x)}$ over the distinct x seen, on the side with fewer states.
@@ -79,19 +80,19 @@ def equilibrium_draws(
     sampler = sampler or Gibbs()
     stride = max(1, steps // (2 * RECORDS))
     records = (steps - steps // 2) // stride
-    watch = _Watch(rbm, records)
+    record = _Record(rbm, records)
     with ops.fitting_threads(rbm.weight.numel() * n):
         state: Any = advance(sampler, rbm, sampler.init(rbm, v, generator), steps // 2, generator)
         for _ in range(records):
             state = advance(sampler, rbm, state, stride, generator)
-            watch.look(state.v, generator)
-    tau = autocorrelation_time(torch.stack(watch.energies)) if records >= 4 else math.inf
+            record.add(state.v, generator)
+    tau = autocorrelation_time(torch.stack(record.energies)) if records >= 4 else math.inf
     independent = n * max(1.0, records / tau)
-    return Equilibrium(state.v, independent, watch.visited.log_mass, watch.problems(stride, tau))
+    return Equilibrium(state.v, independent, record.visited.log_mass, record.problems(stride, tau))
 
 
-class _Watch:
-    """The record of chains: free energies, means of hidden units, states visited."""
+class _Record:
+    """Record of chains: free energies, moments of hidden units in each half, states visited."""
 
     def __init__(self, rbm: RBM, records: int) -> None:
         self.rbm, self.records = rbm, records
@@ -99,8 +100,8 @@ class _Watch:
         self.units = [_Moments(), _Moments()]
         self.visited = _Visited(rbm)
 
-    def look(self, v: Tensor, generator: torch.Generator | None) -> None:
-        """Take down where the chains are."""
+    def add(self, v: Tensor, generator: torch.Generator | None) -> None:
+        """Record the states of the chains."""
         rbm, half = self.rbm, self.records // 2
         inputs = rbm.hidden_inputs(v)
         self.energies.append(rbm.visible.energy(v) - rbm.hidden.log_partition(inputs))
@@ -110,18 +111,18 @@ class _Watch:
         self.visited.add(v, inputs, generator)
 
     def problems(self, stride: int, tau: float) -> tuple[str, ...]:
-        """The checks that failed."""
+        """The tests that failed, each with its remedy."""
         if self.records < 4:
             return ("the chains ran for too few steps to test; use more temperatures",)
         problems = []
         energy = split_r_hat(torch.stack(self.energies))
         if energy > MAX_R_HAT:
-            problems.append(_apart(f"the free energy is {energy:.3f} > {MAX_R_HAT}"))
+            problems.append(_disagreement(f"the free energy is {energy:.3f} > {MAX_R_HAT}"))
         units = self._unit_r_hats()
         worst = int(units.argmax())
         if units[worst] > MAX_UNIT_R_HAT:
             value = f"{units[worst]:.3f} > {MAX_UNIT_R_HAT}"
-            problems.append(_apart(f"the mean of hidden unit {worst + 1} is {value}"))
+            problems.append(_disagreement(f"the mean of hidden unit {worst + 1} is {value}"))
         if self.records < MIN_TIMES * tau:
             problems.append(
                 f"the chains ran for only {self.records / tau:.1f} autocorrelation times of the "
@@ -133,12 +134,12 @@ class _Watch:
     def _unit_r_hats(self) -> Tensor:
         means = torch.cat([half.mean for half in self.units])
         variances = torch.cat([half.variance for half in self.units])
-        # a unit that hardly moves, within rounding, tells nothing
+        # variances below this are rounding of a unit that does not move
         least = 1e-8 * (means**2).amax(0)
         return r_hat(means, variances.clamp(min=least), self.records // 2)
 
 
-def _apart(what: str) -> str:
+def _disagreement(what: str) -> str:
     return (
         "reverse AIS did not start at equilibrium, so it is no bound: chains or halves of their "
         f"run disagree, as split R-hat of {what}; use more temperatures (longer chains)"
@@ -164,22 +165,22 @@ class _Moments:
 
 
 class _Visited:
-    """The mass of the distinct states seen, on the side with fewer states, if they are finite."""
+    """log sum p* of the distinct states visited, of the layer with fewer states, if finite."""
 
     def __init__(self, rbm: RBM) -> None:
         self.rbm, self.log_mass = rbm, -math.inf
         fewer = rbm.visible.n_states < rbm.hidden.n_states
-        self.side, self.shows_v = in_double(rbm if fewer else rbm.mirror()), fewer
-        self._keys: set[int] = set()
+        self.of_visible, self.side = fewer, in_double(rbm if fewer else rbm.mirror())
+        self._hashes: set[int] = set()
 
     def add(self, v: Tensor, inputs: Tensor, generator: torch.Generator | None) -> None:
-        """Count v, or an h drawn given v; inputs are those of the hidden layer."""
+        """Add v, or an h drawn given v; inputs are those of the hidden layer."""
         if math.isinf(self.side.visible.n_states):
             return
-        states = v if self.shows_v else self.rbm.hidden.sample(inputs, generator)
+        states = v if self.of_visible else self.rbm.hidden.sample(inputs, generator)
         rows = {hash(row.tobytes()): i for i, row in enumerate(states.cpu().numpy())}
-        new = [i for key, i in rows.items() if key not in self._keys]
-        self._keys |= rows.keys()
+        new = [i for key, i in rows.items() if key not in self._hashes]
+        self._hashes |= rows.keys()
         if new:
             masses = -self.side.free_energy(states[new])
             masses = torch.cat([masses, masses.new_tensor([self.log_mass])])

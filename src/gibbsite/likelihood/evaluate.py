@@ -1,4 +1,4 @@
-"""The log-likelihood of data under a model, with bounds and a verdict."""
+"""Log-likelihood of data under a model, with bounds and a verdict."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Evaluation(NamedTuple):
         log_likelihood: mean of log p(v) over the rows.
         stderr: its standard error from log Z alone; 0 if exact.
         lower, upper: 95% interval from log Z alone.
-        method: by which log Z was found.
+        method: of log Z.
         warnings: the checks of log Z that failed; empty if none did.
         rows: log p(v) of each row, (rows,); all share the error of log Z.
         rows_stderr: standard error of the mean over rows, as a sample of the population.
-        conservative: from reverse AIS, too low on average if its start was at equilibrium; or None.
-        optimistic: from forward AIS, too high on average; or None.
+        conservative: by reverse AIS, too low on average if its start was at equilibrium; or None.
+        optimistic: by forward AIS, too high on average; or None.
         log_partition: the full result for log Z.
     """
 
@@ -63,8 +63,8 @@ def evaluate(
 ) -> Evaluation:
     """Mean log-likelihood of the rows of data: -mean F(v) - log Z, with the error of log Z.
 
-    The arguments are those of `log_partition`, which says what the methods do and which way each
-    errs. Values strictly between 0 and 1 for Bernoulli units are drawn once, with `generator`.
+    The arguments, and the bias of each method, are those of `log_partition`. Values strictly
+    between 0 and 1 for Bernoulli units are drawn once, with `generator`.
 
     >>> import torch, gibbsite as gb
     >>> result = gb.evaluate(gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2)), torch.ones(3, 2))

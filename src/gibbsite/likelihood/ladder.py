@@ -1,4 +1,7 @@
-"""Replica exchange between the rungs of an annealing path: log Z with evidence of mixing."""
+"""Replica exchange between temperatures of an annealing path: log Z, with evidence of mixing.
+
+A rung is one beta of the path; a ladder has one chain, a row of v, on each rung.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,23 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from gibbsite import ops
 from gibbsite.likelihood.annealing import Path
-
-BISECTIONS = 40
+from gibbsite.likelihood.weights import balance_point
 
 KEPT_EVERY = 10
-"""Sweeps between rows of the last rung that are kept."""
+"""Sweeps between the rows of the last rung that are recorded."""
 
 
 class Sweeps(NamedTuple):
-    """The record of so many sweeps of a ladder.
+    """Record of the sweeps of a set of ladders.
 
     Attributes:
-        up: log p* at the next rung less that at its own, of each row below the last rung,
-            (sweeps, rungs - 1, ladders), float64.
-        down: the same change, of each row above the first rung.
+        up: log p*(v), unnormalised, at the rung above less that at its own, of each row but those
+            on the last rung, (sweeps, rungs - 1, ladders), float64.
+        down: log p*(v) at its own rung less that at the rung below, of each row but those on the
+            first, of the same shape.
         trips: passages from the first rung to the last, (ladders,).
         last: rows on the last rung at every tenth sweep, (sweeps / 10, ladders, n_visible).
     """
@@ -36,7 +38,7 @@ class Sweeps(NamedTuple):
 
 
 class Ladder:
-    """Independent ladders of one row a rung, (rungs, ladders, n_visible), along a path."""
+    """Independent ladders along a path, from v, (rungs, ladders, n_visible)."""
 
     def __init__(self, path: Path, betas: Tensor, v: Tensor) -> None:
         self.path, self.rungs, self.ladders = path, len(betas), v.shape[1]
@@ -51,7 +53,7 @@ class Ladder:
 
     @torch.no_grad()
     def run(self, sweeps: int, generator: torch.Generator | None) -> Sweeps:
-        """Weigh, exchange and move the rows, so many times; the first rung is drawn afresh."""
+        """Sweep so many times: exchange rows between rungs, then move each by a Gibbs step."""
         ups, downs, last = [], [], []
         trips = torch.zeros(self.ladders, dtype=torch.long, device=self.v.device)
         with ops.fitting_threads(self.path.rbm.weight.numel() * len(self.v)):
@@ -94,14 +96,14 @@ class Ladder:
         return order.view(-1)
 
     def _moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One Gibbs sweep of every row at its own rung; independent draws on the first."""
+        """v after a Gibbs sweep of every row at its own rung; independent draws on the first."""
         model = self.path.conditionals
         h = model.draw_hidden(inputs, generator, self.here)
         return model.draw_visible(model.visible_inputs(h), generator, self.here)
 
 
 class LadderEstimate(NamedTuple):
-    """log Z at the last rung less log Z at the first, in nats, from each part of the record."""
+    """log Z at the last rung less log Z at the first, in nats, with differences between parts."""
 
     value: float
     stderr: float
@@ -121,28 +123,19 @@ def ladder_estimate(record: Sweeps) -> LadderEstimate:
 
     every, half, middle = slice(None), sweeps // 2, ladders // 2
     steps = _bennett(record.up, record.down)
-    # the estimating equation's derivative by each ladder: how far it alone would pull the value
+    # the influence of each ladder on the value, by the derivative of Bennett's equation
     above = torch.sigmoid(steps[:, None] - record.up)
     below = torch.sigmoid(record.down - steps[:, None])
     information = (above * (1 - above)).sum((0, 2)) + (below * (1 - below)).sum((0, 2))
-    pulls = ((below - above).sum(0) / information.clamp(min=1e-300)[:, None]).sum(0)
+    influence = ((below - above).sum(0) / information.clamp(min=1e-300)[:, None]).sum(0)
     return LadderEstimate(
         float(steps.sum()),
-        math.sqrt(float((pulls**2).sum()) * ladders / (ladders - 1)),
+        math.sqrt(float((influence**2).sum()) * ladders / (ladders - 1)),
         total(slice(half, None), every) - total(slice(half), every),
         total(every, slice(middle)) - total(every, slice(middle, None)),
     )
 
 
 def _bennett(up: Tensor, down: Tensor) -> Tensor:
-    """log Z_{k+1} - log Z_k from rows at both, (rungs - 1,), by bisection."""
-    up, down = (x.transpose(0, 1).flatten(1) for x in (up, down))
-    low = torch.minimum(up.amin(1), down.amin(1)) - 50
-    high = torch.maximum(up.amax(1), down.amax(1)) + 50
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        ours = torch.logsumexp(logsigmoid(up - middle[:, None]), 1)
-        theirs = torch.logsumexp(logsigmoid(middle[:, None] - down), 1)
-        low = torch.where(ours > theirs, middle, low)
-        high = torch.where(ours > theirs, high, middle)
-    return (low + high) / 2
+    """log Z of each rung but the first less that of the rung below, (rungs - 1,)."""
+    return balance_point(*(x.transpose(0, 1).flatten(1) for x in (up, down)))

@@ -1,10 +1,10 @@
-"""log Z by enumeration or by annealing in one direction or both, with its error and its checks."""
+"""log Z by enumeration, or by annealing in one direction or both, with its error and checks."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import NamedTuple
 
@@ -197,14 +197,17 @@ def log_partition(
 def _finish(
     walk: Walk, generator: torch.Generator | None, progress: Callable[[Tensor], None] | None
 ) -> tuple[AnnealedRun, list[str]]:
-    """The walk to its end, and a problem if it was interrupted and took a short cut there."""
+    """Finish the walk; if interrupted, by a short cut that is returned as a problem."""
     try:
         return walk.finish(generator, progress), []
     except KeyboardInterrupt:
         steps, temperatures = walk.steps, len(walk.schedule) - 1
-        walk.hurry()
-        told = f"interrupted after {steps} of {temperatures} temperatures, the rest passed in "
-        return walk.finish(generator), [f"{told}{len(walk.schedule) - 1 - steps}; let it finish"]
+        walk.shorten()
+        left = len(walk.schedule) - 1 - steps
+        return walk.finish(generator), [
+            f"interrupted after {steps} of {temperatures} temperatures, the rest passed in {left}; "
+            "let it finish"
+        ]
 
 
 def _check_finite(**values: Tensor) -> None:
@@ -217,25 +220,20 @@ def _check_finite(**values: Tensor) -> None:
 
 
 def _direction(log_z0: float, sign: int, run: AnnealedRun) -> Direction:
-    """The estimate of a run from log Z at beta 0 upwards (sign 1) or down to it (sign -1)."""
+    """log Z of the model from a run upwards from beta 0 (sign 1) or down to it (sign -1)."""
     ratio, spread = importance_estimate(run.log_weights), run.log_weights.std(correction=0).item()
-    resampling = torch.Generator().manual_seed(0)  # the error of an error need not vary by run
-    return Direction(
-        log_z0 + sign * ratio.value,
-        ratio.stderr,
-        bootstrap_stderr(run.log_weights, generator=resampling),
-        ratio.ess,
-        spread,
-        run,
-    )
+    generator = torch.Generator().manual_seed(0)  # the bootstrap need not vary by run
+    bootstrap = bootstrap_stderr(run.log_weights, generator=generator)
+    value = log_z0 + sign * ratio.value
+    return Direction(value, ratio.stderr, bootstrap, ratio.ess, spread, run)
 
 
 @torch.no_grad()
 def temperatures_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
-    """Temperatures that ``method="bridge"`` manages in about so many seconds here; at least 10.
+    """Temperatures for which ``method="bridge"`` takes about so many seconds; at least 10.
 
-    A short forward run is timed; the way there, the way back and each step of the equilibrium
-    chains cost as much. Not reproducible: pass its result on as a number if that matters.
+    By the time of a short forward run, as a reverse temperature and a step of the equilibrium
+    chains cost as much as a forward one. Not reproducible: keep the result if that matters.
     """
     if not isinstance(seconds, Real) or not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
@@ -262,24 +260,17 @@ def _combine(
     start: Equilibrium | None,
     problems: list[str],
 ) -> LogPartition:
-    """The result that belongs to the directions there are."""
+    """The result of one direction or of both, whose bridge is the estimate."""
     one = forward or reverse
     assert one is not None
     estimate = Estimate(one.value, one.stderr, one.ess)
+    if forward is not None and reverse is not None:
+        bridge = bennett_estimate(forward.run.log_weights, reverse.run.log_weights)
+        estimate = bridge._replace(value=log_z0 + bridge.value)
     independent, floor = float(len(one.run.log_weights)), -math.inf
     if start is not None:
         independent, floor = start.independent, start.floor
         problems = [*problems, *start.problems]
-    for name, direction in (("forward", forward), ("reverse", reverse)):
-        if direction is not None:
-            problems += _weight_problems(name, direction)
-    if forward is not None and reverse is not None:
-        bridge = bennett_estimate(forward.run.log_weights, reverse.run.log_weights)
-        estimate = bridge._replace(value=log_z0 + bridge.value)
-        problems += _disagreement(forward, reverse)
-    else:
-        problems.append(ONE_SIDED)
-    problems += _missed(estimate, floor)
     reach = student_95(estimate.ess - 1) * estimate.stderr
     return LogPartition(
         estimate.value,
@@ -290,36 +281,33 @@ def _combine(
         method,
         forward,
         reverse,
-        tuple(problems),
+        (*problems, *_problems(estimate, forward, reverse, floor)),
     )
 
 
-def _missed(estimate: Estimate, floor: float) -> list[str]:
-    """log Z is at least the floor; an estimate clearly below misses something."""
-    if floor <= estimate.value + 3 * estimate.stderr:
-        return []
-    return [
-        f"the states that chains visited add up to log Z >= {floor:.3f}, more than three standard "
-        "errors above the estimate, which misses part of the distribution; use more temperatures"
-    ]
-
-
-def _weight_problems(name: str, direction: Direction) -> list[str]:
-    if direction.ess < MIN_ESS:
-        return [
-            f"{name} weights have an effective sample size of {direction.ess:.1f} < "
-            f"{MIN_ESS:.0f}; use more temperatures or chains"
-        ]
-    return []
-
-
-def _disagreement(forward: Direction, reverse: Direction) -> list[str]:
-    """Both directions estimate one number; beyond their error bars something is wrong."""
-    gap = reverse.value - forward.value
-    bars = 3 * math.hypot(forward.stderr, reverse.stderr)
-    if abs(gap) <= bars:
-        return []
-    return [
-        f"forward and reverse disagree by {gap:.3f} nats, beyond three standard errors "
-        f"({bars:.3f}): one of them misses part of the distribution; use more temperatures"
-    ]
+def _problems(
+    estimate: Estimate, forward: Direction | None, reverse: Direction | None, floor: float
+) -> Iterator[str]:
+    """The checks of the weights that failed; floor is a lower bound of log Z."""
+    for name, direction in (("forward", forward), ("reverse", reverse)):
+        if direction is not None and direction.ess < MIN_ESS:
+            yield (
+                f"{name} weights have an effective sample size of {direction.ess:.1f} < "
+                f"{MIN_ESS:.0f}; use more temperatures or chains"
+            )
+    if forward is None or reverse is None:
+        yield ONE_SIDED
+    else:
+        gap = reverse.value - forward.value
+        bars = 3 * math.hypot(forward.stderr, reverse.stderr)
+        if not abs(gap) <= bars:
+            yield (
+                f"forward and reverse disagree by {gap:.3f} nats, beyond three standard errors "
+                f"({bars:.3f}): one of them misses part of the distribution; use more temperatures"
+            )
+    if not floor <= estimate.value + 3 * estimate.stderr:
+        yield (
+            f"the states that chains visited add up to log Z >= {floor:.3f}, more than three "
+            "standard errors above the estimate, which misses part of the distribution; use more "
+            "temperatures"
+        )

@@ -1,4 +1,4 @@
-"""The likelihood during training, every few epochs, where it can be believed."""
+"""Log-likelihood during training, every few epochs, where it can be trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts, check_memory
-from gibbsite.likelihood.annealing import Path, anneal, respaced, uniform_schedule
+from gibbsite.likelihood.annealing import Path, anneal, overlap_schedule
 from gibbsite.likelihood.ladder import Ladder, LadderEstimate, ladder_estimate
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import Estimate, importance_estimate
@@ -24,51 +24,52 @@ SWEEPS = 8
 """Sweeps of the ladders for each substep."""
 
 PILOT_CHAINS, PILOT_STEPS = 20, 100
-SETTLING = 1 / 3
+BURN_IN = 1 / 3
 """Share of the sweeps that is left out of the estimate."""
 
 PLAIN_CHAINS, PLAIN_STEPS = 100, 100
-MOST_APART = 5
-"""Plain chains, of 100, that may end where no ladder comes; one is expected."""
+MAX_OUTSIDE = 5
+"""Plain chains, of 100, that may not end near the ladders' rows; one is expected."""
 
 MAX_LADDER_R_HAT = 1.5
-MIN_KEPT = 4
-"""Rows of each ladder to judge its mixing by."""
+MIN_RECORDED = 4
+"""Rows of each ladder needed to judge its mixing."""
 
 MIN_TRIPS = 1.0
 MAX_STDERR = 1.0
-BARS = 3.0
+STDERRS = 3.0
+"""Standard errors beyond which two estimates disagree."""
 
 
 @dataclass
 class TrajectoryAIS:
-    r"""Callback for `fit`: log-likelihood of data along training, left out where it is in doubt.
+    r"""Callback for `fit`: log-likelihood of data during training, left out where it is in doubt.
 
-    Every `every` epochs log Z is estimated anew. Chains are annealed from independent units to the
-    model, resampled by their weights on the way, and settle on the 16 rungs of `chains` / 10
-    ladders, one half from that way up, the other from a way down that starts at data and at v given
-    random h. Then the rungs exchange rows (replica exchange) for 8 `substeps` sweeps, and Bennett's
-    acceptance ratio between neighbours gives log Z. With the defaults that costs about as much
-    as an epoch of 60,000 rows.
+    Every `every` epochs log Z is estimated anew, by replica exchange between 16 rungs of an
+    annealing path from independent units to the model, in `chains` / 10 independent ladders. Half
+    of these start from chains annealed upwards from the independent units and resampled by their
+    weights, half from chains that come down from data and from scattered v. After 8 `substeps`
+    sweeps Bennett's acceptance ratio between neighbouring rungs gives log Z. With the defaults that
+    costs about as much as an epoch of 60,000 rows.
 
     The figure is left out, with the reasons in `problems`, unless
 
-    - the ladders carried rows from the independent units to the model, once each on average;
-    - the ladders agree with one another in the mean of every hidden unit (R-hat at most 1.5),
-    - they come near the places where 100 plain chains from data and from spread starts end up,
-    - the two halves, of different starts, agree within three standard errors, and
-    - no annealed estimate, of which the mean is never above Z, lies as far above it;
+    - rows moved from the independent units to the model, once a ladder on average;
+    - the ladders agree with one another in the mean of every hidden unit (R-hat at most 1.5);
+    - 100 plain Gibbs chains, from data and from scattered starts, end near rows of the ladders;
+    - the ladders of the two starts agree within three standard errors;
+    - the annealed estimate, which is seldom too high, is not as much higher; and
     - the standard error is at most 1 nat.
 
-    A mode that no start and no exchange has found is not seen; it would make the figure too high.
+    A mode that no start and no exchange reaches is missed; the figure is then too high.
     Grey data are drawn once. Sources: Desjardins, Courville, Bengio (2011), On tracking
     the partition function; Bennett (1976); Burda, Grosse, Salakhutdinov (2015) on starts from
     either end.
 
     Adds to the record in such epochs: ``ais_trusted``, 1 or 0, and if 1 ``ais_log_likelihood``,
-    ``ais_stderr`` (of log Z: the spread between independent ladders, with the drift between the
-    halves of the sweeps and the difference of the starts) and ``ais_ess`` (rows that came all
-    the way). `state_dict` is what a checkpoint keeps.
+    ``ais_stderr`` (of log Z: from the spread between ladders, the drift between halves of the
+    sweeps and the difference between the starts) and ``ais_ess`` (number of rows that moved from
+    the first rung to the last). `state_dict` is for checkpoints.
 
     >>> import torch, gibbsite as gb
     >>> digits, g = gb.datasets.load("digits"), torch.Generator().manual_seed(0)
@@ -110,7 +111,7 @@ class TrajectoryAIS:
         }
 
     def _begin(self, rbm: RBM) -> None:
-        """Draw grey data, once; after a resume as the run before did, which leaves no trace."""
+        """Draw grey data, once; after a resume as before it, and leave the generator as it is."""
         check_memory(f"{self.chains} chains", self.chains, sum(rbm.weight.shape))
         source, resumed = self._source(), self._start
         now = source.get_state()
@@ -123,13 +124,13 @@ class TrajectoryAIS:
         self._begun = True
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The states of its generator before the first draw and now; empty before that."""
-        return (
-            {} if self._start is None else {"start": self._start, "now": self._source().get_state()}
-        )
+        """States of the generator before the first draw and now; empty if nothing was drawn."""
+        if self._start is None:
+            return {}
+        return {"start": self._start, "now": self._source().get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there, in a new object; an error of any kind if it is no such state."""
+        """Go on from a state, in a new object; an error of any kind if it is no such state."""
         if not state:
             return
         if set(state) != {"start", "now"}:
@@ -139,12 +140,12 @@ class TrajectoryAIS:
         self._start = state["start"]
 
     def _source(self) -> torch.Generator:
-        """Generator of its random numbers."""
+        """The generator to draw from."""
         return torch.default_generator if self.generator is None else self.generator
 
 
 class Measured(NamedTuple):
-    """log Z with its standard error, the trips that support it and the checks that failed."""
+    """log Z, its standard error, rows that moved through a whole ladder, checks that failed."""
 
     value: float
     stderr: float
@@ -156,46 +157,45 @@ class Measured(NamedTuple):
 def measure(
     rbm: RBM, data: Tensor, chains: int, substeps: int, generator: torch.Generator | None
 ) -> Measured:
-    """log Z from replica exchange that starts at either end of the annealing path."""
+    """log Z by replica exchange, from starts at both ends of the annealing path."""
     scattered = overdispersed_start(rbm, len(data), generator)
     path = Path.fit(rbm, torch.cat([data, scattered]), generator)
-    betas = _spaced_rungs(path, generator)
-    fine, half = _refined(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
-    rising, annealed = _rise(path, fine, chains, half, generator)
-    falling = _fall(path, fine, _ends(data, scattered, half, generator), generator)
-    ladder = Ladder(path, betas, torch.cat([rising, falling], 1))
+    betas = overlap_schedule(path, RUNGS - 1, generator, chains=PILOT_CHAINS, steps=PILOT_STEPS)
+    gaps, half = _subdivided(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
+    upwards, annealed = _anneal_upwards(path, gaps, chains, half, generator)
+    few, rest = _pick(data, half // 2, generator), _pick(scattered, half - half // 2, generator)
+    downwards = _sweep_downwards(path, gaps, torch.cat([few, rest]), generator)
+    ladder = Ladder(path, betas, torch.cat([upwards, downwards], 1))
     sweeps = SWEEPS * substeps
-    settling = int(SETTLING * sweeps)
-    settled = ladder.run(settling, generator)
-    record = ladder.run(sweeps - settling, generator)
+    burn_in = ladder.run(int(BURN_IN * sweeps), generator)
+    record = ladder.run(sweeps - int(BURN_IN * sweeps), generator)
     estimate = ladder_estimate(record)
-    trips = settled.trips + record.trips
-    base = path.log_partition_at_zero()
+    trips = burn_in.trips + record.trips
+    value = path.log_partition_at_zero() + estimate.value
     stderr = math.hypot(estimate.stderr, estimate.drift, estimate.by_start / 2)
     excess = annealed.value - estimate.value, math.hypot(annealed.stderr, stderr)
     problems = _problems(estimate, stderr, trips, excess)
-    unmixed = _unmixed(rbm, record.last, _plain_chains(rbm, data, generator))
-    failed = (*problems, *unmixed)
-    return Measured(base + estimate.value, stderr, float(trips.sum()), failed)
+    mixing = _mixing_problems(rbm, record.last, _plain_chains(rbm, data, generator))
+    return Measured(value, stderr, float(trips.sum()), (*problems, *mixing))
 
 
 def _problems(
     estimate: LadderEstimate, stderr: float, trips: Tensor, excess: tuple[float, float]
 ) -> Iterator[str]:
-    """The checks that failed, each with its remedy."""
+    """The checks of the estimate that failed; excess is that of annealing, with its error."""
     mean = float(trips.double().mean())
     if mean < MIN_TRIPS:
         yield (
             f"{mean:.1f} rows a ladder came from independent units to the model, fewer than "
             f"{MIN_TRIPS:g}: it mixes slowly; use more substeps"
         )
-    if abs(estimate.by_start) > BARS * 2 * estimate.stderr:
+    if abs(estimate.by_start) > STDERRS * 2 * estimate.stderr:
         yield f"starts at either end differ by {estimate.by_start:.2f} nats; use more substeps"
-    gap, bar = excess
-    if gap > BARS * bar:
+    gap, error = excess
+    if gap > STDERRS * error:
         yield (
-            f"annealing gave a log Z that is {gap:.2f} nats higher, beyond {BARS:g} standard "
-            f"errors ({BARS * bar:.2f}): the ladders miss part of the distribution; use more "
+            f"annealing gave a log Z that is {gap:.2f} nats higher, beyond {STDERRS:g} standard "
+            f"errors ({STDERRS * error:.2f}): the ladders miss part of the distribution; use more "
             "substeps"
         )
     if not stderr <= MAX_STDERR:
@@ -206,21 +206,26 @@ def _problems(
 
 
 def _plain_chains(rbm: RBM, data: Tensor, generator: torch.Generator | None) -> Tensor:
-    """v of Gibbs chains after a short run, half from data, half from spread starts."""
+    """v of Gibbs chains after a short run, half from data, half from scattered starts."""
     n = PLAIN_CHAINS // 2
     v = overdispersed_start(rbm, 2 * n, generator)
-    v[:n] = data[torch.randint(len(data), (n,), generator=generator, device=data.device)]
+    v[:n] = _pick(data, n, generator)
     sampler = Gibbs()
     return sampler.advance(rbm, sampler.init(rbm, v, generator), PLAIN_STEPS, generator).v
 
 
-def _unmixed(rbm: RBM, last: Tensor, plain: Tensor) -> Iterator[str]:
-    """Signs in the means of hidden units that ladders, or where plain chains end, lie apart.
+def _pick(rows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """n of the rows, with replacement."""
+    return rows[torch.randint(len(rows), (n,), generator=generator, device=rows.device)]
 
-    A plain chain is apart if its nearest row of a ladder is farther than all but 1% of the ladders'
-    rows have one in another ladder.
+
+def _mixing_problems(rbm: RBM, last: Tensor, plain: Tensor) -> Iterator[str]:
+    """Signs in E[h | v] that ladders differ from each other, or plain chains from all ladders.
+
+    A plain chain is outside if its distance from the ladders' nearest row is larger than that of
+    99% of the ladders' rows from the nearest of another ladder.
     """
-    if len(last) < MIN_KEPT:
+    if len(last) < MIN_RECORDED:
         yield "too few sweeps to compare ladders; use more substeps"
         return
     means = rbm.hidden_mean(last).double()
@@ -233,40 +238,33 @@ def _unmixed(rbm: RBM, last: Tensor, plain: Tensor) -> Iterator[str]:
         )
     rows = means.flatten(0, 1)
     ladder = torch.arange(means.shape[1], device=rows.device).repeat(means.shape[0])
-    between = torch.cdist(rows, rows).masked_fill_(ladder[:, None] == ladder, math.inf)
-    usual = between.amin(1).quantile(0.99) + 1e-6
-    apart = int((torch.cdist(rbm.hidden_mean(plain).double(), rows).amin(1) > usual).sum())
-    if apart >= MOST_APART:
+    distances = torch.cdist(rows, rows).masked_fill_(ladder[:, None] == ladder, math.inf)
+    usual = distances.amin(1).quantile(0.99) + 1e-6
+    outside = int((torch.cdist(rbm.hidden_mean(plain).double(), rows).amin(1) > usual).sum())
+    if outside >= MAX_OUTSIDE:
         yield (
-            f"{apart} of {len(plain)} plain chains end where no ladder comes: a part of the "
+            f"{outside} of {len(plain)} plain chains end where no ladder comes: a part of the "
             "distribution may be missed; use more substeps"
         )
 
 
-def _spaced_rungs(path: Path, generator: torch.Generator | None) -> Tensor:
-    """Rungs between which log weights spread alike, as a short pilot run has them."""
-    pilot = uniform_schedule(PILOT_STEPS)
-    run = anneal(path, pilot, path.start(PILOT_CHAINS, generator), generator)
-    return respaced(pilot, run.increments.sqrt(), RUNGS - 1)
-
-
-def _refined(betas: Tensor, parts: int) -> Tensor:
-    """betas with each gap cut into equal parts: (rungs - 1, parts + 1), the ends in both."""
+def _subdivided(betas: Tensor, parts: int) -> Tensor:
+    """betas of each gap between rungs, cut into equal parts: (rungs - 1, parts + 1)."""
     share = torch.linspace(0, 1, parts + 1, dtype=betas.dtype)
     return torch.lerp(betas[:-1, None], betas[1:, None], share)
 
 
-def _rise(
-    path: Path, betas: Tensor, chains: int, n: int, generator: torch.Generator | None
+def _anneal_upwards(
+    path: Path, gaps: Tensor, chains: int, n: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Estimate]:
-    """n rows at each rung, from chains annealed upwards and resampled there; the gain of log Z.
+    """n rows at each rung, of chains annealed to it and resampled; and log Z of the last rung.
 
-    Its mean is that of Z itself, so it is seldom far too high: by b nats with a probability of
-    e^-b at most (Markov).
+    Z itself is estimated without bias, so its log is seldom too high: by b nats or more with a
+    probability of at most e^-b (Markov).
     """
     v = path.start(chains, generator)
     kept, value, variance = [v[:n]], 0.0, 0.0
-    for gap in betas:
+    for gap in gaps:
         run = anneal(path, gap, v, generator)
         gained = importance_estimate(run.log_weights)
         value, variance = value + gained.value, variance + gained.stderr**2
@@ -277,19 +275,12 @@ def _rise(
     return torch.stack(kept), Estimate(value, math.sqrt(variance), 0.0)
 
 
-def _ends(data: Tensor, scattered: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-    """n rows, one half of the data and one scattered."""
-    few, rest = (
-        rows[torch.randint(len(rows), (m,), generator=generator, device=rows.device)]
-        for rows, m in ((data, n // 2), (scattered, n - n // 2))
-    )
-    return torch.cat([few, rest])
-
-
-def _fall(path: Path, betas: Tensor, v: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Rows at each rung, from v on the last that go down to the first."""
+def _sweep_downwards(
+    path: Path, gaps: Tensor, v: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Rows at each rung, of chains that start at v on the last and sweep down to the first."""
     kept = [v]
-    for gap in reversed(betas.unbind()):
+    for gap in reversed(gaps.unbind()):
         for beta in gap.flip(0)[1:].tolist():
             v, _ = path.conditionals.sweep(v, generator, beta)
         kept.append(v)
@@ -297,7 +288,7 @@ def _fall(path: Path, betas: Tensor, v: Tensor, generator: torch.Generator | Non
 
 
 def systematic(share: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Row numbers, each about as often as its share of the sum says; never off by one or more."""
+    """Indices by systematic resampling: index i comes n share_i times, rounded up or down."""
     rows = torch.arange(len(share), dtype=torch.float64, device=share.device)
     offset = torch.rand(1, generator=generator, dtype=torch.float64, device=share.device)
     marks = (rows + offset) / len(share)

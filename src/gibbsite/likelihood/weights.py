@@ -21,6 +21,8 @@ class Estimate(NamedTuple):
 Z_95 = 1.959964
 """97.5% quantile of the normal distribution."""
 
+BISECTIONS = 50
+
 
 def student_95(freedom: float) -> float:
     """97.5% quantile of Student's t, to 0.001 from 9 degrees of freedom on (Cornish and Fisher)."""
@@ -31,10 +33,10 @@ def student_95(freedom: float) -> float:
 
 
 def unseen_95(draws: float) -> float:
-    r"""Bound on log Z above what so many independent draws saw: $-\log(0.025)/\text{draws}$.
+    r"""Nats of log Z that independent draws may have missed: $-\log(0.025)/\text{draws}$.
 
-    A part of the distribution with a share q of the mass stays unseen by n draws with probability
-    $(1-q)^n$; at 2.5% for one, as the upper end of a 95% interval, $-\log(1-q)$ is that much.
+    Draws miss a part with a share q of the mass with probability $(1-q)^n$. Where that is 2.5%, for
+    the upper end of a 95% interval, log Z without the part is too low by $-\log(1-q)$, as above.
     """
     return -math.log(0.025) / draws
 
@@ -76,18 +78,24 @@ def bennett_estimate(forward: Tensor, reverse: Tensor) -> Estimate:
     Source: Bennett (1976); Shirts, Bair, Hooker, Pande (2003).
     """
     odds = math.log(len(reverse) / len(forward))
-    ours, theirs = forward + odds, -reverse + odds
-    low = float(min(ours.min(), theirs.min())) - 50
-    high = float(max(ours.max(), theirs.max())) + 50
-    for _ in range(100):
-        middle = (low + high) / 2
-        up = torch.logsumexp(logsigmoid(ours - middle), 0)  # as logs: without overlap both are 0
-        down = torch.logsumexp(logsigmoid(middle - theirs), 0)
-        low, high = (middle, high) if up > down else (low, middle)
-    value = (low + high) / 2
-    x = torch.cat([ours, theirs]) - value
+    ends = forward + odds, odds - reverse
+    value = float(balance_point(*ends))
+    x = torch.cat(ends) - value
     information = float((torch.sigmoid(x) * torch.sigmoid(-x)).sum())
-    spread = 1 / len(forward) + 1 / len(reverse)
-    variance = 1 / information - spread if information > 0 else math.inf
-    # information is n_f n_r / n with perfect overlap and falls with it: so is the share that counts
-    return Estimate(value, math.sqrt(max(variance, 0.0)), information * spread * len(x))
+    least_variance = 1 / len(forward) + 1 / len(reverse)  # 1 / information of perfect overlap
+    variance = 1 / information - least_variance if information > 0 else math.inf
+    # the share of the paths that count is the information over that of perfect overlap
+    return Estimate(value, math.sqrt(max(variance, 0.0)), information * least_variance * len(x))
+
+
+def balance_point(upper: Tensor, lower: Tensor) -> Tensor:
+    """x for which sum sigmoid(upper - x) = sum sigmoid(x - lower), over the last axis: (...)."""
+    low = torch.minimum(upper.amin(-1), lower.amin(-1)) - 50
+    high = torch.maximum(upper.amax(-1), lower.amax(-1)) + 50
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        # in logs, as without overlap both sums are 0
+        left = torch.logsumexp(logsigmoid(upper - middle[..., None]), -1)
+        right = torch.logsumexp(logsigmoid(middle[..., None] - lower), -1)
+        low, high = torch.where(left > right, middle, low), torch.where(left > right, high, middle)
+    return (low + high) / 2

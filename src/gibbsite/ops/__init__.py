@@ -1,8 +1,8 @@
-"""The few kernels worth writing, by backend.
+"""Kernels: the operations that are faster compiled, by backend.
 
-`Kernels` is all of them in plain torch; `Numba` overrides what compiled code does better (`cpu`,
-`draws`), the product of matrices of zeros and ones by lookup tables among it (`bits`).
-`kernels_for` picks the one for some tensors.
+`Kernels` has all of them in plain torch. `Numba` overrides those that compiled code does better:
+products of binary matrices (`bits`), draws (`draws`, `categories`, `rectified`), and sums and
+updates (`cpu`). `kernels_for` picks the backend for some tensors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PLAIN, NUMBA = Kernels(), Numba()
 
 
 def kernels_for(*tensors: Tensor) -> Kernels:
-    """The kernels for tensors of one device; without any, those for arrays.
+    """The backend for tensors of one device; without tensors, for numpy arrays.
 
-    Plain torch where autograd records, as it alone can be differentiated.
+    Plain torch where autograd records, as the other backends cannot be differentiated.
 
     >>> with torch.no_grad():
     ...     kernels_for(torch.ones(2, 3)).is_binary(torch.ones(2, 3))

@@ -1,9 +1,10 @@
-r"""The product of a matrix of zeros and ones with another, by looking up sums of rows.
+r"""Product of a binary matrix with a float32 matrix, by lookup tables of sums of rows.
 
-Four rows of the other have 16 sums. With these in a lookup table, one addition does the work of
-four multiply-adds (the method of four Russians: Arlazarov, Dinic, Kronrod and Faradzev 1970). A
-tile of 32 rows and 64 columns makes eight lookup tables that fit into the first cache; rows of
-zeros and ones go past them, many to a tile. Sums are float32 and in a fixed order, whatever the
+Four rows of the right matrix have 16 possible sums. Once they are in a lookup table, four entries
+of the binary matrix, read as a code from 0 to 15, pick theirs: one addition replaces four
+multiply-adds (the method of four Russians: Arlazarov, Dinic, Kronrod and Faradzev 1970). The right
+matrix is cut into tiles of 32 x 64; the eight lookup tables of a tile fit into the first cache, and
+many binary rows use them before the next tile. Sums are float32 and in a fixed order, whatever the
 threads.
 """
 
@@ -19,7 +20,7 @@ from numba.extending import intrinsic
 BITS = 4
 """Rows whose sums make one lookup table."""
 
-TABLES = 8
+LOOKUP_TABLES = 8
 """Lookup tables of a tile."""
 
 WIDTH = 64
@@ -31,57 +32,58 @@ LANES = 8
 BLOCK = 8192
 """Entries turned into codes at a time."""
 
-ENTRIES = 2**BITS
-DEPTH = BITS * TABLES
+CODES = 2**BITS
+DEPTH = BITS * LOOKUP_TABLES
+"""Rows of a tile."""
 
 inlined = njit(forceinline=True, error_model="numpy")
-
 
 WORD = ir.IntType(64)
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
-# Two functions in LLVM's own vectors: for plain loops over rows of 64 entries the compiler has each
-# row checked anew for overlap with the others, which takes as long as adding them.
+# The intrinsics use LLVM's own vectors: for plain loops over rows of 64 entries the compiler checks
+# each row anew for overlap with the others, which takes as long as adding them. All of their arrays
+# are flat, and their integers are offsets and strides in entries.
 
 
-def data(context: Any, builder: Any, kind: types.Array, array: Any) -> Any:
+def data_pointer(context: Any, builder: Any, kind: types.Array, array: Any) -> Any:
     """Pointer to the data of a flat array."""
     return context.make_array(kind)(context, builder, array).data
 
 
-def vector(builder: Any, base: Any, at: Any) -> Any:
+def vector_pointer(builder: Any, base: Any, offset: Any) -> Any:
     """Pointer to the vector that begins at an offset."""
-    return builder.bitcast(builder.gep(base, [at]), VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(base, [offset]), VECTOR.as_pointer())
 
 
-def vectors(builder: Any, base: Any, at: Any) -> list[Any]:
+def row_pointers(builder: Any, base: Any, offset: Any) -> list[Any]:
     """Pointers to the vectors of the row of a tile that begins at an offset."""
     lanes = range(0, WIDTH, LANES)
-    return [vector(builder, base, builder.add(at, WORD(lane))) for lane in lanes]
+    return [vector_pointer(builder, base, builder.add(offset, WORD(lane))) for lane in lanes]
 
 
 @intrinsic
-def fill_table(typing, source, at, stride, tables, table):  # type: ignore[no-untyped-def]
-    """tables[table, c] <- the sum of the rows b whose digit b is 1 in c.
+def fill_lookup_table(typing, source, offset, stride, lookup, table):  # type: ignore[no-untyped-def]
+    """lookup[table, code] <- the sum of the rows b for which bit b of the code is 1.
 
-    Row b is source[at + stride b :]; both arrays are flat.
+    Row b is source[offset + stride b :].
     """
-    signature = types.void(source, types.intp, types.intp, tables, types.intp)
+    signature = types.void(source, types.intp, types.intp, lookup, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        source, at, stride, tables, table = values
-        source = data(context, builder, signature.args[0], source)
-        tables = data(context, builder, signature.args[3], tables)
-        first = builder.mul(table, WORD(ENTRIES * WIDTH))
-        starts = [builder.add(at, builder.mul(stride, WORD(b))) for b in range(BITS)]
-        rows = zip(*(vectors(builder, source, start) for start in starts), strict=True)
-        places = [builder.add(first, WORD(code * WIDTH)) for code in range(ENTRIES)]
-        entries = zip(*(vectors(builder, tables, place) for place in places), strict=True)
+        source, offset, stride, lookup, table = values
+        source = data_pointer(context, builder, signature.args[0], source)
+        lookup = data_pointer(context, builder, signature.args[3], lookup)
+        first = builder.mul(table, WORD(CODES * WIDTH))
+        starts = [builder.add(offset, builder.mul(stride, WORD(b))) for b in range(BITS)]
+        rows = zip(*(row_pointers(builder, source, start) for start in starts), strict=True)
+        places = [builder.add(first, WORD(code * WIDTH)) for code in range(CODES)]
+        entries = zip(*(row_pointers(builder, lookup, place) for place in places), strict=True)
         for row, entry in zip(rows, entries, strict=True):
             sums = [VECTOR([0.0] * LANES)]
             for pointer in row:
-                new = builder.load(pointer, align=4)
-                sums += [builder.fadd(known, new) for known in sums]
+                value = builder.load(pointer, align=4)
+                sums += [builder.fadd(partial, value) for partial in sums]
             for total, pointer in zip(sums, entry, strict=True):
                 builder.store(total, pointer, align=4)
         return context.get_dummy_value()
@@ -90,61 +92,59 @@ def fill_table(typing, source, at, stride, tables, table):  # type: ignore[no-un
 
 
 @intrinsic
-def turn_block(typing, source, at, stride, tile, to):  # type: ignore[no-untyped-def]
-    """tile[to + WIDTH k + j] <- source[at + stride j + k] for j and k below LANES; both flat.
+def transpose_block(typing, source, offset, stride, tile, to):  # type: ignore[no-untyped-def]
+    """tile[to + WIDTH k + j] <- source[offset + stride j + k] for j and k below LANES.
 
     Every round interleaves each row with the one half the rows further on.
     """
     signature = types.void(source, types.intp, types.intp, tile, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        source, at, stride, tile, to = values
-        source = data(context, builder, signature.args[0], source)
-        tile = data(context, builder, signature.args[3], tile)
+        source, offset, stride, tile, to = values
+        source = data_pointer(context, builder, signature.args[0], source)
+        tile = data_pointer(context, builder, signature.args[3], tile)
         half, order = LANES // 2, range(LANES)
+        mask_type = ir.VectorType(ir.IntType(32), LANES)
         masks = [
-            ir.Constant(
-                ir.VectorType(ir.IntType(32), LANES),
-                [start + j // 2 + j % 2 * LANES for j in order],
-            )
+            ir.Constant(mask_type, [start + j // 2 + j % 2 * LANES for j in order])
             for start in (0, half)
         ]
-        starts = (builder.add(at, builder.mul(stride, WORD(j))) for j in order)
-        rows = [builder.load(vector(builder, source, start), align=4) for start in starts]
+        starts = (builder.add(offset, builder.mul(stride, WORD(j))) for j in order)
+        rows = [builder.load(vector_pointer(builder, source, start), align=4) for start in starts]
         for _ in range(LANES.bit_length() - 1):
             pairs = zip(rows[:half], rows[half:], strict=True)
             rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in masks]
         for k, row in enumerate(rows):
             place = builder.add(to, WORD(k * WIDTH))
-            builder.store(row, vector(builder, tile, place), align=4)
+            builder.store(row, vector_pointer(builder, tile, place), align=4)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def sum_entries(known: bool) -> Any:
-    """An intrinsic that sums entries of lookup tables, onto the sums so far (known) or afresh."""
+def make_sum_entries(accumulate: bool) -> Any:
+    """Make the intrinsic ``sums[place :] (+)= sum_t lookup[t, codes[first + step t]]``."""
 
     @intrinsic
-    def total(typing, sums, place, tables, codes, first, step):  # type: ignore[no-untyped-def]
-        signature = types.void(sums, types.intp, tables, codes, types.intp, types.intp)
+    def sum_entries(typing, sums, place, lookup, codes, first, step):  # type: ignore[no-untyped-def]
+        signature = types.void(sums, types.intp, lookup, codes, types.intp, types.intp)
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            sums, place, tables, codes, at, step = values
-            sums = data(context, builder, signature.args[0], sums)
-            tables = data(context, builder, signature.args[2], tables)
-            codes = data(context, builder, signature.args[3], codes)
+            sums, place, lookup, codes, offset, step = values
+            sums = data_pointer(context, builder, signature.args[0], sums)
+            lookup = data_pointer(context, builder, signature.args[2], lookup)
+            codes = data_pointer(context, builder, signature.args[3], codes)
             entries = []
-            for table in range(TABLES):
-                code = builder.zext(builder.load(builder.gep(codes, [at])), WORD)
-                index = builder.add(code, WORD(table * ENTRIES))
-                entries.append(vectors(builder, tables, builder.mul(index, WORD(WIDTH))))
-                at = builder.add(at, step)
-            totals = vectors(builder, sums, place)
+            for table in range(LOOKUP_TABLES):
+                code = builder.zext(builder.load(builder.gep(codes, [offset])), WORD)
+                index = builder.add(code, WORD(table * CODES))
+                entries.append(row_pointers(builder, lookup, builder.mul(index, WORD(WIDTH))))
+                offset = builder.add(offset, step)
+            totals = row_pointers(builder, sums, place)
             for pointer, *terms in zip(totals, *entries, strict=True):
-                terms += [pointer] if known else []
+                terms += [pointer] if accumulate else []
                 parts = [builder.load(term, align=4) for term in terms]
-                while len(parts) > 1:
+                while len(parts) > 1:  # add in pairs, as a balanced tree
                     pairs = zip(parts[::2], parts[1::2], strict=False)
                     parts = [*(builder.fadd(*pair) for pair in pairs), *parts[len(parts) & ~1 :]]
                 builder.store(parts[0], pointer, align=4)
@@ -152,25 +152,24 @@ def sum_entries(known: bool) -> Any:
 
         return signature, generate
 
+    return sum_entries
+
+
+set_entries, add_entries = make_sum_entries(accumulate=False), make_sum_entries(accumulate=True)
+
+
+@inlined
+def binary_defect(x):  # type: ignore[no-untyped-def]
+    """Sum of |x^2 - x| over a vector: 0 if and only if all entries are 0 or 1."""
+    total = x.dtype.type(0)
+    for j in range(len(x)):
+        total += abs(x[j] * x[j] - x[j])
     return total
 
 
-# sums[place :] <- the sum over tables t of their entries codes[first + step t]; all flat
-set_entries, add_entries = sum_entries(known=False), sum_entries(known=True)
-
-
 @inlined
-def others(x):  # type: ignore[no-untyped-def]
-    """Sum of |x^2 - x|: 0 for a vector of zeros and ones alone."""
-    found = x.dtype.type(0)
-    for j in range(len(x)):
-        found += abs(x[j] * x[j] - x[j])
-    return found
-
-
-@inlined
-def code_row(x, codes):  # type: ignore[no-untyped-def]
-    """codes[t] <- x[4 t : 4 t + 4] as binary digits, the first the lowest."""
+def encode_row(x, codes):  # type: ignore[no-untyped-def]
+    """codes[t] <- x[4 t : 4 t + 4] as a binary integer, lowest bit first."""
     whole = len(x) // BITS
     for t in range(whole):
         k = BITS * t
@@ -185,8 +184,8 @@ def code_row(x, codes):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def code_columns(x, codes):  # type: ignore[no-untyped-def]
-    """codes[r] <- the column x[:, r] of up to 4 as binary digits, the first the lowest."""
+def encode_columns(x, codes):  # type: ignore[no-untyped-def]
+    """codes[r] <- the column x[:, r], of up to 4 entries, as a binary integer, lowest bit first."""
     if len(x) == BITS:
         one, two, four, eight = x[0], x[1], x[2], x[3]
         for r in range(len(codes)):
@@ -204,80 +203,93 @@ def code_columns(x, codes):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def load_tile(weight, across, first, left, tile):  # type: ignore[no-untyped-def]
-    """tile <- 32 rows and 64 columns of the weight, or if it lies across of its transpose."""
-    if across and left + WIDTH <= len(weight) and first + DEPTH <= weight.shape[1]:
+def load_tile(weight, transposed, top, left, tile):  # type: ignore[no-untyped-def]
+    """tile <- 32 rows and 64 columns of the weight, or of its transpose, padded with zeros."""
+    if transposed and left + WIDTH <= len(weight) and top + DEPTH <= weight.shape[1]:
         source, to, stride = weight.reshape(-1), tile.reshape(-1), weight.shape[1]
         for j in range(0, WIDTH, LANES):
             for k in range(0, DEPTH, LANES):
-                place = (left + j) * stride + first + k
-                turn_block(source, place, stride, to, k * WIDTH + j)  # type: ignore[call-arg]
+                offset = (left + j) * stride + top + k
+                transpose_block(source, offset, stride, to, k * WIDTH + j)  # type: ignore[call-arg]
         return
     tile[:] = 0
-    if across:
+    if transposed:
         for j, row in enumerate(weight[left : left + WIDTH]):
-            part = row[first : first + DEPTH]
+            part = row[top : top + DEPTH]
             for k in range(len(part)):
                 tile[k, j] = part[k]
     else:
-        for k, row in enumerate(weight[first : first + DEPTH]):
+        for k, row in enumerate(weight[top : top + DEPTH]):
             part, to = row[left : left + WIDTH], tile[k]
             for j in range(len(part)):
                 to[j] = part[j]
 
 
-def bit_product(out, x, columns, weight, across, together):  # type: ignore[no-untyped-def]
-    if others(x[0]) != 0:  # soon told, as a rule
+@inlined
+def crop_rows(x, left, out):  # type: ignore[no-untyped-def]
+    """out[:, left :] <- the first columns of x; numpy's assignment takes seconds to compile."""
+    for r in range(len(x)):
+        row, to = x[r], out[r][left:]
+        for j in range(len(to)):
+            to[j] = row[j]
+
+
+def bit_product(out, x, x_transposed, weight, weight_transposed, tile_rows):  # type: ignore[no-untyped-def]
+    """out <- x @ weight, each given as its transpose if so said; False unless x is binary.
+
+    A task is one column of tiles and `tile_rows` rows of x.
+    """
+    if binary_defect(x[0]) != 0:  # finds out most matrices that are not binary
         return False
     rows, m = out.shape
-    n = len(x) if columns else x.shape[1]
+    n = len(x) if x_transposed else x.shape[1]
     groups = (n + BITS - 1) // BITS
-    codes = np.zeros(rows * groups + rows * TABLES, np.uint8)  # the rest meets tables of zeros
-    found = np.float32(0.0)
-    if columns:
-        step, apart = rows, 1
+    # the codes behind the last group are 0, for the lookup tables of the last tile's padding
+    codes = np.zeros(rows * groups + rows * LOOKUP_TABLES, np.uint8)
+    defect = np.float32(0.0)
+    if x_transposed:  # codes lie by group, then by row
+        group_stride, row_stride = rows, 1
         for t in prange(groups):
             group = x[t * BITS : t * BITS + BITS]
-            found += others(group.reshape(-1))
-            code_columns(group, codes[t * rows : (t + 1) * rows])
-    else:
-        step, apart = 1, groups
+            defect += binary_defect(group.reshape(-1))
+            encode_columns(group, codes[t * rows : (t + 1) * rows])
+    else:  # codes lie by row, then by group
+        group_stride, row_stride = 1, groups
         block = max(1, BLOCK // n) if n % BITS == 0 else 1  # rows that make one vector
         for k in prange((rows + block - 1) // block):
             part = x[k * block : (k + 1) * block].reshape(-1)
-            found += others(part)
-            code_row(part, codes[k * block * groups : (k + 1) * block * groups])
-    if found != 0:
+            defect += binary_defect(part)
+            encode_row(part, codes[k * block * groups : (k + 1) * block * groups])
+    if defect != 0:
         return False
     tiles = (m + WIDTH - 1) // WIDTH
-    for task in prange(tiles * ((rows + together - 1) // together)):
-        left, top = task % tiles * WIDTH, task // tiles * together
-        height = min(together, rows - top)
+    for task in prange(tiles * ((rows + tile_rows - 1) // tile_rows)):
+        left, top = task % tiles * WIDTH, task // tiles * tile_rows
+        height = min(tile_rows, rows - top)
         tile = np.empty(DEPTH * WIDTH, np.float32)
-        tables = np.empty(TABLES * ENTRIES * WIDTH, np.float32)
+        lookup = np.empty(LOOKUP_TABLES * CODES * WIDTH, np.float32)
         whole = left + WIDTH <= m
         if whole:
-            sums, place, pace = out.reshape(-1), top * m + left, m
+            sums, place, out_stride = out.reshape(-1), top * m + left, m
         else:
-            sums, place, pace = np.empty(height * WIDTH, np.float32), 0, WIDTH
+            sums, place, out_stride = np.empty(height * WIDTH, np.float32), 0, WIDTH
         for d in range(0, n, DEPTH):
-            if across or d + DEPTH > n or not whole:
-                load_tile(weight, across, d, left, tile.reshape(DEPTH, WIDTH))
-                source, at, stride = tile, 0, WIDTH
+            if weight_transposed or d + DEPTH > n or not whole:
+                load_tile(weight, weight_transposed, d, left, tile.reshape(DEPTH, WIDTH))
+                source, offset, stride = tile, 0, WIDTH
             else:
-                source, at, stride = weight.reshape(-1), d * m + left, m
-            for t in range(TABLES):
-                fill_table(source, at + t * BITS * stride, stride, tables, t)  # type: ignore[call-arg]
-            first = d // BITS * step + top * apart
+                source, offset, stride = weight.reshape(-1), d * m + left, m
+            for t in range(LOOKUP_TABLES):
+                fill_lookup_table(source, offset + t * BITS * stride, stride, lookup, t)  # type: ignore[call-arg]
+            first = d // BITS * group_stride + top * row_stride
             if d == 0:
                 for r in range(height):
-                    set_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
+                    code = first + r * row_stride
+                    set_entries(sums, place + r * out_stride, lookup, codes, code, group_stride)
             else:
                 for r in range(height):
-                    add_entries(sums, place + r * pace, tables, codes, first + r * apart, step)
+                    code = first + r * row_stride
+                    add_entries(sums, place + r * out_stride, lookup, codes, code, group_stride)
         if not whole:
-            for r in range(height):
-                row, found = out[top + r][left:], sums[r * WIDTH : (r + 1) * WIDTH]
-                for j in range(len(row)):  # numpy's assignment takes seconds to compile
-                    row[j] = found[j]
+            crop_rows(sums.reshape(height, WIDTH), left, out[top : top + height])
     return True

@@ -1,9 +1,10 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Machine code kept on disk for the next process, in a folder that nobody else can write.
+"""Cache of machine code on disk for the next process, in a folder that nobody else can write.
 
-Numba keeps it as pickles, which may do anything when loaded, and takes any folder it can write,
-even one named ``~`` where the machine knows no home. Here a folder must belong to the user, every
-file ends with the digest of the rest, and what cannot be read or written costs a compilation.
+Numba caches it as pickles, which may run any code when loaded, in any folder that it can write,
+even one named ``~`` where there is no home folder. Here the folder must belong to the user and
+every file ends with the digest of the rest. A file that cannot be read or written costs a
+compilation, no more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def candidates() -> Iterator[Path]:
-    """Folders to try: that of NUMBA_CACHE_DIR, beside the source, the user's cache."""
+    """Folders to try: in NUMBA_CACHE_DIR, beside the source, in the user's cache."""
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(numba.config.CACHE_DIR) / "gibbsite"  # type: ignore[attr-defined]
     yield Path(__file__).parent / "__pycache__"
@@ -41,15 +42,15 @@ def candidates() -> Iterator[Path]:
 def folder() -> Path | None:
     """The first of the `candidates` that can be used; None, with a warning, if there is none."""
     for path in candidates():
-        with contextlib.suppress(OSError):  # no right, or no room
+        with contextlib.suppress(OSError):  # no permission, or no space
             if path.is_absolute() and _is_usable(path):
                 return path
-    _say("no folder of yours can be written")
+    _warn("no folder of yours can be written")
     return None
 
 
 @functools.cache
-def _say(why: str) -> None:
+def _warn(why: str) -> None:
     log.warning(
         "%s, so compiled kernels are not kept: every start compiles them anew; to keep them, set "
         "NUMBA_CACHE_DIR to a folder with room that you alone can write",
@@ -59,8 +60,8 @@ def _say(why: str) -> None:
 
 def _is_usable(path: Path) -> bool:
     """True if the folder, made if need be, is private and can be written."""
-    ours = path.name != "__pycache__"  # Python's own is for all users
-    path.mkdir(mode=0o700 if ours else 0o777, parents=ours, exist_ok=True)
+    private = path.name != "__pycache__"  # which Python itself makes readable for all users
+    path.mkdir(mode=0o700 if private else 0o777, parents=private, exist_ok=True)
     if not is_private(path):
         return False
     tempfile.TemporaryFile(dir=path).close()
@@ -68,7 +69,7 @@ def _is_usable(path: Path) -> bool:
 
 
 def is_private(path: Path) -> bool:
-    """True if only the user and root can put a file there, or another folder in its place.
+    """True if only the user and root can add files to a folder or replace it by another.
 
     A group counts as the user's own if it is that of the process.
     """
@@ -76,18 +77,18 @@ def is_private(path: Path) -> bool:
         return True
     path = path.resolve()
     state = path.stat()
-    ours = state.st_uid == os.geteuid() and not _writable_by_others(state)
-    return ours and all(_protects_names(parent.stat()) for parent in path.parents)
+    owned = state.st_uid == os.geteuid() and not _writable_by_others(state)
+    return owned and all(_protects_names(parent.stat()) for parent in path.parents)
 
 
 def _writable_by_others(state: os.stat_result) -> bool:
-    """True if others can write into a folder."""
+    """True if other users can write into a folder."""
     by_group = bool(state.st_mode & stat.S_IWGRP) and state.st_gid not in (os.getegid(), 0)
     return by_group or bool(state.st_mode & stat.S_IWOTH)
 
 
 def _protects_names(state: os.stat_result) -> bool:
-    """True if others cannot rename the entries of a folder."""
+    """True if other users cannot rename the entries of a folder."""
     sticky = bool(state.st_mode & stat.S_ISVTX)
     return state.st_uid in (os.geteuid(), 0) and (sticky or not _writable_by_others(state))
 
@@ -119,7 +120,7 @@ def _check(path: Path) -> None:
 
 
 class _FileNames(CompileResultCacheImpl):
-    """Names of the cache files of a function; it is its own locator of the folder, too."""
+    """Names of the cache files of a function, and Numba's locator of their folder."""
 
     def __init__(self, function: Any, path: Path) -> None:
         self._lineno, self._locator = function.__code__.co_firstlineno, self
@@ -134,7 +135,7 @@ class _FileNames(CompileResultCacheImpl):
 
 
 class KernelCache(FunctionCache):
-    """Machine code of a function, kept in a folder; the function's name tells its version."""
+    """Cache of the machine code of a function, whose name includes its version."""
 
     def __init__(self, function: Any, path: Path) -> None:
         self._name, self._py_func = repr(function), function
@@ -158,13 +159,13 @@ class KernelCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # the code is there, whatever becomes of its copy
-            _say(f"{self._cache_path} cannot be written ({error})")
+        except Exception as error:  # the compiled code works without the cache
+            _warn(f"{self._cache_path} cannot be written ({error})")
             self.disable()
 
 
 def keep(dispatcher: Any) -> bool:
-    """Let a function, not compiled yet, keep its machine code on disk; False without a folder."""
+    """Cache the machine code of a function, not compiled yet, on disk; False without a folder."""
     path = folder()
     if path is None:
         return False

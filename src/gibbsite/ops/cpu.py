@@ -1,4 +1,4 @@
-"""The kernels compiled by Numba that draw nothing: one pass over the data, vectorised.
+"""The compiled kernels that draw nothing: one vectorised pass over the data each.
 
 Their results do not depend on the number of threads.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, float64, prange
 
-from gibbsite.ops.bits import others
+from gibbsite.ops.bits import binary_defect
 from gibbsite.ops.random import BLOCK, exp32, inlined
 
 PIECE = 64
-"""Factors between 1 and 2 whose product stays far within float32."""
+"""Factors between 1 and 2 of which the product stays within float32."""
 
 LONG_PIECE = 960
-"""Factors between 1 and 2 whose product stays far within float64."""
+"""Factors between 1 and 2 of which the product stays within float64."""
 
 CENTER_ROWS = 32
-"""Rows that one thread sums up; fixed, so that results do not depend on the threads."""
+"""Rows summed by one thread; fixed, so that results do not depend on the threads."""
 
-# the sum of log(1 + e^-|a|) is the log of a product, which 15 pieces at most keep in range
+# sum_j log(1 + e^-|a_j|) is computed as the log of a product, of 15 pieces at most to stay in range
 
 
 def softplus_sum(x, bias, out):  # type: ignore[no-untyped-def]
@@ -46,7 +46,7 @@ def softplus_sum(x, bias, out):  # type: ignore[no-untyped-def]
 
 @inlined
 def exp64(x):  # type: ignore[no-untyped-def]
-    """e^x in float64 for x <= 0, to 1e-16 absolutely: 2^n times a polynomial on |r| < log(2)/2."""
+    """e^x in float64 for x <= 0, to 1e-16: 2^n times a polynomial on |r| < log(2)/2."""
     x = x if x > -700.0 else -700.0
     n = np.floor(x * 1.4426950408889634 + 0.5)
     r = x - n * 0.6931471805599453
@@ -62,7 +62,7 @@ def exp64(x):  # type: ignore[no-untyped-def]
     p = p * r + 1 / 6
     p = p * r + 0.5
     p = p * r * r + r + 1.0
-    # the low bits of n + 1.5 2^52 are n: few processors turn float64 into whole numbers at once
+    # the low bits of n + 1.5 2^52 are n: few processors have a vector conversion to integers
     exponent = np.float64(n + 6755399441055744.0).view(np.int64)
     return p * np.int64((exponent + np.int64(1023)) << np.int64(52)).view(np.float64)
 
@@ -116,20 +116,20 @@ def add_row_dot(x, weights, scale, total):  # type: ignore[no-untyped-def]
         total[i] += scale * dot
 
 
-# loops where numpy has an expression, as those take seconds to compile
+# loops instead of numpy's expressions, which take seconds to compile
 
 
 def is_binary(x):  # type: ignore[no-untyped-def]
-    return others(x.reshape(-1)) == 0
+    return binary_defect(x.reshape(-1)) == 0
 
 
 def center(weight, s, t, mu, lam, left, right):  # type: ignore[no-untyped-def]
     """weight <- weight - s lam^T - mu t^T; left <- weight lam, right <- weight^T mu."""
     rows, n = weight.shape
     blocks = (rows + CENTER_ROWS - 1) // CENTER_ROWS
-    parts = np.zeros((blocks, n), weight.dtype)
+    partial = np.zeros((blocks, n), weight.dtype)
     for block in prange(blocks):
-        part = parts[block]
+        own = partial[block]
         for i in range(block * CENTER_ROWS, min((block + 1) * CENTER_ROWS, rows)):
             row, slope, m = weight[i], s[i], mu[i]
             total = row[0] * 0
@@ -137,13 +137,13 @@ def center(weight, s, t, mu, lam, left, right):  # type: ignore[no-untyped-def]
                 value = row[j] - slope * lam[j] - m * t[j]
                 row[j] = value
                 total += value * lam[j]
-                part[j] += m * value
+                own[j] += m * value
             left[i] = total
     for j in range(n):
         right[j] = 0
     for block in range(blocks):
         for j in range(n):
-            right[j] += parts[block, j]
+            right[j] += partial[block, j]
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""Choice of the compiled kernel and of its number of threads; the keys of random numbers."""
+"""Choice of the compiled kernel and its number of threads; keys for its random draws."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ import torch
 from gibbsite.errors import ArgumentError
 
 PARALLEL_SIZE = 2**15
-"""Arrays with fewer entries are faster done by one thread than shared out."""
+"""Entries of an array from which a kernel runs on several threads."""
 
-SHARED_WORK = 2**20
+PARALLEL_WORK = 2**20
+"""Multiply-adds from which torch runs on several threads; see `fitting_threads`."""
 
-LONG = 1.0
-"""Seconds of compilation after which a word about it is due."""
+SLOW = 1.0
+"""Seconds of compilation after which it is logged."""
 
 log = logging.getLogger("gibbsite")
 
 
 @functools.cache
 def compiles() -> bool:
-    """True if Numba compiles; else plain torch does all the work."""
+    """True if Numba compiles; else everything runs in plain torch."""
     try:
-        import numba  # late, as it takes its time
+        import numba  # slow to import
     except ValueError as error:  # of its settings, which it reads from the environment
         raise ArgumentError(
             f"Numba does not start: {error} Correct or unset its variables in the environment: "
@@ -45,12 +46,12 @@ def compiles() -> bool:
 
 @contextmanager
 def fitting_threads(work: int) -> Iterator[None]:
-    """Make torch and the kernels use one thread if `work`, multiply-adds a product, is small.
+    """Use one thread, in torch and the kernels, if a product has fewer than 2^20 multiply-adds.
 
-    Sharing out small work gains little, and costs tenfold where another process has the cores.
+    Several threads gain little there, and lose tenfold where another process has the cores.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or work >= SHARED_WORK:
+    if threads == 1 or work >= PARALLEL_WORK:
         yield
         return
     torch.set_num_threads(1)
@@ -64,9 +65,9 @@ _LOCAL = threading.local()
 
 
 def key(generator: torch.Generator | None) -> Any:
-    """64 fresh bits of the generator: the key of a counter-based stream, for one call."""
+    """64 bits drawn from the generator, (1,) int64: the key of the random draws of one call."""
     if not hasattr(_LOCAL, "key"):
-        with torch.inference_mode(False):  # else it could not be filled outside of that mode
+        with torch.inference_mode(False):  # else it could not be written outside of that mode
             _LOCAL.key = torch.zeros(1, dtype=torch.int64)
         _LOCAL.key_array = _LOCAL.key.numpy()
     if generator is not None and generator.device.type != "cpu":
@@ -77,14 +78,14 @@ def key(generator: torch.Generator | None) -> Any:
 
 
 def run(name: str, x: np.ndarray, *arguments: Any) -> Any:
-    """Call a kernel on x, in parallel where that pays."""
+    """Call the kernel for x with x and the arguments."""
     return kernel(name, x)(x, *arguments)
 
 
 def kernel(name: str, x: np.ndarray, source: ModuleType | None = None) -> Callable[..., Any]:
-    """The kernel for arrays of the size and dtype of x, from a module of its own or from `ops`."""
+    """The kernel for x: parallel if x is large; from `compiling.SOURCES` or another module."""
     threads = torch.get_num_threads() if x.size >= PARALLEL_SIZE else 1
-    if threads > 1 and not compiler().shares(os.getpid()):
+    if threads > 1 and not compiler().is_thread_safe(os.getpid()):
         threads = 1
     if threads > 1 and getattr(_LOCAL, "threads", 0) != threads:
         compiler().set_threads(threads)
@@ -99,30 +100,30 @@ KERNELS: dict[Kind, Callable[..., Any]] = {}
 
 
 def _new_kernel(kind: Kind) -> Callable[..., Any]:
-    """A kernel of which the first call, which may compile for long, says so."""
+    """A kernel of which the first call, which compiles, is logged if it is slow."""
     new: Callable[..., Any] = compiler().kernel(*kind[:3])
 
-    def patient(*arguments: Any) -> Any:
-        with patience():
+    def first_call(*arguments: Any) -> Any:
+        with notice_if_slow():
             result = new(*arguments)
         KERNELS[kind] = new
         return result
 
-    return patient
+    return first_call
 
 
 @functools.cache
 def compiler() -> ModuleType:
-    """The module `compiling`; imported late, as Numba takes its time."""
+    """The module `compiling`, imported when first needed, as Numba is slow to import."""
     from gibbsite.ops import compiling
 
     return compiling
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Log that kernels are being compiled, if the block takes long."""
-    timer = threading.Timer(LONG, _say)
+def notice_if_slow() -> Iterator[None]:
+    """Log that kernels are being compiled, once a process, if the block takes over a second."""
+    timer = threading.Timer(SLOW, _log_notice)
     timer.daemon = True
     timer.start()
     try:
@@ -131,13 +132,11 @@ def patience() -> Iterator[None]:
         timer.cancel()
 
 
-_SAID = threading.Lock()
+_LOGGED = threading.Lock()
 
 
-def _say() -> None:
-    """Log the notice, once a process."""
-    if not _SAID.acquire(blocking=False):
-        return
-    kept = compiler().cache.folder() is not None
-    when = "kept for your later starts, so each kind waits once" if kept else "at each start"
-    log.warning("compiling kernels, %s", when)
+def _log_notice() -> None:
+    if _LOGGED.acquire(blocking=False):
+        kept = compiler().cache.folder() is not None
+        when = "kept for your later starts, so each kind waits once" if kept else "at each start"
+        log.warning("compiling kernels, %s", when)

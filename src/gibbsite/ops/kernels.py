@@ -1,4 +1,4 @@
-"""The kernels in plain torch: complete, for every device, and the oracle of other backends."""
+"""All kernels in plain torch, for every device; the oracle of the other backends."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gibbsite.errors import DataError
+from gibbsite.ops.half_line import half_line, inverse_survival
 from gibbsite.ops.segments import join, split
 
 DOUBLE, SINGLE = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float32)
 
 
 class Kernels:
-    """One method a kernel, most of them elementwise and in place, in plain torch.
+    """One method a kernel, most of them elementwise and in place.
 
-    x is overwritten where a name ends in ``_``. Tensors that do not fit each other are refused by
-    `DataError`. A backend is a subclass that overrides what it does better: it draws from the same
-    distributions, but not the same numbers.
+    A method whose name ends in ``_`` overwrites its first argument. Tensors whose shapes, dtypes
+    or devices do not fit each other raise `DataError`. A backend is a subclass that overrides what
+    it does better; it draws from the same distributions, but other values for the same generator.
     """
 
     def product(self, x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
         """x @ weight, (rows, m), for x (rows, n) and weight (n, m).
 
-        A backend may count a weight that is not finite for the ones alone where x is binary.
+        Where x is binary, a backend may ignore weights that meet a 0, even NaN and infinity.
         """
         if x.ndim != 2 or weight.ndim != 2 or x.dtype != weight.dtype or x.shape[1] != len(weight):
             raise misfit(weight, (*x.shape[1:], "columns"), x)
@@ -46,11 +47,11 @@ class Kernels:
     ) -> Tensor:
         """x <- 1 with probability sigmoid(bias + base + scale (x - base)), else 0.
 
-        x is (rows, n), bias and base (n,); no base is 0. A one, or a zero, comes at its rate
-        however rare it is: probabilities are met to 2^-53 or better.
+        x is (rows, n), bias and base (n,); no base is 0. Probabilities of a one and of a zero are
+        exact to 2^-53 or better.
         """
         fit_columns(x, bias, base)
-        x.mul_(scale).add_(moved(bias, base, scale))
+        x.mul_(scale).add_(tempered_bias(bias, base, scale))
         return x.copy_(uniform(x, generator) < x.double().sigmoid_())  # float32 rounds it to 1
 
     def draw_probabilities_(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -68,10 +69,10 @@ class Kernels:
     ) -> Tensor:
         """x <- +1 with probability sigmoid(2 (bias + base + scale (x - base))), else -1.
 
-        x is (rows, n), bias and base (n,); no base is 0. As exact as `draw_bernoulli_`.
+        Shapes and exactness as in `draw_bernoulli_`.
         """
         fit_columns(x, bias, base)
-        ones = self.draw_bernoulli_(x, 2 * moved(bias, base, scale), generator, 2 * scale)
+        ones = self.draw_bernoulli_(x, 2 * tempered_bias(bias, base, scale), generator, 2 * scale)
         return ones.mul_(2).sub_(1)
 
     def draw_categorical_(
@@ -86,11 +87,11 @@ class Kernels:
         """x <- 1 in one column of each unit, with the probabilities of its softmax, else 0.
 
         The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base
-        (width,); unit i has the next sizes[i] columns. Probabilities are met to 2^-50.
+        (width,); unit i has the next sizes[i] columns. Probabilities are exact to 2^-50.
         """
         fit_columns(x, bias, base)
         fit_segments(x, sizes)
-        x.mul_(scale).add_(moved(bias, base, scale))
+        x.mul_(scale).add_(tempered_bias(bias, base, scale))
         ends = split(x, sizes, -torch.inf).double().softmax(-1).cumsum(-1)
         states = (ends <= uniform(ends[..., :1], generator) * ends[..., -1:]).sum(-1, keepdim=True)
         drawn = torch.arange(ends.shape[-1], device=x.device) == states
@@ -112,8 +113,50 @@ class Kernels:
         fit_columns(x, bias, sigma, base)
         # in float32 torch's own noise ends before 6 sigma
         noise = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
-        mean = moved(bias, None if base is None else sigma * base, scale)
+        mean = tempered_bias(bias, None if base is None else sigma * base, scale)
         return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(mean)
+
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- Normal(a / gamma, 1 / gamma) cut at 0, with a = bias + base + scale (x - base).
+
+        x is (rows, n), bias, gamma and base (n,); no base is 0. By inversion, in float64.
+        """
+        fit_columns(x, bias, gamma, base)
+        spread = gamma.double().rsqrt()
+        z = spread * (tempered_bias(bias, base, scale) + scale * x.double())
+        return x.copy_(spread * inverse_survival(z, uniform(x, generator)))
+
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        """x <- a draw from exp(a x - gamma x^2 / 2) with a, gamma of the side of 0 that x is on.
+
+        a = bias + base + scale (x - base). x is (rows, n); biases and gammas, of the sides above
+        and below, and base are (n,); no base is 0. By inversion, in float64.
+        """
+        fit_columns(x, *biases, *gammas, base)
+        above, below = (gamma.double().rsqrt() for gamma in gammas)
+        inputs = scale * x.double()
+        z = above * (tempered_bias(biases[0], base, scale) + inputs)
+        negated = -below * (tempered_bias(biases[1], base, scale) + inputs)
+        log_odds = half_line(z).log_integral - half_line(negated).log_integral
+        positive = uniform(x, generator) < torch.sigmoid(log_odds + above.log() - below.log())
+        t = inverse_survival(torch.where(positive, z, negated), uniform(x, generator))
+        return x.copy_(torch.where(positive, above * t, -below * t))
 
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         """x <- sigmoid(bias + x); x is (rows, n), bias (n,)."""
@@ -147,10 +190,7 @@ class Kernels:
         new: float,
         out: Tensor | None = None,
     ) -> Tensor:
-        """S(new) - S(old) of S(t) = sum_j log(1 + exp(bias_j + base_j + t (x_j - base_j))).
-
-        (rows,), in float64.
-        """
+        """S(new) - S(old) of S(t) = sum_j softplus(bias_j + base_j + t (x_j - base_j)), float64."""
         fit_columns(x, bias, base)
         after, before = (
             softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old)
@@ -198,9 +238,7 @@ class Kernels:
     def square_sum(self, tensors: Collection[Tensor]) -> float:
         """Sum of the squares of all entries; not finite if one of them is not."""
         if not tensors or not all(x.dtype.is_floating_point for x in tensors):
-            raise DataError(
-                "a sum of squares of no tensor, or of other than floating-point numbers"
-            )
+            raise DataError("a sum of squares of no tensor, or of a tensor that is not of floats")
         return float(sum(torch.linalg.vector_norm(x).item() ** 2 for x in tensors))
 
     def ascend_(
@@ -223,7 +261,7 @@ class Kernels:
     ) -> Tensor | None:
         """shift + scale * source[index] in float32, (len(index), n); source is rounded first.
 
-        index is int64, from 0. None if an entry is out of range.
+        source is (rows, n), index int64. None if an index is out of range.
         """
         if not fit_rows(source, index):
             return None
@@ -254,17 +292,19 @@ class Kernels:
             )
         if not fit_rows(source, index):
             return None
-        return torch.from_numpy(((source[index] - np.float64(shift)) / scale).astype(np.float32))
+        with np.errstate(all="ignore"):  # compiled code gives no warnings either
+            values = (source[index] - np.float64(shift)) / scale
+            return torch.from_numpy(values.astype(np.float32))
 
 
 def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Uniform draws strictly within (0, 1), in float64: in float32 torch's are steps of 2^-24."""
+    """Uniform draws of the shape of `like`, strictly within (0, 1), in float64."""
     draws = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
     return draws.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
 
 
-def moved(bias: Any, base: Any, scale: float) -> Any:
-    """bias + (1 - scale) base, of tensors or arrays; bias if there is no base."""
+def tempered_bias(bias: Any, base: Any, scale: float) -> Any:
+    """bias + (1 - scale) base, the bias that goes with inputs times scale; no base is 0."""
     return bias if base is None else bias + (1 - scale) * base
 
 
@@ -275,7 +315,7 @@ def fit(x: Tensor, shape: Sequence[int], like: Tensor) -> None:
 
 
 def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
-    """Raise `DataError` unless x is floating-point and each vector has one entry a column."""
+    """Raise `DataError` unless x is of floats and each vector has one entry a column."""
     if x.ndim == 0 or not x.dtype.is_floating_point:
         raise misfit(x, ("rows", "columns"), SINGLE)
     for other in vectors:
@@ -284,31 +324,35 @@ def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
 
 
 def fit_segments(x: Tensor, sizes: Sequence[int]) -> None:
-    """Raise `DataError` unless x has the columns of units of so many states."""
+    """Raise `DataError` unless units of so many states have as many columns as x."""
     if min(sizes, default=0) < 1 or sum(sizes) != x.shape[-1]:
         raise DataError(f"{x.shape[-1]} columns for units of {sum(sizes)} states in all")
 
 
-def fit_each(tensors: Sequence[Tensor], *others: Sequence[Tensor]) -> None:
-    """Raise `DataError` unless each tensor has one like it in all other lists with any."""
-    for k, other in enumerate(others):
-        if not 0 < len(tensors) == len(other) and (other or k == 0):
-            raise DataError(f"{len(other)} tensors to go with {len(tensors)}")
-        for x, y in zip(tensors, other, strict=False):
+def fit_each(
+    tensors: Sequence[Tensor], gradients: Sequence[Tensor], velocities: Sequence[Tensor] = ()
+) -> None:
+    """Raise `DataError` unless each tensor has a gradient like it, and a velocity if any has."""
+    for others in (gradients, velocities or gradients):
+        if not 0 < len(tensors) == len(others):
+            raise DataError(f"{len(others)} tensors to go with {len(tensors)}")
+        for x, y in zip(tensors, others, strict=True):
             fit(y, x.shape, x)
 
 
 def fit_rows(source: np.ndarray, index: np.ndarray) -> bool:
-    """True if source has all the rows of index; `DataError` unless kernels take such arrays."""
+    """True if every index is in range; `DataError` unless kernels take such arrays."""
     if source.ndim != 2 or source.dtype.char not in "Bfd" or not source.dtype.isnative:
-        raise DataError(f"a table of {source.dtype}, {source.shape}: expected uint8 or floats, 2-d")
+        raise DataError(
+            f"a source of {source.dtype}, {source.shape}: expected uint8 or floats, 2-d"
+        )
     if index.ndim != 1 or index.dtype != np.int64:
-        raise DataError(f"row numbers of {index.dtype}, {index.shape}: expected int64, 1-d")
+        raise DataError(f"an index of {index.dtype}, {index.shape}: expected int64, 1-d")
     return bool(((index >= 0) & (index < len(source))).all())
 
 
 def misfit(x: Tensor, shape: Sequence[int | str], like: Tensor) -> DataError:
-    """The error of a tensor that has another shape, dtype or device."""
+    """The error for a tensor of another shape, dtype or device than expected."""
     expected = ", ".join(map(str, shape))
     return DataError(
         f"a tensor of shape {tuple(x.shape)} and {x.dtype} on {x.device}: "

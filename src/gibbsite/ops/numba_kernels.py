@@ -1,6 +1,6 @@
-"""The kernels compiled by Numba, for contiguous float32 and float64 in this machine's memory.
+"""The backend of kernels compiled by Numba: contiguous float32 and float64 tensors on the CPU.
 
-This module is imported with the package; Numba itself comes when a kernel is first called.
+Numba itself is imported when a kernel is first called.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from gibbsite.ops.dispatch import compiler, kernel, key, run
-from gibbsite.ops.kernels import Kernels, fit_each, fit_rows, moved
+from gibbsite.ops.kernels import Kernels, fit_each, fit_rows, tempered_bias
 
-TABLES_PAY = 2**20
-"""Multiply-adds below which a matrix product is too quick to be bettered by lookup tables."""
+LOOKUP_WORK = 2**20
+"""Multiply-adds from which a matrix product may gain from lookup tables."""
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -26,41 +26,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Unsuitable(Exception):
-    """Raised for a tensor that the compiled kernels do not take."""
+    """Raised for arguments that the compiled kernels do not take."""
 
 
-def or_plain(method: F) -> F:
-    """Leave arguments that do not suit to plain torch, which refuses those that are wrong."""
+def with_fallback(method: F) -> F:
+    """Pass arguments for which a method raises `Unsuitable` to plain torch, which checks them."""
     plain = getattr(Kernels, method.__name__)
 
     @functools.wraps(method)
-    def chosen(self: Kernels, *arguments: Any, **options: Any) -> Any:
+    def wrapper(self: Kernels, *arguments: Any, **options: Any) -> Any:
         try:
             return method(self, *arguments, **options)
         except Unsuitable:
-            pass
+            pass  # call it below, so that its errors have no context
         return plain(self, *arguments, **options)
 
-    return cast(F, chosen)
+    return cast(F, wrapper)
 
 
 class Numba(Kernels):
-    """Compiled kernels, on one thread or several; none of them can be differentiated.
+    """Compiled kernels, on one thread or several; not differentiable.
 
-    The random numbers of a call depend on its key and on the place in x, not on threads.
+    The random draws of a call depend on its key and on the position in x, not on threads.
     """
 
-    @or_plain
+    @with_fallback
     def product(self, x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
-        if not pays_tables(x, weight):
+        if not lookup_pays(x, weight):
             raise Unsuitable
         shape = x.shape[0], weight.shape[1]
-        to = x.new_empty(shape) if out is None else out
-        if array(to, np.float32).shape != shape or not tabled(x, weight, to):
+        out = x.new_empty(shape) if out is None else out
+        if array(out, np.float32).shape != shape or not lookup_product(x, weight, out):
             raise Unsuitable
-        return to
+        return out
 
-    @or_plain
+    @with_fallback
     def draw_bernoulli_(
         self,
         x: Tensor,
@@ -70,17 +70,31 @@ class Numba(Kernels):
         base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
         run("draw_bernoulli", rows, start, rows.dtype.type(scale), key(generator))
         return x
 
-    @or_plain
+    @with_fallback
     def draw_probabilities_(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         rows = matrix(x)
         run("draw_probabilities", rows, key(generator))
         return x
 
-    @or_plain
+    @with_fallback
+    def draw_spin_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x)
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        run("draw_spin", rows, 2 * start, rows.dtype.type(2 * scale), key(generator))
+        return x
+
+    @with_fallback
     def draw_categorical_(
         self,
         x: Tensor,
@@ -91,12 +105,12 @@ class Numba(Kernels):
         base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        start = moved(vector(bias, rows), None if base is None else vector(base, rows), scale)
-        starts = borders(sizes, rows)
-        run("draw_categorical", rows, start, starts, rows.dtype.type(scale), key(generator))
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        columns = first_columns(sizes, rows)
+        run("draw_categorical", rows, start, columns, rows.dtype.type(scale), key(generator))
         return x
 
-    @or_plain
+    @with_fallback
     def draw_gaussian_(
         self,
         x: Tensor,
@@ -107,26 +121,59 @@ class Numba(Kernels):
         base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        spread = vector(sigma, rows)
-        shift = None if base is None else spread * vector(base, rows)
-        start = moved(vector(bias, rows), shift, scale)
+        deviation = vector(sigma, rows)
+        shift = None if base is None else deviation * vector(base, rows)
+        mean = tempered_bias(vector(bias, rows), shift, scale)
         name = "draw_gaussian" if x.dtype == torch.float32 else "draw_gaussian_double"
-        run(name, rows, start, spread, rows.dtype.type(scale), key(generator))
+        run(name, rows, mean, deviation, rows.dtype.type(scale), key(generator))
         return x
 
-    @or_plain
+    @with_fallback
+    def draw_rectified_(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        sigma = inverse_sqrt(vector(gamma, rows))
+        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
+        run("draw_rectified", rows, start, sigma, np.float32(scale), key(generator))
+        return x
+
+    @with_fallback
+    def draw_double_rectified_(
+        self,
+        x: Tensor,
+        biases: tuple[Tensor, Tensor],
+        gammas: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+        scale: float = 1.0,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        rows = matrix(x, np.float32)
+        sigmas = inverse_sqrt(np.stack([vector(gamma, rows) for gamma in gammas]))
+        starts = np.stack([vector(bias, rows) for bias in biases])
+        starts = tempered_bias(starts, vector(base, rows), scale)
+        run("draw_double_rectified", rows, starts, sigmas, np.float32(scale), key(generator))
+        return x
+
+    @with_fallback
     def mean_bernoulli_(self, x: Tensor, bias: Tensor) -> Tensor:
         rows = matrix(x, np.float32)
         run("mean_bernoulli", rows, vector(bias, rows))
         return x
 
-    @or_plain
+    @with_fallback
     def mean_categorical_(self, x: Tensor, bias: Tensor, sizes: Sequence[int]) -> Tensor:
         rows = matrix(x, np.float32)
-        run("mean_categorical", rows, vector(bias, rows), borders(sizes, rows))
+        run("mean_categorical", rows, vector(bias, rows), first_columns(sizes, rows))
         return x
 
-    @or_plain
+    @with_fallback
     def softplus_sum(self, x: Tensor, bias: Tensor) -> Tensor:
         if x.ndim < 2:  # under `torch.vmap` a matrix looks like a vector
             raise Unsuitable
@@ -135,7 +182,7 @@ class Numba(Kernels):
         run(name, rows, vector(bias, rows), array(out).reshape(-1))
         return out
 
-    @or_plain
+    @with_fallback
     def softplus_change(
         self,
         x: Tensor,
@@ -148,20 +195,20 @@ class Numba(Kernels):
         rows = matrix(x, np.float32)
         out = x.new_empty(len(x), dtype=torch.float64) if out is None else out
         arguments = vector(bias, rows), vector(base, rows), np.float32(old), np.float32(new)
-        run("softplus_change", rows, *arguments, totals(out, rows))
+        run("softplus_change", rows, *arguments, row_sums(out, rows))
         return out
 
-    @or_plain
+    @with_fallback
     def add_row_dot_(self, total: Tensor, x: Tensor, weights: Tensor, scale: float) -> Tensor:
         rows = matrix(x)
-        run("add_row_dot", rows, vector(weights, rows), float(scale), totals(total, rows))
+        run("add_row_dot", rows, vector(weights, rows), float(scale), row_sums(total, rows))
         return total
 
-    @or_plain
+    @with_fallback
     def is_binary(self, x: Tensor) -> bool:
         return bool(run("is_binary", array(x).reshape(-1)))
 
-    @or_plain
+    @with_fallback
     def center_(
         self, weight: Tensor, slopes: tuple[Tensor, Tensor], offsets: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
@@ -173,12 +220,12 @@ class Numba(Kernels):
         run("center", rows, *vectors, left.numpy(), right.numpy())
         return left, right
 
-    @or_plain
+    @with_fallback
     def square_sum(self, tensors: Collection[Tensor]) -> float:
-        vectors = flat(tensors)
+        vectors = flattened(tensors)
         return float(kernel("square_sum", max(vectors, key=len))(vectors))
 
-    @or_plain
+    @with_fallback
     def ascend_(
         self,
         tensors: Sequence[Tensor],
@@ -188,23 +235,22 @@ class Numba(Kernels):
         momentum: float,
     ) -> None:
         fit_each(tensors, gradients, velocities)
-        vectors = flat([*tensors, *gradients, *velocities])
+        vectors = flattened([*tensors, *gradients, *velocities])
         n, real = len(tensors), vectors[0].dtype.type
-        largest, step = max(vectors, key=len), (vectors[:n], vectors[n : 2 * n], real(rate))
-        if velocities:
-            kernel("ascend_with_momentum", largest)(*step, vectors[2 * n :], real(momentum))
-        else:
-            kernel("ascend", largest)(*step)
+        arguments = vectors[:n], vectors[n : 2 * n], real(rate)
+        name = "ascend_with_momentum" if velocities else "ascend"
+        more = (vectors[2 * n :], real(momentum)) if velocities else ()
+        kernel(name, max(vectors, key=len))(*arguments, *more)
 
-    @or_plain
+    @with_fallback
     def gather(
         self, source: np.ndarray, index: np.ndarray, scale: float, shift: float
     ) -> Tensor | None:
-        out, rows = gathered(source, index)
-        there = run("gather", rows, source, index, np.float32(scale), np.float32(shift))
-        return out if there else None
+        out, rows = output_rows(source, index)
+        in_range = run("gather", rows, source, index, np.float32(scale), np.float32(shift))
+        return out if in_range else None
 
-    @or_plain
+    @with_fallback
     def gather_and_draw(
         self,
         source: np.ndarray,
@@ -213,86 +259,94 @@ class Numba(Kernels):
         shift: float,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
-        out, rows = gathered(source, index)
+        out, rows = output_rows(source, index)
         units = np.float32(scale), np.float32(shift)
-        there = run("gather_and_draw", rows, source, index, *units, key(generator))
-        return out if there else None
+        in_range = run("gather_and_draw", rows, source, index, *units, key(generator))
+        return out if in_range else None
 
-    @or_plain
+    @with_fallback
     def gather_in_units(
         self, source: np.ndarray, index: np.ndarray, shift: Any, scale: Any
     ) -> Tensor | None:
-        (out, rows), n = gathered(source, index), source.shape[1:]
+        (out, rows), n = output_rows(source, index), source.shape[1:]
         if any(np.shape(x) not in ((), n) for x in (shift, scale)):
             raise Unsuitable
         shift, scale = (np.broadcast_to(x, n).astype(np.float64) for x in (shift, scale))
         return out if run("gather_in_units", rows, source, index, shift, scale) else None
 
 
-def entries(x: Tensor, dtype: Any = None) -> Any:
-    """x as an array of that dtype, or of float32 or float64, in any layout."""
+def to_numpy(x: Tensor, dtype: Any = None) -> Any:
+    """x as an array of that dtype, or of float32 or float64, in any memory layout."""
     if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
         raise Unsuitable
-    found = x.detach().numpy() if x.requires_grad else x.numpy()
-    if dtype is not None and found.dtype != dtype:
+    values = x.detach().numpy() if x.requires_grad else x.numpy()
+    if dtype is not None and values.dtype != dtype:
         raise Unsuitable
-    return found
+    return values
 
 
 def array(x: Tensor, dtype: Any = None) -> Any:
-    """x as a contiguous array that is not empty."""
+    """x as a contiguous, non-empty array."""
     if not x.is_contiguous() or x.numel() == 0:
         raise Unsuitable
-    return entries(x, dtype)
+    return to_numpy(x, dtype)
 
 
 def matrix(x: Tensor, dtype: Any = None) -> Any:
-    """x as a contiguous matrix that is not empty."""
+    """x as a contiguous, non-empty matrix."""
     if x.ndim != 2:
         raise Unsuitable
     return array(x, dtype)
 
 
-def vector(x: Tensor, rows: Any, axis: int = 1) -> Any:
-    """x as a contiguous array with one entry for each column, or for each row, of a matrix."""
-    found = entries(x, rows.dtype)
-    if found.shape != (rows.shape[axis],):
+def vector(x: Tensor | None, rows: Any, axis: int = 1) -> Any:
+    """x as a contiguous array with an entry for each column (axis 1) or row (0) of a matrix."""
+    if x is None:
+        return None
+    values = to_numpy(x, rows.dtype)
+    if values.shape != (rows.shape[axis],):
         raise Unsuitable
-    return found if x.is_contiguous() else np.ascontiguousarray(found)
+    return values if x.is_contiguous() else np.ascontiguousarray(values)
 
 
-def borders(sizes: Sequence[int], rows: Any) -> Any:
+def first_columns(sizes: Sequence[int], rows: Any) -> Any:
     """The first column of each unit of so many states, and the end of the last, int64."""
     if min(sizes, default=0) < 1 or sum(sizes) != rows.shape[1]:
         raise Unsuitable
     return np.append(0, np.cumsum(sizes))
 
 
-def totals(x: Tensor, rows: Any) -> Any:
+def inverse_sqrt(gamma: Any) -> Any:
+    """1 / sqrt(gamma); without meaning, and without a warning, where gamma is not positive."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(gamma)
+
+
+def row_sums(x: Tensor, rows: Any) -> Any:
     """x as a contiguous array of float64 with one entry for each row of a matrix."""
-    found = array(x, np.float64)
-    if found.shape != rows.shape[:1]:
+    values = array(x, np.float64)
+    if values.shape != rows.shape[:1]:
         raise Unsuitable
-    return found
+    return values
 
 
-def flat(tensors: Collection[Tensor]) -> tuple[Any, ...]:
-    """Tensors of one dtype as vectors."""
+def flattened(tensors: Collection[Tensor]) -> tuple[Any, ...]:
+    """Tensors of one dtype as flat arrays."""
     vectors = tuple(array(x).reshape(-1) for x in tensors)
     if len({x.dtype for x in vectors}) != 1:
         raise Unsuitable
     return vectors
 
 
-def gathered(source: np.ndarray, index: np.ndarray) -> tuple[Tensor, Any]:
-    """A tensor for the rows of source picked by index, and its array."""
+def output_rows(source: np.ndarray, index: np.ndarray) -> tuple[Tensor, Any]:
+    """A new tensor for the rows of source picked by index, and its array."""
     fit_rows(source, index)
     out = torch.empty(len(index), source.shape[1])
     return out, matrix(out)
 
 
-def pays_tables(x: Tensor, weight: Tensor) -> bool:
-    """True if sums of rows are quicker than a matrix product, x being zeros and ones.
+def lookup_pays(x: Tensor, weight: Tensor) -> bool:
+    """True if `lookup_product` is quicker than a matrix product, x being binary.
 
     By size alone, lest results differ from run to run. Measured where MKL does the products.
     """
@@ -300,27 +354,26 @@ def pays_tables(x: Tensor, weight: Tensor) -> bool:
         return False
     (rows, n), m = x.shape, weight.shape[1]
     work = n * m * rows
-    if work < TABLES_PAY:
+    if work < LOOKUP_WORK:
         return False
     depth, width = compiler().bits.DEPTH, compiler().bits.WIDTH
     whole_tiles = -(-n // depth) * depth * -(-m // width) * width
-    build = 24 if weight.is_contiguous() else 40  # in rows that go past a tile
-    pays = whole_tiles * (rows + build) < 2 * work
-    return pays and lies_flat(x) and lies_flat(weight)
+    fill = 24 if weight.is_contiguous() else 40  # cost of the lookup tables of a tile, in rows
+    pays = whole_tiles * (rows + fill) < 2 * work
+    return pays and all(
+        a.is_cpu and a.dtype == torch.float32 and (a.is_contiguous() or a.T.is_contiguous())
+        for a in (x, weight)
+    )
 
 
-def lies_flat(x: Tensor) -> bool:
-    """True if x, or its transpose, is a contiguous matrix of float32 on the CPU."""
-    return x.is_cpu and x.dtype == torch.float32 and (x.is_contiguous() or x.T.is_contiguous())
-
-
-def tabled(x: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """out <- x @ weight by sums of rows of the weight; False unless x is zeros and ones."""
-    columns, across = not x.is_contiguous(), not weight.is_contiguous()
-    bits, sums = array(x.T if columns else x), array(weight.T if across else weight)
-    height, tiles = len(out), -(-out.shape[1] // compiler().bits.WIDTH)
-    # enough pieces for all threads, yet long ones, as each makes its lookup tables anew
-    pieces = max(-(-height // 1024), min(height // 128, 4 * torch.get_num_threads() // tiles))
-    to, together = array(out), -(-height // pieces)
-    largest = max(to, bits, sums, key=np.size)
-    return bool(kernel("bit_product", largest)(to, bits, columns, sums, across, together))
+def lookup_product(x: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """out <- x @ weight by lookup tables (`bits`); False unless x is binary."""
+    flip, flip_weight = not x.is_contiguous(), not weight.is_contiguous()
+    left, right = array(x.T if flip else x), array(weight.T if flip_weight else weight)
+    rows, tiles = len(out), -(-out.shape[1] // compiler().bits.WIDTH)
+    # enough pieces for all threads, yet long ones, as each fills its lookup tables anew
+    pieces = max(-(-rows // 1024), min(rows // 128, 4 * torch.get_num_threads() // tiles))
+    result, tile_rows = array(out), -(-rows // pieces)
+    largest = max(result, left, right, key=np.size)
+    product = kernel("bit_product", largest)
+    return bool(product(result, left, flip, right, flip_weight, tile_rows))

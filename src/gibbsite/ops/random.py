@@ -1,14 +1,15 @@
-r"""Random words, turned into zeros and ones or normal numbers; parts of the kernels.
+r"""Random bits and the draws made of them, Bernoulli and normal; inlined into the kernels.
 
-Random bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
+The bits are Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3),
 a function of a key, drawn afresh for each call, and of the position in the array. Results therefore
-depend neither on the threads nor on the order of work. One counter makes four words, which go
-to four positions a quarter of a group of rows apart, so that neighbouring lanes work alike.
+depend neither on the threads nor on the order of work. Rows are drawn in groups; one counter makes
+four words of 32 bits, for four positions a quarter of a group apart, so that neighbouring SIMD
+lanes do the same work.
 
-A unit draws a one where a number u in (0, 1) is below p. The first word gives 24 bits of u, which
-nearly always decide, by the sign of $u\,(1 + e^{-x}) - 1$, which needs no division, in float32 and
-with a short polynomial for $e^x$. Where u comes nearer to p than these can tell, once in a million
-draws, 32 bits more decide in float64. So p is met to 2^-56, and so is 1 - p.
+A unit with log-odds x is 1 where a uniform u is below p = sigmoid(x). The first word gives 24 bits
+of u, which nearly always decide: by the sign of $u\,(1 + e^{-x}) - 1$, which needs no division, in
+float32 and with a short polynomial for $e^x$. Where u is too near to p for that precision, once in
+a million draws, a second word and float64 decide. So p is exact to 2^-56, and so is 1 - p.
 """
 
 from __future__ import annotations
@@ -16,22 +17,24 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, float64, njit, uint32, uint64
 
-# NaN must stay NaN, so not every liberty of fastmath
-LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
+FAST_MATH = {"contract", "reassoc", "arcp", "nsz"}
+"""Options of LLVM's fast math under which NaN stays NaN."""
 
 BLOCK = 2048
-"""Entries of a group of short rows, and of a piece of a long vector."""
+"""Least entries of a group of rows, and entries of a piece of a long vector."""
 
 DOUBT = 2.0**-21
-"""Distance of the first 24 bits of u from p up to which they may not decide.
+"""Distance of u, by its first 24 bits, from p within which a second word is needed.
 
-One unit of 2^-24 for the bits to come, and up to five for rounding and the polynomial.
+One unit of 2^-24 for the missing bits, and up to five for rounding and the polynomial.
 """
 
 RARE = 2**16
-"""Words below which a normal number takes a second one, lest its tail be a staircase."""
+"""First words below this take a second one for a normal draw, lest its tail be a staircase."""
 
-inlined = njit(forceinline=True, fastmath=LIBERTIES, error_model="numpy")
+inlined = njit(forceinline=True, fastmath=FAST_MATH, error_model="numpy")
+compiled = njit(fastmath=FAST_MATH, error_model="numpy", nogil=True)
+"""For parts of kernels that are called, not inlined."""
 
 
 @inlined
@@ -52,20 +55,21 @@ def philox(c0, c1, c2, k0, k1):  # type: ignore[no-untyped-def]
 
 @inlined
 def split(key):  # type: ignore[no-untyped-def]
-    """The two halves of a 64-bit key."""
+    """The halves of a 64-bit key, the lower first."""
     word = uint64(key[0])
     return uint32(word), uint32(word >> uint64(32))
 
 
 @inlined
-def rows_together(n):  # type: ignore[no-untyped-def]
-    """Number of rows in a group: enough to keep the vector units busy."""
-    return max(1, BLOCK // n)
+def grouping(rows, n):  # type: ignore[no-untyped-def]
+    """Rows of a group, enough to keep the vector units busy, and the number of groups."""
+    size = max(1, BLOCK // n)
+    return size, (rows + size - 1) // size
 
 
 @inlined
-def words(group, rows, n, key):  # type: ignore[no-untyped-def]
-    """Random words for a group of rows, (rows, n)."""
+def random_words(group, rows, n, key):  # type: ignore[no-untyped-def]
+    """The first random word of each entry of a group of rows, uint32 (rows, n)."""
     k0, k1 = split(key)
     quarter = (rows * n + 3) // 4
     out = np.empty(4 * quarter, np.uint32)
@@ -79,25 +83,25 @@ def words(group, rows, n, key):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def second_word(place, group, key):  # type: ignore[no-untyped-def]
-    """The second random word of an entry of a group, where the first decides nothing."""
+def second_word(index, group, key):  # type: ignore[no-untyped-def]
+    """The second random word of the entry at a flat index of a group."""
     k0, k1 = split(key)
-    return philox(uint32(place), uint32(group), uint32(1), k0, k1)[0]
+    return philox(uint32(index), uint32(group), uint32(1), k0, k1)[0]
 
 
 @inlined
 def uniform(word):  # type: ignore[no-untyped-def]
-    """The upper 24 bits of a word as a number strictly between 0 and 1.
+    """The upper 24 bits of a word as a float32 strictly between 0 and 1.
 
-    In the middle of its 2^-24 but for a hundredth, as a half would round up to 1 at the end.
+    Each lies in the middle of its interval of 2^-24, less a hundredth lest the last round up to 1.
     """
     return (float32(np.int32(word >> uint32(8))) + float32(0.49)) * float32(2.0**-24)
 
 
 @inlined
 def exp32(x):  # type: ignore[no-untyped-def]
-    """e^x in float32, x held within [-87, 87]: 2^n times a polynomial on |r| < log(2)/2."""
-    x = x if x < float32(87.0) else float32(87.0)  # and so NaN, for which a draw gives 0
+    """e^x in float32, x clamped to [-87, 87]: 2^n times a polynomial on |r| < log(2)/2."""
+    x = x if x < float32(87.0) else float32(87.0)  # for NaN too, of which a draw then gives 0
     x = x if x > float32(-87.0) else float32(-87.0)
     n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
     r = x - n * float32(0.693359375) + n * float32(2.12194440e-4)
@@ -112,7 +116,7 @@ def exp32(x):  # type: ignore[no-untyped-def]
 
 @inlined
 def exp_roughly(x):  # type: ignore[no-untyped-def]
-    """e^x to a relative 1.4e-7, by the best polynomial of its degree and fewer operations."""
+    """`exp32` to a relative error of 1.4e-7 only, by a minimax polynomial: fewer operations."""
     x = x if x < float32(87.0) else float32(87.0)
     x = x if x > float32(-87.0) else float32(-87.0)
     n = np.floor(x * float32(1.4426950408889634) + float32(0.5))
@@ -126,26 +130,23 @@ def exp_roughly(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def beyond(x, word):  # type: ignore[no-untyped-def]
-    """u / p - 1 for p = sigmoid(x), below 0 for a one, and the size up to which it may be wrong."""
+def relative_gap(x, word):  # type: ignore[no-untyped-def]
+    """u / p - 1 for p = sigmoid(x), negative where the draw is 1, and a bound of its error."""
     inverse = float32(1.0) + exp_roughly(-float32(x))
     return uniform(word) * inverse - float32(1.0), float32(DOUBT) * inverse
 
 
 @inlined
-def negative_if_doubtful(doubts, size, limit):  # type: ignore[no-untyped-def]
-    """Doubts so far, an integer below 0 if there are any, and one more if size < limit.
-
-    By sign bits alone: the loops of draws have hardly a tick to spare.
-    """
-    return np.int32(doubts | np.float32(size - limit).view(np.int32))
+def flag_if_less(flag, size, limit):  # type: ignore[no-untyped-def]
+    """The int32 flag, made negative if size < limit: by the sign bit, as branches would cost."""
+    return np.int32(flag | np.float32(size - limit).view(np.int32))
 
 
 @inlined
-def below(p, q, word, second):  # type: ignore[no-untyped-def]
+def is_below(p, q, word, second):  # type: ignore[no-untyped-def]
     """True if u < p = 1 - q, with 24 bits of u from the first word and 32 from the second.
 
-    Counted from the nearer end, where all of them tell.
+    u is measured from the nearer end of (0, 1), where float64 holds all 56 bits.
     """
     k, more = float64(word >> uint32(8)), float64(second)
     if k < 2.0**23:
@@ -155,34 +156,31 @@ def below(p, q, word, second):  # type: ignore[no-untyped-def]
 
 @inlined
 def doubtful(p, word):  # type: ignore[no-untyped-def]
-    """True if the first word may not decide; with room for p in float32 in the first pass."""
+    """True if the first word cannot decide; with a margin for p in float32 in the first pass."""
     return not abs(float64(uniform(word)) - p) > 2 * DOUBT
 
 
-part = njit(fastmath=LIBERTIES, error_model="numpy", nogil=True)
-
-
-@part
-def settle(draws, x, word, place, group, key):  # type: ignore[no-untyped-def]
-    """Draw again where the log-odds x leave a doubt; the row begins at `place` in its group."""
+@compiled
+def redraw_by_odds(draws, x, words, start, group, key):  # type: ignore[no-untyped-def]
+    """Draw a row of log-odds x again where it is doubtful; its entries begin at `start`."""
     for j in range(len(draws)):
         p, q = 1.0 / (1.0 + np.exp(-float64(x[j]))), 1.0 / (1.0 + np.exp(float64(x[j])))
-        if doubtful(p, word[j]):
-            draws[j] = below(p, q, word[j], second_word(place + j, group, key))
+        if doubtful(p, words[j]):
+            draws[j] = is_below(p, q, words[j], second_word(start + j, group, key))
 
 
-@part
-def settle_shares(draws, p, word, place, group, key):  # type: ignore[no-untyped-def]
-    """Draw again where the probabilities p leave a doubt, as `settle` does for log-odds."""
+@compiled
+def redraw_by_probability(draws, p, words, start, group, key):  # type: ignore[no-untyped-def]
+    """Draw a row of probabilities p again where it is doubtful, as `redraw_by_odds`."""
     for j in range(len(draws)):
-        if doubtful(float64(p[j]), word[j]):
-            second = second_word(place + j, group, key)
-            draws[j] = below(float64(p[j]), 1.0 - float64(p[j]), word[j], second)
+        if doubtful(float64(p[j]), words[j]):
+            second = second_word(start + j, group, key)
+            draws[j] = is_below(float64(p[j]), 1.0 - float64(p[j]), words[j], second)
 
 
 @inlined
 def log32(u):  # type: ignore[no-untyped-def]
-    """log u of a float32 in (0, 1]: its exponent, and 2 artanh of what is near 1."""
+    """log u of a float32 in (0, 1]: its exponent times log 2, and a series for its mantissa."""
     bits = np.int32(np.float32(u).view(np.int32) - np.int32(0x3F3504F3))  # split at sqrt(1/2)
     n = bits >> np.int32(23)
     m = np.int32((bits & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)).view(np.float32)
@@ -216,8 +214,8 @@ def log64(u):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def turned(radius, sine, cosine, quadrant):  # type: ignore[no-untyped-def]
-    """Cartesian coordinates of an angle: whole quadrants, and a rest given by sine and cosine."""
+def to_cartesian(radius, sine, cosine, quadrant):  # type: ignore[no-untyped-def]
+    """x and y at an angle of whole quadrants and a rest, which is given by sine and cosine."""
     k = np.int32(quadrant)
     x = sine if k & np.int32(1) else cosine
     y = cosine if k & np.int32(1) else sine
@@ -239,26 +237,26 @@ def normal_pair(u, b):  # type: ignore[no-untyped-def]
     cosine = float32(1.0) + q * (
         float32(-0.5) + q * (float32(1 / 24) + q * (float32(-1 / 720) + q / float32(40320)))
     )
-    return turned(radius, sine, cosine, quadrant)
+    return to_cartesian(radius, sine, cosine, quadrant)
 
 
 @inlined
-def fine(word):  # type: ignore[no-untyped-def]
-    """The upper 31 bits of a word as a float32 in (0, 1]: u of a normal pair, unless rare."""
+def uniform31(word):  # type: ignore[no-untyped-def]
+    """The upper 31 bits of a word as a float32 in (0, 1]."""
     return (float32(np.int32(word >> uint32(1))) + float32(0.5)) * float32(2.0**-31)
 
 
 @inlined
-def finer(word, second):  # type: ignore[no-untyped-def]
-    """Two words as a number in (0, 1], in steps of 2^-64 where it is small."""
+def uniform64(word, second):  # type: ignore[no-untyped-def]
+    """Two words as a float64 in (0, 1], in steps of 2^-64 where it is small."""
     return (float64(word) * 2.0**32 + float64(second) + 0.5) * 2.0**-64
 
 
 @inlined
 def normal_pair_double(a, b, c, d):  # type: ignore[no-untyped-def]
     """Two independent standard normals in full double precision from four words."""
-    radius = np.sqrt(-2.0 * log64(finer(a, b)))
-    turn = 4.0 * finer(c, d)
+    radius = np.sqrt(-2.0 * log64(uniform64(a, b)))
+    turn = 4.0 * uniform64(c, d)
     quadrant = np.floor(turn + 0.5)
     f = (turn - quadrant) * 1.5707963267948966
     q = f * f
@@ -270,24 +268,24 @@ def normal_pair_double(a, b, c, d):  # type: ignore[no-untyped-def]
     sine, cosine = 1.0 - sine * q * (1 / 42), 1.0 - cosine * q * (1 / 30)
     sine, cosine = 1.0 - sine * q * (1 / 20), 1.0 - cosine * q * (1 / 12)
     sine, cosine = 1.0 - sine * q * (1 / 6), 1.0 - cosine * q * (1 / 2)
-    return turned(radius, f * sine, cosine, quadrant)
+    return to_cartesian(radius, f * sine, cosine, quadrant)
 
 
 @inlined
 def noise32(group, rows, n, key):  # type: ignore[no-untyped-def]
     """Standard normals for a group of rows, (rows, n), in float32."""
     even = rows + rows % 2
-    word = words(group, even, n, key).reshape(2, -1)
-    noise = np.empty(word.shape, np.float32)
-    first, angle, x, y = word[0], word[1], noise[0], noise[1]
+    words = random_words(group, even, n, key).reshape(2, -1)
+    noise = np.empty(words.shape, np.float32)
+    first, angle, x, y = words[0], words[1], noise[0], noise[1]
     rare = float32(0.0)
     for j in range(len(first)):
-        x[j], y[j] = normal_pair(fine(first[j]), angle[j])
+        x[j], y[j] = normal_pair(uniform31(first[j]), angle[j])
         rare += float32(first[j] < uint32(RARE))
     if rare > 0:
         for j in range(len(first)):
             if first[j] < uint32(RARE):
-                u = float32(finer(first[j], second_word(j, group, key)))
+                u = float32(uniform64(first[j], second_word(j, group, key)))
                 x[j], y[j] = normal_pair(u, angle[j])
     return noise.reshape(even, n)
 
@@ -296,9 +294,9 @@ def noise32(group, rows, n, key):  # type: ignore[no-untyped-def]
 def noise64(group, rows, n, key):  # type: ignore[no-untyped-def]
     """Standard normals for a group of rows, (rows, n), in float64."""
     even = rows + rows % 2
-    word = words(group, 2 * even, n, key).reshape(4, -1)
-    noise = np.empty((2, word.shape[1]), np.float64)
-    a, b, c, d, x, y = word[0], word[1], word[2], word[3], noise[0], noise[1]
+    words = random_words(group, 2 * even, n, key).reshape(4, -1)
+    noise = np.empty((2, words.shape[1]), np.float64)
+    a, b, c, d, x, y = words[0], words[1], words[2], words[3], noise[0], noise[1]
     for j in range(len(a)):
         x[j], y[j] = normal_pair_double(a[j], b[j], c[j], d[j])
     return noise.reshape(even, n)

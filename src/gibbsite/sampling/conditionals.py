@@ -1,4 +1,4 @@
-"""The two conditionals of a model, and the Gibbs sweep made of them."""
+"""The conditionals of a model, p(h | v) and p(v | h), and the Gibbs sweep made of them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from gibbsite.layers import Form, fast, tempered
 from gibbsite.model import RBM
 
 Beta = float | Tensor
-"""Inverse temperature: one number, or one a row, (rows, 1)."""
+"""Inverse temperature: a scalar, or one a row, (rows, 1)."""
 
 
 class Conditionals:
-    r"""p(h | v) and p(v | h) of a model as it is now, for any number of sweeps.
+    r"""p(h | v) and p(v | h) of a model, prepared for any number of Gibbs sweeps.
 
     At inverse temperature $\beta$ and with a base (f, g) they are those of
 
     $$E_\beta(v,h) = E_v(v) + E_h(h) - \beta\,s(v)^T W s(h)
       - (1-\beta)\,[s(v)\cdot f + s(h)\cdot g],$$
 
-    so the inputs of a layer are the base's plus beta times their distance from it: at 0 the units
-    are independent, at 1 they are the model's. Clamped units stay at given values, in every row at
-    its own: the rest is drawn given them.
+    so the inputs of a layer are base + beta (inputs - base): at 0 the units are independent, at 1
+    they are the model's. Clamped units keep given values; the others are drawn given these.
 
     Args:
-        rbm: the model; changing it later does not change this.
+        rbm: the model, which must not change meanwhile; after an update make a new object.
         base: f (visible.width,) and g (hidden.width,); none is 0.
-        clamp: (rows, visible.width), NaN where a unit is free; one row stands for all. A unit of
+        clamp: (rows, visible.width), NaN where a unit is free; one row is for all. A unit of
             several columns is free or clamped in all of them.
     """
 
@@ -38,8 +37,8 @@ class Conditionals:
     ) -> None:
         self.rbm = rbm
         weight = rbm.weight.detach()
-        self.to_hidden = rbm.visible.scaled_weight(weight).detach()
-        self.to_visible = rbm.hidden.scaled_weight(weight.T).detach()
+        self._visible_scaled_weight = rbm.visible.scaled_weight(weight).detach()
+        self._hidden_scaled_weight = rbm.hidden.scaled_weight(weight.T).detach()
         self.base: tuple[Tensor | None, Tensor | None] = base or (None, None)
         self.clamp = None if clamp is None else rbm.visible.coerce(clamp)
         if self.clamp is not None and bool(torch.isinf(self.clamp).any()):
@@ -48,11 +47,11 @@ class Conditionals:
 
     def hidden_inputs(self, v: Tensor, out: Tensor | None = None) -> Tensor:
         """Inputs of the hidden layer given v, at beta 1: statistic(v) W, (rows, hidden.width)."""
-        return ops.kernels_for(v).product(v, self.to_hidden, out)
+        return ops.kernels_for(v).product(v, self._visible_scaled_weight, out)
 
     def visible_inputs(self, h: Tensor, out: Tensor | None = None) -> Tensor:
         """Inputs of the visible layer given h, at beta 1: W statistic(h), (rows, visible.width)."""
-        return ops.kernels_for(h).product(h, self.to_visible, out)
+        return ops.kernels_for(h).product(h, self._hidden_scaled_weight, out)
 
     def draw_hidden(
         self, inputs: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
@@ -76,7 +75,7 @@ class Conditionals:
     def sweep(
         self, v: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """New v and the h between it and the old; leaves p at beta invariant."""
+        """The next v, and the h drawn on the way; leaves p at beta invariant."""
         h = self.draw_hidden(self.hidden_inputs(v), generator, beta)
         return self.draw_visible(self.visible_inputs(h), generator, beta), h
 

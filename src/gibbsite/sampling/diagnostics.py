@@ -1,4 +1,4 @@
-"""Diagnostics of whether chains have forgotten their start, on a series (steps, chains)."""
+"""Diagnostics of the mixing of chains, on a series of values (steps, chains)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from gibbsite.errors import DataError
 
 _WINDOW = 5.0
+"""Lags summed, in units of tau."""
 
 
 def autocorrelation_time(series: Tensor) -> float:
@@ -55,19 +56,19 @@ def split_r_hat(series: Tensor) -> float:
 
 
 def r_hat(means: Tensor, variances: Tensor, steps: int) -> Tensor:
-    """R-hat, (...), from means and variances of chains of so many steps, (chains, ...)."""
+    """R-hat, (...), from the means and variances, (chains, ...), of chains of so many steps."""
     within, between = variances.mean(0), means.var(0)
     ratio = ((steps - 1) / steps + between / within).sqrt()
-    still = torch.where(between > 0, math.inf, 1.0)
-    return torch.where(within > 0, ratio, still)
+    constant = torch.where(between > 0, math.inf, 1.0)
+    return torch.where(within > 0, ratio, constant)
 
 
 def _check(series: Tensor) -> Tensor:
-    fits = series.ndim == 2 and len(series) >= 4 and series.shape[1] >= 1
-    if not fits or not bool(torch.isfinite(series).all()):
+    long_enough = series.ndim == 2 and len(series) >= 4 and series.shape[1] >= 1
+    if not long_enough or not bool(torch.isfinite(series).all()):
         raise DataError(
             f"series of shape {tuple(series.shape)}: expected (steps, chains), finite, at least "
             "4 steps of 1 chain"
         )
     series = series.detach().double().cpu()
-    return series - series[0, 0]  # a constant gives exactly 0, whatever its rounding
+    return series - series[0, 0]  # constant series become exactly 0

@@ -34,7 +34,7 @@ class GibbsState(NamedTuple):
 
 
 class GibbsInfo(NamedTuple):
-    """Report of a step: the h between the old v and the new, (chains, hidden.width)."""
+    """Report of a step: the h drawn between the old v and the new, (chains, hidden.width)."""
 
     h: Tensor
 
@@ -69,19 +69,19 @@ class Gibbs:
     def advance(
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None = None
     ) -> GibbsState:
-        """`steps` steps, one or more; faster than one by one. The state given stays as it was."""
+        """The state after `steps` steps, one or more; faster than one by one."""
         return GibbsState(_sweeps(rbm, state, steps, generator)[0])
 
 
 def _sweeps(
     rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """v and h after so many sweeps, which share two buffers."""
+    """v and h after so many sweeps, one or more, in two buffers."""
     model, (v, h) = Conditionals(rbm), state
     new_v, new_h = torch.empty_like(v), v.new_empty(len(v), rbm.hidden.width)
     for step in range(steps):
         if h is None or step > 0:
             h = model.draw_hidden(model.hidden_inputs(v, new_h), generator)
         v = model.draw_visible(model.visible_inputs(h, new_v), generator)
-    assert h is not None  # of one step or more
+    assert h is not None
     return v, h

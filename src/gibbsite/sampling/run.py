@@ -1,4 +1,4 @@
-"""Run chains: fantasies, starts, reconstructions."""
+"""Samples of a model, starts of chains, and reconstructions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gibbsite.sampling.gibbs import Gibbs
 
 
 class Sampler(Protocol):
-    """`init` makes a state from v; `step` moves it and reports. The state has a field ``v``.
+    """Markov chains: `init` makes a state from v, `step` moves it and reports on the step.
 
-    It may have a field ``h``, drawn given v or None, in which gradients leave the h that they come
-    by, to save a matrix product; a sampler may have ``advance(rbm, state, steps, generator) ->
-    state`` if it is faster at many steps.
+    A state has a field ``v``. It may have a field ``h``, drawn given v or None, which gradients
+    set where they have its inputs, to save a matrix product. A sampler that is faster at many
+    steps may have ``advance(rbm, state, steps, generator) -> state``.
     """
 
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> Any: ...
@@ -39,10 +39,10 @@ def random_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> 
 
 @torch.no_grad()
 def overdispersed_start(rbm: RBM, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n visible states spread wider than the model, so that chains start on all sides of it.
+    """n visible states spread wider than the model, (n, visible.width).
 
-    A third each: as `random_start`; from `Layer.overdispersed` of the visible layer; drawn given
-    such states of the hidden layer.
+    A third each from `random_start`, from `Layer.overdispersed` of the visible layer, and drawn
+    given `Layer.overdispersed` of the hidden layer.
     """
     v = random_start(rbm, n, generator)
     first, second = n // 3, 2 * n // 3
@@ -99,12 +99,10 @@ def sample(
     check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.width)
     check_counts(minimum=0, steps=steps)
     sampler = sampler or Gibbs()
-    first = (
-        overdispersed_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
-    )
-    kept = first.new_empty(n, rbm.visible.width)
-    with ops.fitting_threads(rbm.weight.numel() * len(first)):
-        state = sampler.init(rbm, first, generator)
+    v = overdispersed_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    kept = v.new_empty(n, rbm.visible.width)
+    with ops.fitting_threads(rbm.weight.numel() * len(v)):
+        state = sampler.init(rbm, v, generator)
         done = 0
         while done < n:
             state = advance(sampler, rbm, state, thin if done else steps, generator)

@@ -70,6 +70,7 @@ class LayerCase:
         return _normal(self.inputs.new_empty(shape), self.generator(seed))
 
     @cached_property
+    @torch.no_grad()
     def base(self) -> Tensor:
         """A state, (width,), that each unit has among its `unit_states`."""
         base = self.layer.zero_inputs(1)[0]

@@ -34,7 +34,6 @@ def samples_have_the_distribution(case: LayerCase) -> None:
 def samples_are_states(case: LayerCase) -> None:
     layer = case.layer
     x = layer.sample(case.inputs, case.generator())
-    require(x.dtype == case.inputs.dtype, f"sample gives {x.dtype}: expected that of inputs")
     require(not x.requires_grad, "sample must not record for autograd; use torch.no_grad()")
     layer.check_states(x)
     layer.check_data(x)
@@ -76,6 +75,10 @@ def the_generator_decides(case: LayerCase) -> None:
     for name, draw in methods.items():
         with unchanged(name, inputs, *layer.parameters()):
             draws = [draw(inputs, case.generator(seed)) for seed in (5, 5)]
+        require(
+            draws[0].dtype == inputs.dtype,
+            f"{name} gives {draws[0].dtype}: expected {inputs.dtype}, as the inputs and parameters",
+        )
         require(torch.equal(*draws), f"{name} gives other draws for the same generator")
         require(draws[0].shape == inputs.shape, f"{name} gives shape {tuple(draws[0].shape)}")
         layer.check_states(draws[0])
@@ -195,11 +198,11 @@ def _wave(function: Callable[[Tensor], Tensor], mean: Tensor, length: Tensor, x:
     return function((x - mean) / length)
 
 
-DOUBLE_AND_SINGLE = (
+DRAWS_AND_FORM = (
+    the_generator_decides,
     samples_are_states,
     samples_have_the_distribution,
     samples_are_independent,
-    the_generator_decides,
     fast_moments_agree,
     fast_samples_have_the_distribution,
     fast_minibatch_observes,

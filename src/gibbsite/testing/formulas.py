@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,9 @@ TIGHT = 1e-10
 SINGLE = 2e-4
 """Tolerance in float32: some thousand times its rounding."""
 
+FAR = 1e4
+"""Inputs that move units with endless states far out."""
+
 
 def energy_adds_over_units(case: LayerCase) -> None:
     """E(x) = sum over units of what the unit adds to E(base)."""
@@ -27,6 +31,35 @@ def energy_adds_over_units(case: LayerCase) -> None:
         parts.append(layer.energy(one) - start)
     expected = start + torch.stack(parts).sum(0)
     require_close("energy(x) is no sum over units", layer.energy(x), expected, TIGHT)
+
+
+@torch.no_grad()
+def energy_grows_as_curvature_says(case: LayerCase) -> None:
+    """Far out, energy is at least curvature * statistic^2 / 2, up to a hundredth.
+
+    Infinite curvature is for states in a bounded interval.
+    """
+    layer, curvature = case.layer, case.layer.curvature()
+    bounded = all(map(math.isfinite, layer.interval)) or math.isfinite(layer.n_states)
+    for unit in range(layer.n):
+        columns = layer.unit_columns(unit)
+        c = curvature[columns]
+        if len(c) > 1 or float(c[0]) in (0.0, math.inf):
+            continue
+        for size in (FAR, -FAR):
+            x = case.base.clone()
+            x[columns] = layer.mean(torch.full_like(x, size))[columns]
+            square = float(layer.statistic(x)[columns] ** 2)
+            growth = 2 * float(layer.energy(x) - layer.energy(case.base)) / max(square, 1e-300)
+            require(
+                square < FAR or growth > 0.99 * float(c[0]),
+                f"curvature() of unit {unit} is {float(c[0]):.6g}, but far out energy is "
+                f"{growth:.6g} * statistic^2 / 2",
+            )
+    require(
+        not torch.isinf(curvature).all() or bounded,
+        "curvature() is infinite, but interval is not bounded",
+    )
 
 
 def statistic_is_linear_by_column(case: LayerCase) -> None:
@@ -225,6 +258,7 @@ def _require_gradient(
 FORMULAS = (
     energy_adds_over_units,
     statistic_is_linear_by_column,
+    energy_grows_as_curvature_says,
     log_partition_is_the_sum,
     moments_are_expectations,
     moments_at_states,

@@ -36,7 +36,8 @@ def check_gradient(
 ) -> None:
     """Raise AssertionError unless an estimator keeps the contract of `gibbsite.gradients.Gradient`.
 
-    On each small model, that of binary and that of real visible units by default:
+    On each small model, that of binary and that of real visible units by default, the first point
+    in float32 and float64:
 
     - ``step(rbm, batch, state, generator)`` gives finite tensors by the names and shapes of
       ``named_parameters()``, a state that a checkpoint can hold, and the weighted means of v and
@@ -66,7 +67,9 @@ def check_gradient(
         generator = torch.Generator(rbm.weight.device).manual_seed(seed)
         with naming(f"{gradient.__class__.__name__} on {name_of_model(rbm)}"), torch.no_grad():
             other = randomize(copy.deepcopy(rbm), seed + 1)
-            _keeps_the_contract(gradient, rbm, exact.sample(other, 6, generator), seed)
+            v = exact.sample(other, 6, generator)
+            for dtype in (torch.float64, torch.float32):
+                _keeps_the_contract(gradient, copy.deepcopy(rbm).to(dtype), v.to(dtype), seed)
             _weights_count_rows(gradient, rbm, exact.sample(other, 4, generator), generator)
             if fixed_point:
                 _vanishes_at_the_model(gradient, rbm, generator)
@@ -82,7 +85,8 @@ def _keeps_the_contract(gradient: Gradient, rbm: RBM, v: Tensor, seed: int) -> N
     with unchanged("init", *rbm.parameters()):
         states = [gradient.init(rbm, generator()) for _ in range(2)]
     require(same_tensors(*states), "init gives other states for the same generator")
-    state = gradient.step(rbm, batch, states[0], generator(1))[1]
+    with unchanged("step", v, weights, *leaves(states[0]), *rbm.parameters()):
+        state = gradient.step(rbm, batch, states[0], generator(1))[1]
     kept = copy.deepcopy(state)
     with unchanged("step", v, weights, *leaves(state), *rbm.parameters()):
         found, new, info = gradient.step(rbm, batch, state, generator(2))
@@ -124,11 +128,13 @@ def _require_entries(rbm: RBM, found: dict[str, Tensor]) -> None:
 
 
 def _require_means(rbm: RBM, batch: Batch, info: Any) -> None:
-    shares = batch.shares() / batch.shares().sum()
+    shares = batch.shares / batch.shares.sum()
     means = {"visible": shares @ batch.v, "hidden": shares @ rbm.hidden_mean(batch.v)}
     for name, expected in means.items():
         require(hasattr(info, name), f"step reports no mean called {name}; give an Info")
-        require_close(f"info.{name} against the batch's mean", getattr(info, name), expected, 1e-9)
+        tolerance = 1e4 * torch.finfo(expected.dtype).eps
+        what = f"info.{name} against the batch's mean"
+        require_close(what, getattr(info, name), expected, tolerance)
 
 
 def _weights_count_rows(

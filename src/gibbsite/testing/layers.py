@@ -14,8 +14,12 @@ from gibbsite.testing.compare import naming
 
 Check = Callable[[LayerCase], None]
 
-IN_DOUBLE: tuple[Check, ...] = (*formulas.FORMULAS, *biases.DOUBLE)
-IN_BOTH: tuple[Check, ...] = (*states.STATES, *biases.BOTH, *draws.DOUBLE_AND_SINGLE)
+IN_DOUBLE: tuple[Check, ...] = (
+    states.columns_belong_to_units,
+    *formulas.FORMULAS,
+    *biases.DOUBLE,
+)
+IN_BOTH: tuple[Check, ...] = (*draws.DRAWS_AND_FORM, *states.STATES, *biases.BOTH)
 
 
 def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> None:
@@ -25,7 +29,8 @@ def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> N
     place, the value expected and the one found. The oracle is `unit_states`: sums or integrals
     over one unit at a time of exp(-energy + statistic . inputs). Checked are, in float64 to 1e-9:
 
-    - energy adds over units, statistic is linear by column, log_partition is the log of the sum;
+    - energy adds over units and grows as `curvature` says, statistic is linear by column,
+      log_partition is the log of the sum;
     - moments are expectations, statistic(mean) = d log_partition / d inputs. A moment called
       ``variance`` is one; any other is the mean of what `moments_at` gives;
     - gradient is that of autograd, of `moments` and `moments_at`, with signed weights;

@@ -63,55 +63,63 @@ def name_of_model(rbm: RBM) -> str:
 def require_distribution(what: str, rbm: RBM, v: Tensor, generator: torch.Generator) -> None:
     """Fail unless independent rows of v come from p(v).
 
-    By total variation where there are few states; else by the means of v, of products of its
-    columns, of E[h | v], and of cos and sin of v, against exact draws.
+    By the means of log p(v), of v, of products of its columns, of E[h | v], of cos and sin of v,
+    against those of exact draws; where there are few states, against the exact ones, and by total
+    variation too.
     """
     rbm.visible.check_states(v)
-    if rbm.visible.n_states <= MOST_STATES:
-        found, most = total_variation(rbm, v)
-        require(
-            found <= most,
-            f"{what}: total variation from p(v): expected at most {most:.4f} by chance, found "
-            f"{found:.4f}",
-        )
-        return
-    reference = exact.sample(rbm, REFERENCE * len(v), generator)
-    center, spread = reference.mean(0), reference.std(0)
-    ours, theirs = (_functions(rbm, x, center, spread) for x in (v, reference))
+    finite = rbm.visible.n_states <= MOST_STATES
+    if finite:
+        _require_total_variation(what, rbm, v)
+        others = rbm.visible.states(0, int(rbm.visible.n_states))
+        p = exact.log_likelihood(rbm, others).double().exp()
+    else:
+        others = exact.sample(rbm, REFERENCE * len(v), generator)
+        p = others.new_full((len(others),), 1 / len(others)).double()
+    center = p @ others.double()
+    spread = (p @ (others - center) ** 2).sqrt().clamp(min=1e-12)
+    ours, theirs = (_functions(rbm, (x - center) / spread, x) for x in (v, others))
     comparisons = sum(x.shape[1] for x in ours.values())
     for name, draws in ours.items():
-        expected = theirs[name]
-        variance = expected.var(0)
-        limit = bernstein(variance, len(v), comparisons) + bernstein(
-            variance, len(expected), comparisons
-        )
-        size = 1 + float(expected.mean(0).abs().max())
-        require_close(f"{what}: mean {name}", draws.mean(0), expected.mean(0), limit / size)
+        expected = p @ theirs[name]
+        variance = p @ (theirs[name] - expected) ** 2
+        limit = bernstein(variance, len(v), comparisons)
+        if not finite:
+            limit = limit + bernstein(variance, len(others), comparisons)
+        size = 1 + float(expected.abs().max())
+        require_close(f"{what}: mean {name}", draws.mean(0), expected, limit / size + 1e-6)
 
 
-def _functions(rbm: RBM, v: Tensor, center: Tensor, spread: Tensor) -> dict[str, Tensor]:
-    z = (v - center) / spread.clamp(min=1e-12)
-    return {
+def _functions(rbm: RBM, z: Tensor, v: Tensor) -> dict[str, Tensor]:
+    """Functions of v, and of z, v standardised, by column, (rows, columns) each, in float64."""
+    functions = {
+        "log p(v)": exact.log_likelihood(rbm, v)[:, None],
         "v": v,
         "product of columns of v": (z[:, :, None] * z[:, None]).flatten(1),
         "E[h | v]": rbm.hidden_mean(v),
-        "cos of v/sd": torch.cos(2 * z),
-        "sin of v/sd": torch.sin(2 * z),
+        "cos of v": torch.cos(2 * z),
+        "sin of v": torch.sin(2 * z),
     }
+    return {name: value.double() for name, value in functions.items()}
 
 
-def total_variation(rbm: RBM, v: Tensor) -> tuple[float, float]:
-    """Total variation of rows of v from p(v), and what it exceeds by chance once in a million."""
+def _require_total_variation(what: str, rbm: RBM, v: Tensor) -> None:
+    """Fail unless the shares of the states among the rows of v are those of p(v)."""
     total = int(rbm.visible.n_states)
     states = rbm.visible.states(0, total)
     p = exact.log_likelihood(rbm, states).double().exp()
     _, numbers = torch.unique(torch.cat([states, v]), dim=0, return_inverse=True)
-    place = torch.empty(int(numbers.max()) + 1, dtype=torch.int64, device=v.device).fill_(total)
+    place = torch.full((int(numbers.max()) + 1,), total, device=v.device)
     place[numbers[:total]] = torch.arange(total, device=v.device)
     counts = torch.bincount(place[numbers[total:]], minlength=total + 1)
-    require(counts[total] == 0, "v holds rows that are no states of the visible layer")
-    distance = 0.5 * float((counts[:total] / len(v) - p).abs().sum())
-    return distance, total_variation_limit(p, len(v))
+    require(counts[total] == 0, f"{what}: v holds rows that are no states of the visible layer")
+    found = 0.5 * float((counts[:total] / len(v) - p).abs().sum())
+    limit = total_variation_limit(p, len(v))
+    require(
+        found <= limit,
+        f"{what}: total variation from p(v): expected at most {limit:.4f} by chance, found "
+        f"{found:.4f}",
+    )
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:

@@ -34,7 +34,8 @@ def check_sampler(
 ) -> None:
     """Raise AssertionError unless a sampler keeps the contract of `gibbsite.sampling.Sampler`.
 
-    On each small model, that of binary and that of real visible units by default:
+    On each small model, that of binary and that of real visible units by default, the first point
+    in float32 and float64:
 
     - ``init(rbm, v, generator)`` gives a named tuple whose field v is v; ``step(rbm, state,
       generator)`` gives such a state, of the same shapes, and a named tuple of what it reports.
@@ -68,7 +69,9 @@ def check_sampler(
         generator = torch.Generator(rbm.weight.device).manual_seed(seed)
         with naming(f"{sampler.__class__.__name__} on {name_of_model(rbm)}"), torch.no_grad():
             start = exact.sample(rbm, chains, generator)
-            _keeps_the_contract(sampler, rbm, start[:50], seed)
+            for dtype in (torch.float64, torch.float32):
+                v = start[:50].to(dtype)
+                _keeps_the_contract(sampler, copy.deepcopy(rbm).to(dtype), v, seed)
             _keeps_the_distribution(sampler, rbm, start, steps, generator)
             _moves(sampler, rbm, start, steps, generator)
 

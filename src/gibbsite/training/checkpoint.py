@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training run, so that it can go on as if never stopped."""
+"""Checkpoints: the whole state of a training run, from which it goes on as if never stopped."""
 
 from __future__ import annotations
 
@@ -59,40 +59,39 @@ class Checkpoints:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder and keep other runs out of it meanwhile; they get an `OutputError`."""
+        """Make the folder and lock it meanwhile; another run that asks gets an `OutputError`."""
+        with locked(self._make()):
+            yield
+
+    def _make(self) -> Path:
+        """The folder, made if need be."""
         folder = Path(self.folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make {folder}: {error.strerror}") from error
-        with locked(folder):
-            yield
+        return folder
 
     def write(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then remove all but the newest checkpoints."""
-        folder = Path(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make {folder}: {error.strerror}") from error
-        content = _encode(state)
+        folder, content = self._make(), _encode(state)
         path = folder / f"checkpoint-{epoch:06}.safetensors"
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
         try:
-            # and what a killed run left half-written
-            for old in [*self.files()[KEPT:], *folder.glob(".checkpoint-*")]:
+            half_written = folder.glob(".checkpoint-*")  # by a killed run
+            for old in [*self.files()[KEPT:], *half_written]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot remove {old}: {error.strerror}") from error
 
     def files(self) -> list[Path]:
         """Paths of the checkpoints, newest first."""
-        found = {path: _NAME.fullmatch(path.name) for path in Path(self.folder).glob("*")}
-        epochs = {path: int(match[1]) for path, match in found.items() if match}
-        return sorted(epochs, key=lambda path: epochs[path], reverse=True)
+        matches = (_NAME.fullmatch(path.name) for path in Path(self.folder).glob("*"))
+        epochs = sorted((int(match[1]), match[0]) for match in matches if match)
+        return [Path(self.folder) / name for _, name in reversed(epochs)]
 
     def read(self) -> dict[str, Any] | None:
-        """Read the newest state that is whole; None without a checkpoint.
+        """Read the newest undamaged state; None without a checkpoint.
 
         Raises `ModelFileError` if there are checkpoints but every one is damaged.
         """
@@ -102,10 +101,10 @@ class Checkpoints:
                 state = _decode(path)
             except ModelFileError as error:
                 damage.append(str(error))
-                continue
-            for reason in damage:
-                log.warning("%s; going on from %s", reason, path.name)
-            return state
+            else:
+                for reason in damage:
+                    log.warning("%s; going on from %s", reason, path.name)
+                return state
         if damage:
             raise ModelFileError("; ".join(damage) + "; start again in another folder")
         return None
@@ -113,8 +112,7 @@ class Checkpoints:
 
 def _encode(state: Mapping[str, Any]) -> bytes:
     tensors: dict[str, Tensor] = {}
-    tree = _take_tensors(state, tensors)
-    text = json.dumps(tree, sort_keys=True)
+    text = json.dumps(_take_tensors(state, tensors), sort_keys=True)
     header = {"version": FORMAT_VERSION, "sha256": _checksum(text, tensors), "state": text}
     return to_bytes(tensors, {_KEY: json.dumps(header)})
 
@@ -132,7 +130,7 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def _take_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """The tree as JSON has it, with its tensors moved to the dictionary."""
+    """A tree that JSON can hold, with its tensors moved to the dictionary under names."""
     if isinstance(tree, Tensor):
         name = f"{len(tensors):04}"
         tensors[name] = tree.detach().cpu().contiguous().clone()
@@ -147,6 +145,7 @@ def _take_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _put_tensors(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_take_tensors`; a tuple has become a list."""
     if isinstance(tree, list):
         return [_put_tensors(value, tensors) for value in tree]
     if isinstance(tree, dict) and "map" in tree:

@@ -17,18 +17,19 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
-from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError, RateError
 from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
+from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
 from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints
-from gibbsite.training.fused import SMALL, fused
+from gibbsite.training.fused import SMALL, fused_updates
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.sgd import SGD
-from gibbsite.training.units import tell_of_units, units_far_from_standard
+from gibbsite.training.units import units_far_from_standard, warn_of_units
 
 LEARNING_RATE = 0.05
 MOMENTUM = 0.5
@@ -37,12 +38,12 @@ NON_FINITE = "became non-finite"
 
 
 class Update(NamedTuple):
-    """One update, as callbacks are told of it.
+    """Report of one update to callbacks.
 
     Attributes:
-        number: of updates so far, over all epochs.
+        number: of updates so far, this one included, over all epochs.
         gradient_norm: norm of the gradient, penalties included.
-        info: what the gradient estimator tells by the way; None where updates are made together.
+        info: `Info` of the gradient estimator; None for fused updates.
     """
 
     number: int
@@ -96,17 +97,17 @@ def fit(
         callbacks: called as ``callback(rbm, record)`` after each epoch; the figures that they
             return join the record. One with a method ``after_update(rbm, update)`` is called after
             updates too (`Update`): after each if its attribute ``every_update`` is true, else
-            small models may make many at once. They observe; they do not change the model. One
-            that has `state_dict()` and `load_state_dict(state)`, of tensors and plain values, goes
-            on with the checkpoint.
+            after many at once where updates are fused. Callbacks observe; they do not change the
+            model. One with `state_dict()` and `load_state_dict(state)`, of tensors and plain
+            values, is part of the checkpoint.
         checkpoints: folder for the run's state, from which it goes on if there is one.
         state: of the gradient estimator, ``history.state`` of an earlier call, whose chains go on.
 
     Returns:
         History with one record an epoch: epoch, updates so far, learning_rate, gradient_norm (mean
         over updates), weight_norm, seconds, and what callbacks returned; ``state`` is the gradient
-        estimator's. Ctrl-C ends training and
-        returns the epochs completed, with ``interrupted`` set; the model stays as it is.
+        estimator's. Ctrl-C ends training and returns the epochs completed, with ``interrupted``
+        set; the model stays as it is.
 
     Raises:
         DataError: data of the wrong width, not finite, or not fit for the visible units.
@@ -134,20 +135,21 @@ def fit(
     projections = _functions("projections", projections)
     rows = _check_rows(rbm, data)
     weights = None if weights is None else row_weights(weights, len(rows), rbm.weight)
-    tell_of_units(rbm, data)
+    warn_of_units(rbm, data)
     if optimizer is None:
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
-        optimizer, scheduler = _default_optimizer(rbm, epochs)
+        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        scheduler = linear_decay(optimizer, epochs)
     _check_optimizer(rbm, optimizer, scheduler)
-    kept = checkpoints.read() if checkpoints is not None else None
-    if kept is None and not bool(rbm.weight.any()):
+    stored = None if checkpoints is None else checkpoints.read()
+    if stored is None and not bool(rbm.weight.any()):
         start(rbm, rows, weights, generator)
     state = gradient.init(rbm, generator) if state is None else state
     run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties,
               projections, callbacks, generator, state)  # fmt: skip
-    if kept is not None:
-        run.restore(kept)
+    if stored is not None:
+        run.restore(stored)
     with nullcontext() if checkpoints is None else checkpoints.held():
         try:
             _epochs(run, epochs, checkpoints)
@@ -180,13 +182,8 @@ def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
             checkpoints.write(epoch, run.carried())
 
 
-def _default_optimizer(rbm: RBM, epochs: int) -> tuple[Optimizer, LRScheduler]:
-    optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-    return optimizer, linear_decay(optimizer, epochs)
-
-
 def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    """Schedule by which the learning rate falls linearly, by epoch, to 1/epochs of its start."""
+    """Schedule of a learning rate that falls linearly, by epoch, to 1/epochs of its start."""
     return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
@@ -194,42 +191,29 @@ def _check_kinds(
     gradient: object, optimizer: object, scheduler: object, checkpoints: object
 ) -> None:
     """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
-    estimates = hasattr(gradient, "init") and hasattr(gradient, "step")
-    slots = {
-        "gradient": (gradient, estimates, "an estimator such as gb.PCD()"),
-        "optimizer": (
-            optimizer,
-            optimizer is None or isinstance(optimizer, Optimizer),
-            "one made with the model's parameters, torch.optim.SGD(rbm.parameters(), lr=0.05)",
-        ),
-        "scheduler": (
-            scheduler,
-            scheduler is None or hasattr(scheduler, "step"),
-            "a torch schedule made with the optimizer",
-        ),
-        "checkpoints": (
-            checkpoints,
-            checkpoints is None or isinstance(checkpoints, Checkpoints),
-            f"gb.Checkpoints({_folder_meant(checkpoints)!r})",
-        ),
-    }
-    for name, (value, good, expected) in slots.items():
+    sgd = "torch.optim.SGD(rbm.parameters(), lr=0.05)"
+    folder = str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
+    is_estimator = hasattr(gradient, "init") and hasattr(gradient, "step")
+    is_optimizer = isinstance(optimizer, Optimizer | None)
+    is_schedule = scheduler is None or hasattr(scheduler, "step")
+    is_folder = isinstance(checkpoints, Checkpoints | None)
+    for name, value, fits, expected in (
+        ("gradient", gradient, is_estimator, "an estimator such as gb.PCD()"),
+        ("optimizer", optimizer, is_optimizer, f"one of the model's parameters, {sgd}"),
+        ("scheduler", scheduler, is_schedule, "a torch schedule made with the optimizer"),
+        ("checkpoints", checkpoints, is_folder, f"gb.Checkpoints({folder!r})"),
+    ):
         if isinstance(value, type):
             raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
-        if not good:
+        if not fits:
             raise ArgumentError(f"{name}={value!r}: expected {expected}")
 
 
-def _folder_meant(checkpoints: object) -> str:
-    """The folder that stands in the place of checkpoints, or an example of one."""
-    return str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
-
-
-def _functions(name: str, given: object) -> list[Any]:
-    """The functions in a list of them, else `ArgumentError`."""
-    if not isinstance(given, Iterable) or isinstance(given, str):
-        raise ArgumentError(f"{name}={given!r}: expected a list of functions")
-    functions = list(given)
+def _functions(name: str, values: object) -> list[Any]:
+    """The values as a list; `ArgumentError` unless they are functions."""
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise ArgumentError(f"{name}={values!r}: expected a list of functions")
+    functions = list(values)
     for value in functions:
         if not callable(value) or isinstance(value, type):
             raise ArgumentError(f"{value!r} among {name}: expected a function")
@@ -237,10 +221,10 @@ def _functions(name: str, given: object) -> list[Any]:
 
 
 def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-    """Refuse an optimiser or schedule that would train nothing or fail in mid-training."""
+    """Raise `ArgumentError` for an optimiser or schedule that trains nothing or fails later."""
     groups = optimizer.param_groups
-    ours = {id(parameter) for parameter in rbm.parameters()}
-    if not ours & {id(parameter) for group in groups for parameter in group["params"]}:
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    if held.isdisjoint(map(id, rbm.parameters())):
         raise ArgumentError("optimizer holds none of the model's parameters; give it those")
     largest = torch.finfo(rbm.weight.dtype).max
     for rate in (float(group.get("lr", 0.0)) for group in groups):
@@ -255,7 +239,7 @@ def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | No
 
 
 def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
-    """The data, every row checked to fit the visible units; else raise `DataError`."""
+    """The data as `Rows`; `DataError` unless every row fits the visible units."""
     if not isinstance(data, Rows):
         return Rows.of(rbm.visible.check_data(data).detach())
     if rbm.visible.checks_extremes:
@@ -274,41 +258,46 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
 
 
 def _epoch(run: Run) -> tuple[int, float]:
-    """One pass over the rows: the number of updates so far, and the mean norm of this pass.
+    """Run one pass over the rows: number of updates so far, mean gradient norm of this pass.
 
-    Raises `DivergenceError` if the model comes to be of no use.
+    Raises `DivergenceError` if the model cannot be used any more.
     """
-    good = {name: value.detach().clone() for name, value in run.rbm.named_parameters()}
-    number, norms = run.updates(), []
+    before = {name: value.detach().clone() for name, value in run.rbm.named_parameters()}
+    updates, norms = run.updates(), []
     watching = [c for c in run.callbacks if hasattr(c, "after_update")]
     try:
         with ops.fitting_threads(run.work()), torch.no_grad():
             for norm, info in _updates(run):
-                number += 1
+                updates += 1
                 norms.append(norm)
                 if not norm < math.inf:
-                    _diverged(run, good, number, NON_FINITE)
+                    _diverged(run, before, updates, NON_FINITE)
                 for callback in watching:
-                    callback.after_update(run.rbm, Update(number, norm, info))
+                    callback.after_update(run.rbm, Update(updates, norm, info))
+    except RateError as error:
+        _diverged(run, before, updates + 1, f"stopped ({error})")
     except KeyboardInterrupt:
         if fault(run.rbm):
-            _diverged(run, good, number, NON_FINITE)
+            _diverged(run, before, updates, NON_FINITE)
         raise
-    _check_progress(run, good, number)
-    return number, sum(norms) / len(norms)
+    if problem := fault(run.rbm):
+        _diverged(run, before, updates, f"{NON_FINITE} ({problem})")
+    if problem := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
+        _diverged(run, before, updates, f"reached {problem},")
+    return updates, sum(norms) / len(norms)
 
 
 def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
-    """Run the updates of an epoch, rows in random order; yields each gradient's norm and info."""
+    """Run the updates of an epoch, in random order; yield the norm and info of each gradient."""
     rbm, rows, generator = run.rbm, run.rows, run.generator
     device = rbm.weight.device if generator is None else generator.device
     order = torch.randperm(len(rows), generator=generator, device=device).to(rows.device)
-    together = fused(run) if run.work() < SMALL else None
+    fused = fused_updates(run) if run.work() < SMALL else None
     while len(order):
-        if together is not None and together.takes(run.state):
-            index, order = order.tensor_split([together.rows(run.batch_size)])
+        if fused is not None and fused.can_run(run.state):
+            index, order = order.tensor_split([fused.rows_per_call(run.batch_size)])
             data = rbm.visible.coerce(rows.at(index, rbm.weight.dtype))
-            norms, run.state = together(data, run.batch_size, run.state, generator)
+            norms, run.state = fused(data, run.batch_size, run.state, generator)
             yield from ((norm, None) for norm in norms)
         else:
             index, order = order.tensor_split([run.batch_size])
@@ -316,7 +305,7 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
 
 
 def _update(run: Run, index: Tensor) -> tuple[float, Info]:
-    """One update by the rows of that index; the gradient's norm, and what it came by."""
+    """Make one update by the rows of that index; returns the norm and info of the gradient."""
     rbm = run.rbm
     v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
     weights = None if run.weights is None else run.weights[index.to(run.weights.device)]
@@ -324,56 +313,38 @@ def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     gradient, run.state, info = run.gradient.step(rbm, batch, run.state, run.generator)
     for penalty in run.penalties:
         penalty(rbm, gradient)
-    _precondition(rbm, gradient)
-    norm = _apply(rbm, run.optimizer, gradient)
+    for layer, own in layer_gradients(rbm, gradient):
+        layer.precondition_(own)
+    norm = _step(rbm, run.optimizer, gradient)
     for projection in run.projections:
         projection(rbm)
     return norm, info
 
 
-def _precondition(rbm: RBM, ascent: Mapping[str, Tensor]) -> None:
-    """Let each layer scale the gradient of its own parameters, in place."""
-    for side, layer in (("visible.", rbm.visible), ("hidden.", rbm.hidden)):
-        names = [name for name in ascent if name.startswith(side)]
-        layer.precondition_({name.removeprefix(side): ascent[name] for name in names})
-
-
-def _apply(rbm: RBM, optimizer: Optimizer, ascent: Mapping[str, Tensor]) -> float:
-    """One optimiser step uphill, unless the gradient is not finite; returns its norm.
+def _step(rbm: RBM, optimizer: Optimizer, gradient: Mapping[str, Tensor]) -> float:
+    """Make an optimiser step uphill, unless the gradient is not finite; returns its norm.
 
     The gradient's tensors become those of the parameters, negated for an optimiser that descends.
     """
     parameters = dict(rbm.named_parameters())
-    norm = math.sqrt(ops.kernels_for(rbm.weight).square_sum(ascent.values()))
+    norm = math.sqrt(ops.kernels_for(rbm.weight).square_sum(gradient.values()))
     if norm < math.inf:
-        uphill = [group["params"] for group in optimizer.param_groups if group.get("maximize")]
-        rising = {id(parameter) for group in uphill for parameter in group}
+        ascending = [group["params"] for group in optimizer.param_groups if group.get("maximize")]
+        ascending_ids = {id(parameter) for group in ascending for parameter in group}
         for name, parameter in parameters.items():
-            rises = id(parameter) in rising
-            parameter.grad = ascent[name] if rises else ascent[name].neg_()
+            ascends = id(parameter) in ascending_ids
+            parameter.grad = gradient[name] if ascends else gradient[name].neg_()
         optimizer.step()
     for parameter in parameters.values():
         parameter.grad = None
     return norm
 
 
-@torch.no_grad()
-def _check_progress(run: Run, good: Mapping[str, Tensor], step: int) -> None:
-    """Raise `DivergenceError` if the model after an epoch cannot be used.
-
-    Either a parameter is not finite, or free energies of the data are too large (`imprecision`).
-    """
-    if found := fault(run.rbm):
-        _diverged(run, good, step, f"{NON_FINITE} ({found})")
-    if found := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
-        _diverged(run, good, step, f"reached {found},")
-
-
-def _diverged(run: Run, good: Mapping[str, Tensor], step: int, what: str) -> NoReturn:
-    """Put the last good parameters back and raise `DivergenceError`."""
+def _diverged(run: Run, before: Mapping[str, Tensor], step: int, what: str) -> NoReturn:
+    """Put the parameters of the last epoch back and raise `DivergenceError`."""
     with torch.no_grad():
         for name, parameter in run.rbm.named_parameters():
-            parameter.copy_(good[name])
+            parameter.copy_(before[name])
     rate = run.optimizer.param_groups[0]["lr"]
     units = units_far_from_standard(run.rbm, run.rows)
     first = f"Standardise the data ({units}) or lower" if units else "Lower"

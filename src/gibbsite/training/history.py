@@ -1,4 +1,4 @@
-"""Record of a training run: its figures, epoch by epoch."""
+"""History of a training run: its figures, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class History:
 
         Raises `ArgumentError` for a name that no epoch has.
         """
-        known = dict.fromkeys(key for record in self.records for key in record)
-        if known and name not in known:
-            raise ArgumentError(f"no column {name!r}; there are {', '.join(known)}")
+        names = dict.fromkeys(key for record in self.records for key in record)
+        if names and name not in names:
+            raise ArgumentError(f"no column {name!r}; there are {', '.join(names)}")
         values = (record.get(name) for record in self.records)
         return [float("nan") if value is None else value for value in values]
 

@@ -1,4 +1,4 @@
-"""A starting point fitted to the data."""
+"""Initialisation of a model from the data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
 def start(
     rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> None:
-    """`initialize` from rows spread over the data, counted with weights of mean 1."""
+    """`initialize` from rows spread over the data, with `row_weights` if there are any."""
     index = rows.spread(SPREAD * rows.shape[1] // rbm.visible.width)
     data = rbm.visible.coerce(rows.at(index))
     if weights is not None:  # biases depend on the rows by their mean
@@ -57,7 +57,7 @@ def _initialize(rbm: RBM, rows: Tensor, generator: torch.Generator | None) -> No
 
 
 def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
-    """Weights over their mean, in the dtype of `like`; `ArgumentError` unless they can be such."""
+    """Weights over their mean, (rows,), in the dtype of `like`; else `ArgumentError`."""
     weights = as_tensor(weights, like.detach().double()).detach()
     if weights.shape != (rows,):
         raise ArgumentError(

@@ -20,15 +20,14 @@ else:
 log = logging.getLogger("gibbsite")
 
 LOCK_FILE = ".lock"
-"""File that is locked where a folder cannot be: Windows, and some network file systems."""
+"""File to lock where a folder cannot be: on Windows and some network file systems."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder: every other process or thread that asks for it is refused.
+    """Hold the lock of a folder; `OutputError` at once if another process or thread holds it.
 
-    Raises `OutputError` at once if another holds it. The system lets go of the lock when the
-    process ends, be it killed.
+    The system releases the lock when the process ends, even if it is killed.
     """
     try:
         handle = _take(folder)

@@ -1,4 +1,4 @@
-"""The figures a training run reports once an epoch."""
+"""Monitor: figures of the model on fixed data, once an epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from gibbsite.sampling import reconstruct
 from gibbsite.training.history import Record
 
 CHEAP_STATES = 2**16
+"""States of the smaller layer up to which log Z is summed every epoch."""
+
 ROWS = 200
+"""Rows for the reconstruction error and the pseudo-likelihood."""
 
 
 @dataclass
@@ -47,10 +50,10 @@ class Monitor:
     @torch.no_grad()
     def __call__(self, rbm: RBM, record: Record) -> Record:
         figures: Record = {}
-        summed = exact.is_enumerable(rbm, CHEAP_STATES)
-        if summed or self.test is not None:
+        enumerable = exact.is_enumerable(rbm, CHEAP_STATES)
+        if enumerable or self.test is not None:
             means = {name: self._mean(name, _free_energies(rbm, v)) for name, v in self._sets()}
-            if summed:
+            if enumerable:
                 log_z = exact.log_partition(in_double(rbm)).item()
                 figures |= {f"{name}_log_likelihood": -means[name] - log_z for name in means}
             if self.test is not None:

@@ -1,4 +1,4 @@
-"""Gradients, optimisers and devices by the names that options and hyperparameters give them."""
+"""Gradients, optimisers and devices by name, for command options and hyperparameters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make_optimizer(
 def make_device(name: str) -> torch.device:
     """The device of that name."""
     check_choice("device", name, *DeviceName)
-    found = torch.cuda.is_available()
-    if name == DeviceName.cuda and not found:
+    available = torch.cuda.is_available()
+    if name == DeviceName.cuda and not available:
         raise ArgumentError("device='cuda': this machine has no CUDA device; use cpu or auto")
-    return torch.device("cuda" if found and name != DeviceName.cpu else "cpu")
+    return torch.device("cuda" if available and name != DeviceName.cpu else "cpu")

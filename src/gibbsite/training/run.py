@@ -1,4 +1,4 @@
-"""The parts of a training run, and the state of it that a checkpoint keeps."""
+"""A training run: its parts, and its state as a checkpoint keeps it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gibbsite.rows import Rows
 from gibbsite.training.history import History, Record
 from gibbsite.training.restore import (
     LIMIT,
-    check_goes_on,
     check_same,
     check_state,
+    check_usable_after_step,
     gradient_state,
     optimizer_state,
     scheduler_state,
@@ -32,7 +32,7 @@ Projection = Callable[[RBM], None]
 Callback = Callable[[RBM, Record], Mapping[str, float] | None]
 
 PRECISION_ROWS = 10
-"""Rows whose free energies are looked at after each epoch."""
+"""Rows whose free energies are checked after each epoch."""
 
 FIGURES = ("epoch", "updates", "seconds", "learning_rate", "gradient_norm", "weight_norm")
 """Figures that every record of a history has."""
@@ -40,12 +40,12 @@ FIGURES = ("epoch", "updates", "seconds", "learning_rate", "gradient_norm", "wei
 
 @dataclass
 class Run:
-    """All that a training run is made of, and what it carries from one update to the next."""
+    """The arguments of a training run, and its state between updates."""
 
     rbm: RBM
     rows: Rows
     weights: Tensor | None
-    """One a row, with mean 1, (rows,); None for ones."""
+    """(rows,), with mean 1; None for ones."""
     batch_size: int
     gradient: Gradient
     optimizer: Optimizer
@@ -53,7 +53,7 @@ class Run:
     penalties: Sequence[Penalty]
     projections: Sequence[Projection]
     callbacks: Sequence[Any]
-    """Those with a `state_dict` go on where they were."""
+    """Those with `state_dict` and `load_state_dict` are part of a checkpoint."""
     generator: torch.Generator | None
     state: Any
     """State of the gradient estimator."""
@@ -69,7 +69,7 @@ class Run:
         return int(self.history.records[-1]["updates"]) if len(self.history) else 0
 
     def carried(self) -> dict[str, Any]:
-        """The state as trees of tensors and plain values, for `restore`."""
+        """The state as a tree of tensors and plain values, for `restore`."""
         scheduler = self.scheduler
         return {
             "kinds": self._kinds(),
@@ -85,77 +85,73 @@ class Run:
         }
 
     @torch.no_grad()
-    def restore(self, kept: Mapping[str, Any]) -> None:
-        """Put the state from `carried` back; `ModelFileError` if it is of another run.
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Put a state from `carried` back; `ModelFileError` if it is of another run.
 
-        All of it is checked, against what the run has here and some rows of its data, before any
+        All of it is checked, against the state of this run and some rows of its data, before any
         of it is used.
         """
-        records = history_of(kept)
+        records = history_of(stored)
         try:
-            for name, here in self._kinds().items():
-                if kept["kinds"][name] != here:
-                    raise ValueError(f"{name}: {kept['kinds'][name]} there, {here} here")
-            state = gradient_state(self.state, kept["gradient"], self.rbm.weight.device)
-            model = self._model_there(kept["parameters"])
+            for name, current in self._kinds().items():
+                if stored["kinds"][name] != current:
+                    raise ValueError(f"{name}: {stored['kinds'][name]} there, {current} here")
+            state = gradient_state(self.state, stored["gradient"], self.rbm.weight.device)
+            model = copy.deepcopy(self.rbm)
+            for name, parameter in model.named_parameters():
+                parameter.copy_(check_same(name, parameter, stored["parameters"][name]))
             check_state(state, model)
-            optimizer = optimizer_state(self.optimizer, self.rbm, kept["optimizer"])
-            check_goes_on(self.optimizer, optimizer, self.rbm, model, self.rows[:PRECISION_ROWS])
-            schedule = self._schedule_there(kept["scheduler"])
-            drawn = self._generators_there(kept["generators"])
-            self._restore_callbacks(kept.get("callbacks", []))
+            optimizer = optimizer_state(self.optimizer, self.rbm, stored["optimizer"])
+            rows = self.rows[:PRECISION_ROWS]
+            check_usable_after_step(self.optimizer, optimizer, self.rbm, model, rows)
+            schedule = self._schedule(stored["scheduler"])
+            pairs = list(zip(self._generators(), stored["generators"], strict=True))
+            for generator, generator_state in pairs:
+                check_same("generator", generator.get_state(), generator_state)
+            self._restore_callbacks(stored.get("callbacks", []))
 
-            for generator, there in zip(self._generators(), drawn, strict=True):
-                generator.set_state(there)
+            for generator, generator_state in pairs:
+                generator.set_state(generator_state)
             self.optimizer.load_state_dict(optimizer)
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(schedule)
-        except Exception as error:  # the parts of another run do not fit in all sorts of ways
+        except Exception as error:  # the state of another run may raise anything
             raise ModelFileError(
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "
                 "optimizer and scheduler that it was made with, or another folder"
             ) from error
-        for parameter, there in zip(self.rbm.parameters(), model.parameters(), strict=True):
-            parameter.copy_(there)
+        for parameter, value in zip(self.rbm.parameters(), model.parameters(), strict=True):
+            parameter.copy_(value)
         self.history.records.extend(records)
         self.state = state
 
-    def _model_there(self, parameters: Mapping[str, Any]) -> RBM:
-        """A copy of the model with those parameters."""
-        model = copy.deepcopy(self.rbm)
-        for name, parameter in model.named_parameters():
-            parameter.copy_(check_same(name, parameter, parameters[name]))
-        return model
-
-    def _schedule_there(self, kept: Any) -> dict[str, Any]:
+    def _schedule(self, stored: Any) -> dict[str, Any]:
+        """The checked state of the schedule, with the functions that only this run has."""
         if self.scheduler is None:
             return {}
-        here = self.scheduler.state_dict()
-        return {**here, **scheduler_state(self.scheduler, _plain(here), kept)}
-
-    def _generators_there(self, kept: list[Any]) -> list[Tensor]:
-        pairs = zip(self._generators(), kept, strict=True)
-        return [check_same("generator", here.get_state(), there) for here, there in pairs]
+        current = self.scheduler.state_dict()
+        return {**current, **scheduler_state(self.scheduler, _plain(current), stored)}
 
     def _stateful(self) -> list[Any]:
+        """The callbacks that a checkpoint keeps the state of."""
         both = "state_dict", "load_state_dict"
         return [c for c in self.callbacks if all(hasattr(c, name) for name in both)]
 
-    def _restore_callbacks(self, kept: Any) -> None:
-        """Give each callback the next state of its kind; those that find none start afresh."""
-        left = [(kind, state) for kind, state in kept]
+    def _restore_callbacks(self, stored: Any) -> None:
+        """Give each callback the next state of its type; without one it starts afresh."""
+        states: dict[str, list[Any]] = {}
+        for kind, state in stored:
+            states.setdefault(kind, []).append(state)
         for callback in self._stateful():
             kind = type(callback).__name__
-            found = next((pair for pair in left if pair[0] == kind), None)
-            if found is None:
-                continue
-            left = [pair for pair in left if pair is not found]
-            if not isinstance(found[1], dict):
-                raise ValueError(f"the state of {kind} is none")
-            callback.load_state_dict(found[1])
+            if states.get(kind):
+                state = states[kind].pop(0)
+                if not isinstance(state, dict):
+                    raise ValueError(f"the state of {kind} is none")
+                callback.load_state_dict(state)
 
     def _kinds(self) -> dict[str, Any]:
-        """Shapes and types that must be the same in the run that goes on."""
+        """Shapes and types that a run which goes on must have in common."""
         return {
             "data": list(self.rows.shape),
             "model": {name: list(value.shape) for name, value in self.rbm.named_parameters()},
@@ -164,7 +160,7 @@ class Run:
         }
 
     def _generators(self) -> list[torch.Generator]:
-        """Generators that the run draws from."""
+        """The generators that the run may draw from."""
         if self.generator is not None:
             return [self.generator]
         device = self.rbm.weight.device
@@ -173,7 +169,7 @@ class Run:
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
-    """All tensors of an estimator's state."""
+    """All tensors of a gradient estimator's state."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, Mapping | list | tuple):
@@ -182,22 +178,22 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule's state without its functions, which the caller makes anew."""
+    """A schedule's state without its functions, which a checkpoint cannot keep."""
     return {name: value for name, value in state.items() if not name.endswith("lambdas")}
 
 
-def history_of(kept: Mapping[str, Any]) -> list[Record]:
+def history_of(stored: Mapping[str, Any]) -> list[Record]:
     """The records of a checkpoint, checked to be those of epochs 1, 2, ... with all figures."""
     try:
-        records = [dict(record) for record in kept["history"]]
+        records = [dict(record) for record in stored["history"]]
         for epoch, record in enumerate(records, 1):
             figures = [record[name] for name in FIGURES]
             if not all(isinstance(value, int | float) for value in figures):
-                raise ValueError(f"not numbers in epoch {epoch}")
+                raise ValueError(f"figures that are not numeric in epoch {epoch}")
             counts, norms = figures[:3], figures[4:]
             possible = all(0 <= x <= LIMIT for x in counts) and all(x >= 0 for x in norms)
             if record["epoch"] != epoch or not possible:
-                raise ValueError(f"impossible numbers in epoch {epoch}")
-    except Exception as error:  # what is no list of records fails in all sorts of ways
+                raise ValueError(f"impossible figures in epoch {epoch}")
+    except Exception as error:  # anything but a list of records may raise anything
         raise ModelFileError(f"the checkpoint's history is none ({error})") from error
     return records

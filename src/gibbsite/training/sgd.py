@@ -1,4 +1,4 @@
-"""PyTorch's stochastic gradient descent, in one pass over each parameter."""
+"""Stochastic gradient ascent with momentum, in one pass over each parameter."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class SGD(torch.optim.SGD):
             super().step()
             return
         for group in self.param_groups:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if moving:
-                gradients = [parameter.grad for parameter in moving]
-                rate, momentum = group["lr"], group["momentum"]
-                velocities = [self._velocity(parameter) for parameter in moving if momentum]
-                kernels_for(*moving).ascend_(moving, gradients, rate, velocities, momentum)
+            parameters = [x for x in group["params"] if x.grad is not None]
+            if parameters:
+                gradients, momentum = [x.grad for x in parameters], group["momentum"]
+                velocities = [self._velocity(x) for x in parameters if momentum]
+                kernels = kernels_for(*parameters)
+                kernels.ascend_(parameters, gradients, group["lr"], velocities, momentum)
 
     def moves_just(self, parameters: Sequence[torch.Tensor]) -> bool:
-        """True if it holds just these, in one group with a rate and momentum and nothing else."""
-        held = [set(map(id, group["params"])) for group in self.param_groups]
-        return held == [set(map(id, parameters))] and _is_plain(self.param_groups[0])
+        """True for just these parameters, in one group with no options but lr and momentum."""
+        groups = [set(map(id, group["params"])) for group in self.param_groups]
+        return groups == [set(map(id, parameters))] and _is_plain(self.param_groups[0])
 
     def velocities(self, parameters: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Velocity of each parameter; zeros if there is no momentum."""
@@ -59,16 +59,16 @@ class SGD(torch.optim.SGD):
         return tuple(make(parameter).detach() for parameter in parameters)
 
     def _velocity(self, parameter: torch.Tensor) -> torch.Tensor:
-        kept = self.state[parameter]
-        if kept.get("momentum_buffer") is None:
-            kept["momentum_buffer"] = torch.zeros_like(parameter)
-        velocity: torch.Tensor = kept["momentum_buffer"]
+        state = self.state[parameter]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        velocity: torch.Tensor = state["momentum_buffer"]
         return velocity
 
     step.hooked = True  # type: ignore[attr-defined]  # torch's profiler hook costs a small model 5 %
 
 
 def _is_plain(group: Mapping[str, Any]) -> bool:
-    """True if the group ascends with momentum and nothing else."""
-    others = group["weight_decay"], group["dampening"], group["nesterov"]
-    return bool(group["maximize"]) and not any(others)
+    """True if a group of parameters ascends, with no options but lr and momentum."""
+    options = group["weight_decay"], group["dampening"], group["nesterov"]
+    return bool(group["maximize"]) and not any(options)

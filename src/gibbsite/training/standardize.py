@@ -1,4 +1,4 @@
-"""Train on standardised columns, keep the model in the units of the data."""
+"""Standard units for training, and models in them or in the units of the data."""
 
 from __future__ import annotations
 
@@ -19,24 +19,31 @@ from gibbsite.rows import Rows
 
 
 class Scaling(NamedTuple):
-    """Shift and scale of columns x, (n,) each, in float64, so that (x - shift) / scale is standard.
+    """Shift and scale of columns x, so that (x - shift) / scale has mean 0 and deviation 1.
 
     Attributes:
-        shift: the mean. scale: the standard deviation, 1 for a constant column.
-        constant: True if the column varies by no more than the rounding of its values.
+        shift: mean of each column, (n,), float64.
+        scale: standard deviation, (n,), float64; 1 for a constant column.
+        constant: (n,), True where a column varies by no more than the rounding of its values.
     """
 
     shift: Tensor
     scale: Tensor
     constant: Tensor
 
-    def told(self, names: Sequence[str] | None = None) -> str:
-        """A sentence that names the constant columns; nothing if there are none."""
-        found = [int(column) for column in self.constant.nonzero()]
-        places = [place(None, i, names[i] if names is not None else None) for i in found[:10]]
-        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
-        if not found:
+    def only(self, columns: Tensor) -> Scaling:
+        """The scaling of some columns, bool (n,), as `Layer.measured`; others keep 0 and 1."""
+        columns = columns.to(self.shift.device)
+        shift, scale = torch.where(columns, self.shift, 0.0), torch.where(columns, self.scale, 1.0)
+        return Scaling(shift, scale, self.constant & columns)
+
+    def warning(self, names: Sequence[str] | None = None) -> str:
+        """A sentence that names the constant columns; '' if there are none."""
+        constant = [int(column) for column in self.constant.nonzero()]
+        if not constant:
             return ""
+        places = [place(None, i, None if names is None else names[i]) for i in constant[:10]]
+        more = f" and {len(constant) - 10} more" if len(constant) > 10 else ""
         return (
             f"constant: {', '.join(places)}{more} (counted from 1); such a column is only shifted "
             "and keeps its sigma, so it says nothing about the model: leave it out if you can"
@@ -53,9 +60,7 @@ def measured_columns(layer: Layer, n: int) -> Tensor:
 
 def scaling_for(layer: Layer, data: Tensor | Rows) -> Scaling:
     """`scaling` of the columns that are measured in units; the others are left as they are."""
-    found, measured = scaling(data), measured_columns(layer, data.shape[1]).cpu()
-    shift, scale = found.shift.where(measured, 0.0), found.scale.where(measured, 1.0)
-    return Scaling(shift, scale, found.constant & measured)
+    return scaling(data).only(measured_columns(layer, data.shape[1]))
 
 
 def by_layer_column(layer: Layer, values: Tensor, fill: float) -> Tensor:
@@ -106,8 +111,8 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
 def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     """The model of (v - shift) / scale, where rbm is the model of v: inverse of `to_data_units`.
 
-    To go on with a model in the units of the data, such as the command writes, on rows of which
-    each column has mean 0 and standard deviation 1. Raises `ArgumentError` for Bernoulli units.
+    Serves to train a model in the units of the data, such as the command writes, further on
+    standardised rows. Raises `ArgumentError` for Bernoulli units.
 
     >>> import torch, gibbsite as gb
     >>> from gibbsite.training import column_scales, to_data_units, to_standard_units
@@ -146,30 +151,35 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     result.weight.copy_(wide.weight)
     result.hidden.shift_(-(result.visible.statistic(shift) @ wide.weight))
     rounded = copy.deepcopy(result).to(dtype)
-    # a large mean must leave of c' what it adds to the inputs of the hidden units
-    return rounded if _loss(result, in_double(rounded), shift) <= MAX_ROUNDING else result
+    # c' cancels most of the input that a large mean gives to the hidden units
+    return rounded if _rounding_error(result, in_double(rounded), shift) <= MAX_ROUNDING else result
 
 
-def _loss(exact: RBM, rounded: RBM, v: Tensor) -> float:
-    """Error of F near v, in nats, that rounding of the parameters makes; all in float64."""
+def _rounding_error(exact: RBM, rounded: RBM, v: Tensor) -> float:
+    """Error of F near v, in nats, by the rounding of the parameters; both models in float64."""
     gaps = [_biases(rounded, v)[name] - bias for name, bias in _biases(exact, v).items()]
     gaps.append(rounded.visible.inputs_for(v[None]) - exact.visible.inputs_for(v[None]))
     return float(torch.linalg.vector_norm(torch.cat(gaps)))
 
 
 def _biases(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
-    """Biases of the hidden units that v, (visible.width,), leaves them with."""
-    shift, own = rbm.hidden.bias_shift(rbm.hidden_inputs(v)), rbm.hidden.state_dict()
-    return {name: own[name] + change for name, change in shift.items()}
+    """Biases of the hidden units plus the inputs that v, (visible.width,), gives them."""
+    changes, biases = rbm.hidden.bias_shift(rbm.hidden_inputs(v)), rbm.hidden.state_dict()
+    return {name: biases[name] + change for name, change in changes.items()}
 
 
 @dataclass(frozen=True)
 class Held:
-    """Penalty that leaves some entries of a parameter, by its name, where they are."""
+    """Penalty that holds entries of a parameter where they are: sets their gradient to 0.
+
+    Args:
+        name: of the parameter, as in ``named_parameters()``.
+        entries: True for those to hold, in the shape of the parameter.
+    """
 
     name: str
     entries: Tensor
 
     def __call__(self, rbm: RBM, gradient: dict[str, Tensor]) -> None:
-        ascent = gradient[self.name]
-        ascent.masked_fill_(self.entries.to(ascent.device), 0.0)
+        own = gradient[self.name]
+        own.masked_fill_(self.entries.to(own.device), 0.0)

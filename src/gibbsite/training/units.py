@@ -1,4 +1,4 @@
-"""Units of measurement: data on which one learning rate cannot suit every parameter."""
+"""Units of measurement: a warning of columns so scaled that no learning rate suits them all."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from gibbsite.training.standardize import column_moments, measured_columns
 log = logging.getLogger("gibbsite")
 
 NARROW, WIDE, AWAY = 0.5, 5.0, 1.5
-"""Columns of standard deviations and means (in those) beyond which training was seen to suffer."""
+"""Least and greatest standard deviation, and greatest |mean| / deviation, that train well."""
 
 FEWEST_ROWS = 50
 """Number of rows below which standard deviations say too little."""
 
-_settled: WeakSet[RBM] = WeakSet()
+_muted: WeakSet[RBM] = WeakSet()
 
 
-def settle(rbm: RBM) -> None:
-    """Let `tell_of_units` be silent on this model: its units were chosen, or told already."""
-    _settled.add(rbm)
+def mute_units_warning(rbm: RBM) -> None:
+    """Let `warn_of_units` be silent on this model, whose units were chosen or warned of."""
+    _muted.add(rbm)
 
 
-def tell_of_units(rbm: RBM, data: Any) -> None:
+def warn_of_units(rbm: RBM, data: Any) -> None:
     """Warn in the log, once a model, if its data are far from standardised.
 
-    Data are as they were given, with digits that the dtype of the model may lack.
+    Give the data as they came, with digits that the dtype of the model may lack.
     """
-    if rbm in _settled or len(data) < FEWEST_ROWS or not rbm.visible.has_units:
+    if rbm in _muted or len(data) < FEWEST_ROWS:
         return
-    found = units_far_from_standard(rbm, Rows.of(data))
-    if found:
-        settle(rbm)
+    if description := units_far_from_standard(rbm, Rows.of(data)):
+        mute_units_warning(rbm)
         log.warning(
             "%s: one learning rate suits some of the parameters and harms others; train in "
             "standard units, see gibbsite.training.to_standard_units",
-            found,
+            description,
         )
 
 
@@ -52,11 +51,12 @@ def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     rows = data[data.spread()][:, measured_columns(rbm.visible, data.shape[1]).cpu()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
-    away, scale = mean[varies].abs(), scale[varies]
-    if not bool(((scale < NARROW) | (scale > WIDE) | (away > AWAY * scale)).any()):
+    varies &= rbm.visible.measured.to(varies.device)
+    scale = scale[varies]
+    distance = mean[varies].abs() / scale
+    if not bool(((scale < NARROW) | (scale > WIDE) | (distance > AWAY)).any()):
         return ""
-    ends = f"{float(scale.min()):.3g} to {float(scale.max()):.3g}"
     return (
-        f"the columns have standard deviations from {ends}, and means up to "
-        f"{float((away / scale).max()):.3g} of those from 0"
+        f"the columns have standard deviations from {float(scale.min()):.3g} to "
+        f"{float(scale.max()):.3g}, and means up to {float(distance.max()):.3g} of those from 0"
     )
