@@ -52,19 +52,21 @@ def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
     """Columns of the weight: what each hidden unit, or state of one, adds to the visible inputs.
 
     The 100 columns of largest norm, largest first, all on one colour scale; the weight as a matrix
-    if a row of data is not an image.
+    if a row of data is not an image. In an image a unit of several states is one pixel, by how much
+    it is pulled towards the later ones (`Layer.pull`).
     """
     weight = rbm.weight.detach().cpu()
     order = weight.norm(dim=0).argsort(descending=True)[:MAX_TILES]
-    limit = max(float(weight.abs().max()), 1e-12)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
+    shown = weight if image_shape is None else rbm.visible.pull(weight)
+    limit = max(float(shown.abs().max()), 1e-12)
     if image_shape is None:
-        picture = weight[:, order].numpy()
+        picture = shown[:, order].numpy()
         axes.set(xlabel="hidden unit", ylabel="visible unit")
         image = axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     else:
-        tiles = mosaic(weight.T[order], image_shape)
+        tiles = mosaic(shown.T[order], image_shape)
         image = axes.imshow(tiles, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.set_axis_off()
     axes.set_title(f"Filters: {len(order)} of {rbm.hidden.width} columns of the weight")
@@ -73,7 +75,10 @@ def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
 
 
 def samples(data: Tensor, fantasies: Tensor, image_shape: ImageShape | None = None) -> Figure:
-    """Rows of data beside the same number of fantasies, on one grey scale."""
+    """Rows of data beside the same number of fantasies, on one grey scale.
+
+    One column a unit, as `Layer.as_grey` makes them of states.
+    """
     n = min(len(data), len(fantasies), MAX_TILES)
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)

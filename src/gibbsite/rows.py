@@ -213,9 +213,9 @@ class Rows:
         check_memory(f"a table of {self.shape[0]} x {self.shape[1]}", *self.shape)
         return self[:]
 
-    def blocks(self) -> Iterator[Tensor]:
-        """All rows in order, about 32 MiB at a time."""
-        rows = max(1, BLOCK_BYTES // (4 * self.shape[1]))
+    def blocks(self, width: int = 0) -> Iterator[Tensor]:
+        """All rows in order, about 32 MiB at a time, or fewer if they become wider later."""
+        rows = max(1, BLOCK_BYTES // (4 * max(width, self.shape[1])))
         for start in range(0, len(self), rows):
             yield self[start : start + rows]
 

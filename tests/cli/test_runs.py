@@ -318,7 +318,7 @@ def test_an_option_beside_config_counts_even_if_it_is_the_default(tmp_path, whol
         ({"seed": [1]}, r"seed is \[1\], expected int"),
         ({"gradient": "newton"}, "--gradient newton: expected one of pcd, cd, mean-field, exact"),
         ({"optimizer": "lbfgs"}, "--optimizer lbfgs: expected one of sgd, adam"),
-        ({"visible": "sping"}, "--visible sping: expected auto, "),
+        ({"visible": "coin"}, "--visible coin: expected auto, "),
         ({"device": "tpu"}, "--device tpu: expected one of auto, cpu, cuda"),
         ({"data": "none.npy"}, "none.npy: neither a file nor a data set"),
         ({"hidden": 10**30}, r"--hidden: expected a whole number of at most 2\^62"),

@@ -194,7 +194,7 @@ def test_a_missing_code_is_missing_in_all_columns():
 
 @pytest.mark.parametrize("value", [5.0, -1.0, 1.5, math.inf, -math.inf, 255.0])
 def test_codes_out_of_range_are_named(value):
-    message = rf"data hold {value:g} at row 2, column 2 .*unit 2 takes codes from 0 to 4"
+    message = rf"data hold {value:g} at row 2, column 2 .*this unit takes codes from 0 to 4"
     with pytest.raises(gb.DataError, match=message) as error:
         gb.Categorical([3, 5, 2]).check_data([[0, 4, 1], [2, value, 0]])
     assert (error.value.row, error.value.column) == (1, 1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gibbsite.layers import LAYERS, Mixed
 from gibbsite.training.named import DeviceName, GradientName, OptimizerName
 
 
@@ -21,12 +22,7 @@ class MethodName(StrEnum):
     bridge = "bridge"
 
 
-class VisibleName(StrEnum):
-    """Names of visible units."""
-
-    auto = "auto"
-    bernoulli = "bernoulli"
-    gaussian = "gaussian"
+_TYPES = ", ".join(name for name, layer in LAYERS.items() if layer is not Mixed)
 
 
 def _argument(text: str) -> Any:
@@ -103,12 +99,22 @@ Hidden = Annotated[
         "mnist 500; files 64."
     ),
 ]
+HiddenType = Annotated[str, _option(f"Hidden units: {_TYPES}.")]
+HiddenStates = Annotated[
+    int,
+    _option("States of a categorical hidden unit; a binomial one has so many less 1 trials."),
+]
 Visible = Annotated[
-    VisibleName,
+    str,
     _option(
-        "Visible units. auto: as the data set says; for files bernoulli if all values lie "
-        "in [0, 1], else gaussian."
+        f"Visible units: {_TYPES}; or by column, as bernoulli:3,gaussian:2. auto: as the data set "
+        "says; for files bernoulli if all values lie in [0, 1], spin if all are -1 or 1, "
+        "categorical for columns of words, else gaussian."
     ),
+]
+Trials = Annotated[
+    int | None,
+    _unset("Binomial units: the largest count there may be. Default: the largest of each column."),
 ]
 Sigma = Annotated[
     float,

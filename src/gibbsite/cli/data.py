@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,34 +13,60 @@ from torch import Tensor
 
 from gibbsite import datasets
 from gibbsite.cli.options import parse_size
-from gibbsite.cli.settings import Settings
+from gibbsite.cli.settings import Columns, Settings
+from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError
+from gibbsite.layers import Layer, kind_of
 from gibbsite.rows import BLOCK_BYTES, Rows
 
 MONITOR_ROWS = 10_000
 """Rows of each set on which a model is measured."""
 
 
-def load_data(data: str, key: str | None, resize: str | None) -> datasets.Dataset:
+def load_data(
+    data: str,
+    key: str | None,
+    resize: str | None,
+    visible: str | None = None,
+    categories: Categories | None = None,
+) -> datasets.Dataset:
     """The data set of that name, file or folder."""
-    return datasets.load(data, key=key, resize=parse_size("--resize", resize))
+    pixels = parse_size("--resize", resize)
+    return datasets.load(data, key=key, resize=pixels, visible=visible, categories=categories)
 
 
 def load_as_trained(
-    model: Path, data: str, key: str | None, resize: str | None
+    model: Path, visible: Layer, data: str, key: str | None, resize: str | None
 ) -> datasets.Dataset:
-    """Data read as those of the model's run were, unless options say otherwise."""
+    """Data for the visible layer of a model, read as those of its run were.
+
+    Options may say otherwise. Columns hold the words that they held there, or numbers.
+    """
     named = data in datasets.NAMES
     keyed = not named and Path(data).suffix.lower() in datasets.KEYED
     folder = not named and Path(data).is_dir()
-    record = (model if model.is_dir() else model.parent) / "run.json"
+    record = run_record(model)
     if ((keyed and key is None) or folder) and record.is_file():
         settings = Settings.read(record)[0]
         key = settings.key if keyed and key is None else key
         if folder:
             _check_resize(resize, settings.resize)
             resize = settings.resize if resize is None else resize
-    return load_data(data, key, resize)
+    source = load_data(data, key, resize, kind_of(visible), known_categories(model, visible.n))
+    source.check(visible, data)
+    return source
+
+
+def run_record(model: Path) -> Path:
+    """The place of the run.json beside a model, or in its folder."""
+    return (model if model.is_dir() else model.parent) / "run.json"
+
+
+def known_categories(model: Path, n: int) -> Categories:
+    """The words of the n columns that a model was trained on; None each where it knows none."""
+    record = run_record(model)
+    categories = Columns.read(record).categories if record.is_file() else None
+    return categories or (None,) * n
 
 
 def _check_resize(given: str | None, trained: str | None) -> None:
@@ -63,6 +90,8 @@ def fingerprint(source: datasets.Dataset) -> str:
     for part in (source.rows, source.test):
         for block in () if part is None else _stored(part):
             digest.update(np.ascontiguousarray(block).data)
+    if source.categories is not None:
+        digest.update(json.dumps(source.categories).encode())
     return digest.hexdigest()
 
 

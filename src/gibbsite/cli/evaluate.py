@@ -57,7 +57,7 @@ def evaluate(
         check_budget(budget, 0)
     set_verbosity(quiet, as_json)
     rbm = gb.load(model).to(make_device(device))
-    source = load_as_trained(model, data, key, resize)
+    source = load_as_trained(model, rbm.visible, data, key, resize)
     if picture is not None:
         check_free(picture)
     summed = method == "exact" or (method == "auto" and exact.is_small(rbm))

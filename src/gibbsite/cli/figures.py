@@ -14,7 +14,7 @@ from gibbsite.cli.console import err, out, print_verdict
 from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.settings import temperatures_for
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
-from gibbsite.likelihood.monitors import negative_free_energies
+from gibbsite.likelihood.monitors import has_pseudo_likelihood, negative_free_energies
 
 CHEAP_ROWS = 200
 CHEAP = {
@@ -30,11 +30,7 @@ def closing_figures(
     scores = {name: negative_free_energies(rbm, v).mean().item() for name, v in sets.items()}
     figures: dict[str, Any] = {
         "sets": {
-            name: {
-                "rows": len(v),
-                "pseudo_likelihood": gb.pseudo_likelihood(rbm, v[:CHEAP_ROWS]),
-                "reconstruction_error": gb.reconstruction_error(rbm, v[:CHEAP_ROWS]),
-            }
+            name: {"rows": len(v), **_cheap_figures(rbm, v[:CHEAP_ROWS])}
             for name, v in sets.items()
         },
         "method": {},
@@ -58,6 +54,14 @@ def closing_figures(
     if len(history):
         figures |= {"epochs": len(history), "seconds": history.records[-1]["seconds"]}
     return figures
+
+
+def _cheap_figures(rbm: gb.RBM, v: Tensor) -> dict[str, float]:
+    """The figures of `CHEAP` that the model has."""
+    error = {"reconstruction_error": gb.reconstruction_error(rbm, v)}
+    if not has_pseudo_likelihood(rbm):
+        return error
+    return {"pseudo_likelihood": gb.pseudo_likelihood(rbm, v), **error}
 
 
 def _log_partition(
@@ -97,6 +101,8 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         values = (f"{entry['baselines'][name]:.4f}" for entry in sets.values())
         table.add_row(f"    {WORDS[name]}", *values)
     for name, words in CHEAP.items():
+        if name not in sets["train"]:
+            continue
         values = (f"{entry[name]:.5f}" for entry in sets.values())
         table.add_row(f"{words} (first {CHEAP_ROWS} rows)", *values)
     out.print(table)

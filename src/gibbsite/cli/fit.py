@@ -31,7 +31,10 @@ def fit(
     key: arg.Key = None,
     resize: arg.Resize = None,
     hidden: arg.Hidden = None,
-    visible: arg.Visible = arg.VisibleName.auto,
+    hidden_type: arg.HiddenType = "bernoulli",
+    hidden_states: arg.HiddenStates = 3,
+    visible: arg.Visible = "auto",
+    trials: arg.Trials = None,
     sigma: arg.Sigma = 1.0,
     learn_sigma: arg.LearnSigma = True,
     gradient: arg.Gradient = GradientName.pcd,
@@ -110,12 +113,14 @@ def _print_plan(job: Job) -> None:
 
 def _unused(job: Job) -> Iterable[Rule]:
     """Options that change nothing in a run."""
-    settings, visible = job.settings, job.rbm.visible
-    known = inspect.signature(type(visible)).parameters
+    settings, visible, hidden = job.settings, job.rbm.visible, job.rbm.hidden
+    known = {name for kind, _ in visible.kinds() for name in inspect.signature(kind).parameters}
     yield from (
         (name not in known, name, f"{visible.describe()} units have none")
-        for name in ("sigma", "learn_sigma")
+        for name in ("sigma", "learn_sigma", "trials")
     )
+    sized = {"q", "trials"} & inspect.signature(type(hidden)).parameters.keys()
+    yield not sized, "hidden_states", f"{hidden.describe()} units have states of their own"
     gradient = f"the gradient is {settings.gradient}"
     yield settings.gradient != "pcd", "chains", f"they are those of pcd, and {gradient}"
     yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"

@@ -86,6 +86,8 @@ def _write_record(job: Job, folder: Path) -> None:
             "rows": len(job.source.rows),
             "columns": job.source.rows.shape[1],
             "sha256": job.fingerprint,
+            "names": job.source.columns,
+            "categories": job.source.categories,
         },
         "versions": {
             "gibbsite": gb.__version__,

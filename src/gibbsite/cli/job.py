@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,18 +12,26 @@ from torch import Tensor
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
-from gibbsite.checks import check_memory
+from gibbsite.checks import check_counts, check_memory
 from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.data import MONITOR_ROWS, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
 from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, busy
-from gibbsite.cli.settings import Settings
+from gibbsite.cli.settings import Complete, Settings
 from gibbsite.errors import ArgumentError, DivergenceError
-from gibbsite.layers import LAYERS, Layer
+from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
-from gibbsite.training import Held, History, Monitor, Scaling, scaling, to_data_units
+from gibbsite.training import (
+    Held,
+    History,
+    Monitor,
+    Scaling,
+    by_layer_column,
+    scaling_for,
+    to_data_units,
+)
 from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -40,11 +47,12 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         generator = generator_of(settings.seed)
-        source = load_data(settings.data, settings.key, settings.resize)
+        asked = None if settings.visible == "auto" else settings.visible
+        source = load_data(settings.data, settings.key, settings.resize, asked)
         named = settings.data in datasets.NAMES
         self.splits = not named and source.test is None
-        if settings.visible in LAYERS:  # rows are still those of the file
-            visible = _make_visible(settings.visible, source.rows.shape[1], settings)
+        visible = _make_visible(source, settings)
+        if asked is not None:  # rows are still those of the file
             source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
@@ -54,10 +62,9 @@ class Job:
         self.settings = complete
         width = source.rows.shape[1]
         self.shape = parse_image(complete.image, width) or source.image_shape
-        kind = source.visible if complete.visible == "auto" else complete.visible
-        visible = _make_visible(kind, width, complete)
-        check_memory(f"a model of {width} x {complete.hidden} units", width, complete.hidden)
-        self.rbm = gb.RBM(visible, gb.Bernoulli(complete.hidden)).to(device)
+        size = f"a model of {width} x {complete.hidden} units"
+        check_memory(size, visible.width, complete.hidden)
+        self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
         self.gradient = make_gradient(
@@ -69,7 +76,7 @@ class Job:
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
-        self.penalties: list[Penalty] = [*penalties, *_hold_constant(self.rbm, units)]
+        self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
         self.sets = _monitored(self.rbm, source, generator)
         self.generator = generator if device.type == "cpu" else self._new_generator()
 
@@ -132,47 +139,56 @@ class Job:
     def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
         fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=self.generator)
         data = next(iter(self.sets.values()))
+        data, fantasies = (rbm.visible.as_grey(rows.cpu()) for rows in (data, fantasies))
         plots.save(plots.filters(rbm, self.shape), folder / "filters.png")
         plots.save(plots.samples(data, fantasies, self.shape), folder / "samples.png")
         if len(history):
             plots.save(plots.learning_curves(history), folder / "learning_curves.png")
 
 
-def _make_visible(kind: str, n: int, settings: Settings) -> Layer:
-    """A visible layer; of the options it gets those that its kind of unit has."""
-    if kind not in LAYERS:
-        raise ArgumentError(f"--visible {kind}: expected auto, {', '.join(LAYERS)}")
-    options: dict[str, Any] = {"sigma": [settings.sigma] * n, "learn_sigma": settings.learn_sigma}
-    known = inspect.signature(LAYERS[kind]).parameters
-    return LAYERS[kind](n, **{name: options[name] for name in options if name in known})
+def _make_visible(source: datasets.Dataset, settings: Settings) -> Layer:
+    """A visible layer for the data; of the options it gets those that its kinds of unit have."""
+    options = {name: getattr(settings, name) for name in ("sigma", "learn_sigma", "trials")}
+    return layer_for(source.visible, source.greatest(), options)
+
+
+def _make_hidden(settings: Complete) -> Layer:
+    """A hidden layer; `hidden_states` is for units that come with different numbers of states."""
+    check_counts(2, hidden_states=settings.hidden_states)
+    greatest = torch.full((settings.hidden,), settings.hidden_states - 1.0)
+    try:
+        return layer_for(settings.hidden_type, greatest)
+    except ArgumentError as error:
+        told = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
+        raise ArgumentError(told) from error
 
 
 def _to_training_units(
     rbm: gb.RBM, rows: Tensor | Rows
 ) -> tuple[Tensor | Rows, Restore, Scaling | None]:
     """Rows to train on, what brings the model back to the data's units, and how those differ."""
-    if not isinstance(rows, Rows):
-        checked = rbm.visible.check_data(rows)
-        rows = rows if rbm.visible.has_units else checked
-    if not rbm.visible.has_units:
+    visible = rbm.visible
+    if not visible.has_units:
+        rows = rows if isinstance(rows, Rows) else visible.check_data(rows)
         return rows, lambda rbm: rbm, None
-    found = scaling(rows).only(rbm.visible.measured)
-    kind = rows[:1].dtype  # float64 where the data need its digits
+    found, kind = scaling_for(visible, rows), rows[:1].dtype  # float64 where its digits matter
+    wide = by_layer_column(visible, found.shift, 0.0), by_layer_column(visible, found.scale, 1.0)
+    shift, scale = (values.to(rbm.weight.device, kind) for values in wide)
+    restore = partial(to_data_units, shift=shift, scale=scale)
     shift, scale = found.shift.to(kind), found.scale.to(kind)
-    device = rbm.weight.device
-    restore = partial(to_data_units, shift=shift.to(device), scale=scale.to(device))
     if isinstance(rows, Rows):
         inverse = 1 / scale
         return rows.affine(inverse, -shift * inverse), restore, found
-    return ((rows - shift) / scale).to(rbm.weight.dtype), restore, found
+    return Rows(((rows - shift) / scale).to(rbm.weight.dtype)), restore, found
 
 
-def _hold_constant(rbm: gb.RBM, units: Scaling | None) -> list[Penalty]:
+def _hold_constant(visible: Layer, units: Scaling | None) -> list[Penalty]:
     """Hold the learned sigma of constant columns, which training would take to 0."""
-    name = "visible.log_sigma"
-    if units is None or name not in dict(rbm.named_parameters()) or not bool(units.constant.any()):
+    if units is None or not bool(units.constant.any()):
         return []
-    return [Held(name, units.constant)]
+    constant = by_layer_column(visible, units.constant, False)
+    scales = visible.learned_scales().items()
+    return [Held(f"visible.{name}", constant[columns]) for name, columns in scales]
 
 
 def _monitored(

@@ -141,6 +141,6 @@ def summary(record: Mapping[str, float]) -> str:
     if "ais_log_likelihood" in record:  # only where its checks hold
         value, error = record["ais_log_likelihood"], record["ais_stderr"]
         parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
-    if "train_log_likelihood" not in record:
+    if "train_log_likelihood" not in record and "pseudo_likelihood" in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
     return "  ".join(parts) + " nats"

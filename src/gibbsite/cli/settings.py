@@ -6,9 +6,10 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gibbsite.checks import check_counts, check_file, check_strength
+from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
@@ -34,6 +35,7 @@ class Settings:
     key: str | None = None
     resize: str | None = None
     visible: str = "auto"
+    trials: int | None = None
     sigma: float = 1.0
     learn_sigma: bool = True
     gradient: str = "pcd"
@@ -41,6 +43,8 @@ class Settings:
     steps: int = 1
     chains: int = 100
     hidden: int | None = None
+    hidden_type: str = "bernoulli"
+    hidden_states: int = 3
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -102,6 +106,38 @@ class Settings:
             )
         check_counts(minimum=0, checkpoint_every=complete.checkpoint_every)
         return complete
+
+
+class Columns(NamedTuple):
+    """What a run.json keeps of the columns of its data.
+
+    Attributes:
+        names: of the columns. categories: the words of each, or None (`Dataset.categories`).
+    """
+
+    names: tuple[str, ...] | None
+    categories: Categories | None
+
+    @classmethod
+    def read(cls, path: Path) -> Columns:
+        """Names and categories in a run.json, None each where it has none."""
+        check_file(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))["data"]
+            names, words = data.get("names"), data.get("categories")
+            return cls(
+                None if names is None else _texts(names),
+                None if words is None else tuple(None if w is None else _texts(w) for w in words),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path} holds no columns that can be used: {error}") from error
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    """A list of texts as a tuple, else `ValueError`."""
+    if not (isinstance(values, list) and all(isinstance(text, str) for text in values)):
+        raise ValueError("expected lists of words")
+    return tuple(values)
 
 
 def check_budget(seconds: float, least: float = -1) -> None:

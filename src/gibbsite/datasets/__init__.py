@@ -13,10 +13,12 @@ import itertools
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
+from gibbsite.datasets.categories import Categories
 from gibbsite.datasets.files import KEYED, read, write_csv, write_npy
 from gibbsite.datasets.mnist import mnist
 from gibbsite.errors import DataError
@@ -41,7 +43,12 @@ DESCRIPTIONS = {
 
 
 def load(
-    name_or_path: str | Path, *, key: str | None = None, resize: tuple[int, int] | None = None
+    name_or_path: str | Path,
+    *,
+    key: str | None = None,
+    resize: tuple[int, int] | None = None,
+    visible: str | None = None,
+    categories: Categories | None = None,
 ) -> Dataset:
     """A data set by name (see `NAMES`), or from a file or folder (see `read`).
 
@@ -50,13 +57,26 @@ def load(
     Args:
         key: name of the array in an .npz or .h5 file.
         resize: (height, width) in pixels that the images of a folder are brought to.
+        visible: type of the units that the rows are for (see `read`); None: as the data say.
+        categories: words that columns of a text file may hold, as ``Dataset.categories`` of other
+            data; None: those that they hold.
+
+    A column of words becomes codes:
+
+    >>> import gibbsite as gb, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "fruit.csv"
+    >>> path.write_text("colour,weight\\nred,150\\nblue,2\\nred,110\\n") and None
+    >>> fruit = gb.datasets.load(path)
+    >>> fruit.train.tolist(), fruit.categories, fruit.visible
+    ([[1.0, 150.0], [0.0, 2.0], [1.0, 110.0]], (('blue', 'red'), None), 'categorical:1,gaussian:1')
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise DataError(f"{name_or_path!r:.80}: expected the name of a data set, or a path")
     if str(name_or_path) in NAMES:
         if key is not None or resize is not None:
             raise DataError(f"{name_or_path} is no file; key and resize are for files")
-        return NAMES[str(name_or_path)]()
+        named = NAMES[str(name_or_path)]()
+        return named if visible is None else replace(named, visible=visible)
     path = Path(name_or_path)
     try:
         there = path.exists()
@@ -67,7 +87,7 @@ def load(
             f"{name_or_path}: neither a file nor a data set; the names are {', '.join(NAMES)}"
             f"{_meant(path)}"
         )
-    return read(path, key, resize)
+    return read(path, key, resize, visible, categories)
 
 
 def _meant(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gibbsite.checks import check_memory
+from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError, DataError, EntryError
 from gibbsite.layers import Layer
 from gibbsite.rows import Rows
@@ -22,10 +22,13 @@ class Dataset:
         name: for titles and folders.
         rows: rows to train on, (rows, n_visible); `Rows` where that saves memory.
         test: rows never trained on, or None where there are none.
-        visible: the type of unit the values are meant for, a key of `gibbsite.layers.LAYERS`.
+        visible: the type of unit the values are meant for, a key of `gibbsite.layers.LAYERS`, or
+            several by column (`gibbsite.layers.column_types`).
         image_shape: (height, width) if a row is an image.
         description: source and preprocessing, in one sentence.
         columns: their names, where the source has them.
+        categories: for each column its words, in the order of the codes that stand for them in
+            rows and test, or None for one of numbers; None where there are no words.
     """
 
     name: str
@@ -35,11 +38,18 @@ class Dataset:
     image_shape: tuple[int, int] | None
     description: str
     columns: tuple[str, ...] | None = None
+    categories: Categories | None = None
 
     @property
     def train(self) -> Tensor:
         """`rows` as one tensor."""
         return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
+
+    def greatest(self) -> Tensor:
+        """The greatest value of each column in rows and test, (columns,), in float64."""
+        parts = [Rows.of(part) for part in (self.rows, self.test) if part is not None]
+        ends = [ends.amax(0) for part in parts for ends in part.column_extremes()]
+        return torch.stack(ends).amax(0).double()
 
     def check(self, visible: Layer, source: str) -> None:
         """Raise a `DataError` that names source, row and column unless all rows suit the units.
@@ -48,7 +58,7 @@ class Dataset:
         """
         for rows, part in ((self.rows, ""), (self.test, ", test")):
             start = 0
-            for block in () if rows is None else _blocks(rows):
+            for block in () if rows is None else Rows.of(rows).blocks(visible.width):
                 try:
                     visible.check_data(block)
                 except EntryError as error:
@@ -76,7 +86,3 @@ class Dataset:
         rows = self.rows
         rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]
         return replace(self, rows=rest, test=rows[order[:n_test]])
-
-
-def _blocks(rows: Tensor | Rows) -> Iterable[Tensor]:
-    return rows.blocks() if isinstance(rows, Rows) else (rows,)

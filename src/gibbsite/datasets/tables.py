@@ -6,14 +6,16 @@ import csv
 import gzip
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from gibbsite.checks import check_memory
+from gibbsite.datasets.categories import REMEDY, Categories, Coding, as_number, check_categories
 from gibbsite.errors import DataError, place
+from gibbsite.layers import column_types
 
 ENCODING = "utf-8-sig"
 LONGEST_LINE = 2**22
@@ -24,18 +26,48 @@ TEXT_BYTES, TEXT_RATIO = 2**26, 100
 
 
 class Table(NamedTuple):
-    """Numbers, (rows, columns), the names of the columns if any, and the line of each row."""
+    """Numbers, (rows, columns), names of the columns if any, the line of each row, categories."""
 
     values: np.ndarray
     names: tuple[str, ...] | None
-    lines: array[int]
+    lines: Sequence[int]
+    categories: Categories | None = None
 
 
-def read_table(path: Path) -> Table:
+class Words(NamedTuple):
+    """The columns that may hold words, and which.
+
+    Attributes:
+        visible: type of the units, by column or for all (`column_types`), of which some have
+            categories; None where columns that hold nothing but words are categories.
+        known: the words of each column, where they are known, in the order of their codes.
+    """
+
+    visible: str | None = None
+    known: Categories | None = None
+
+    def codings(self, first: list[str], source: str) -> dict[int, Coding]:
+        """How to read the columns of words, by column, given the cells of the first row."""
+        check_categories(self.known, len(first), source)
+        if self.known is not None:
+            return {i: Coding(words) for i, words in enumerate(self.known) if words is not None}
+        if self.visible is not None:
+            kinds = column_types(self.visible, len(first))
+            nominal = [kind.nominal for kind, count in kinds for _ in range(count)]
+            return {column: Coding() for column, holds in enumerate(nominal) if holds}
+        words = (i for i, cell in enumerate(first) if cell.strip() and as_number(cell) is None)
+        return {column: Coding(numbers=False) for column in words}
+
+
+BY_CONTENT = Words()
+NO_WORDS = "no words are known of this column, those of a model's data are in the folder of its run"
+
+
+def read_table(path: Path, words: Words = BY_CONTENT) -> Table:
     """The table in a text file; its size is bounded before any of it is parsed."""
     if path.suffix.lower() != ".gz":
         with path.open(encoding=ENCODING, newline="") as text:
-            return parse_table(_lines(text), str(path))
+            return parse_table(_lines(text), str(path), words)
     allowed = max(TEXT_BYTES, TEXT_RATIO * path.stat().st_size)
     with gzip.open(path) as packed:
         found = 0
@@ -48,7 +80,7 @@ def read_table(path: Path) -> Table:
         )
     check_memory(f"{path}, unpacked,", found // 2)  # a number has two characters or more
     with gzip.open(path, "rt", encoding=ENCODING, newline="") as text:
-        return parse_table(_lines(text), str(path))
+        return parse_table(_lines(text), str(path), words)
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
@@ -58,10 +90,12 @@ def _lines(text: IO[str]) -> Iterator[str]:
         yield line
 
 
-def parse_table(lines: Iterable[str], source: str) -> Table:
+def parse_table(lines: Iterable[str], source: str, words: Words = BY_CONTENT) -> Table:
     """Numbers from delimited text; the first line may hold names.
 
     The delimiter is comma, semicolon or tab, whichever the first line has most of, else spaces.
+    Words become codes where `words` says so. The first line holds names if none of its cells is a
+    number and, in a table of nothing but words, none occurs again as a word of its column.
     """
     text = iter(lines)
     first = next(text, "").lstrip("#")  # numpy.savetxt marks names so
@@ -69,31 +103,102 @@ def parse_table(lines: Iterable[str], source: str) -> Table:
     if delimiter not in first and " " in first.strip():
         delimiter = " "
     header = next(_cells([first], delimiter), [])
-    width, names = len(header), None
+    names = None if any(as_number(cell) is not None for cell in header) else tuple(header)
     rows: Iterable[list[str]] = _cells(text, delimiter)
-    if any(_number(cell) is not None for cell in header):
+    if names is None:
         rows = itertools.chain([header], rows)
-    else:
-        names = tuple(header)
-    table, line_of = array("d"), array("q")  # eight bytes a number, a fifth of what lists take
-    cells: list[str] = []
-    number = 0
+    start = 1 if names is None else 2
+    reader = _Reader(source, len(header), names, words)
     try:
-        for number, cells in enumerate(rows, start=1 if names is None else 2):
-            if len(cells) == width:
-                table.extend(map(float, cells))
-                line_of.append(number)
-            elif cells:
-                raise DataError(
-                    f"{source}, line {number}: {len(cells)} cells, the first line has {width}"
-                )
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise _fault(cells, names, f"{source}, line {number}") from error
-    if not table:
-        raise DataError(f"{source} has no rows of numbers")
-    return Table(np.array(table).reshape(-1, len(header)), names, line_of)
+        for number, cells in enumerate(rows, start):
+            if cells:
+                reader.add(cells, number)
+    except UnicodeDecodeError as error:
+        where = f"{source}, line {reader.line} or the next"
+        raise DataError(f"{where} cannot be read as text in UTF-8") from error
+    return reader.table(header)
+
+
+class _Reader:
+    """The rows read so far: their numbers and codes, and the line of each."""
+
+    def __init__(
+        self, source: str, width: int, names: tuple[str, ...] | None, words: Words
+    ) -> None:
+        self.source, self.width, self.names, self.words = source, width, names, words
+        self.values, self.lines = array("d"), array("q")  # a fifth of what lists take
+        self.codings: dict[int, Coding] = {}
+        self.line = 0 if names is None else 1
+
+    def add(self, cells: list[str], line: int) -> None:
+        """Add the row of a line, else raise a `DataError` that names the line and the column."""
+        self.line = line
+        where = f"{self.source}, line {line}"
+        if len(cells) != self.width:
+            raise DataError(f"{where}: {len(cells)} cells, the first line has {self.width}")
+        if not self.lines:
+            self.codings = self.words.codings(cells, self.source)
+        try:
+            if self.codings:
+                self.values.extend([self._value(i, cell) for i, cell in enumerate(cells)])
+            else:
+                self.values.extend(map(float, cells))
+        except ValueError as error:
+            raise self._fault(cells, where) from error
+        self.lines.append(line)
+
+    def table(self, header: list[str]) -> Table:
+        """The table, into which the first line goes too if it turns out to hold words."""
+        if self.names is not None and self._has_words(header):
+            values, lines = self.values, self.lines
+            self.values, self.lines, self.names = array("d"), array("q"), None
+            self._reread(header, values, lines)
+        if not self.lines:
+            raise DataError(f"{self.source} has no rows of numbers")
+        table = np.array(self.values).reshape(-1, self.width)
+        found: list[tuple[str, ...] | None] = [None] * self.width
+        for column, coding in self.codings.items():
+            found[column], meaning = coding.final()
+            table[:, column] = meaning[table[:, column].astype(np.int64)]
+        return Table(table, self.names, self.lines, tuple(found) if any(found) else None)
+
+    def _has_words(self, header: list[str]) -> bool:
+        """True if all columns hold words, and one of the header's is among those of its column."""
+        if not self.lines and self.words.known is not None and len(header) == self.width:
+            self.codings = self.words.codings(header, self.source)
+        pairs = [(cell, self.codings.get(column)) for column, cell in enumerate(header)]
+        if any(coding is None or coding.final()[0] is None for _, coding in pairs):
+            return False
+        return any(coding is not None and cell in coding for cell, coding in pairs)
+
+    def _reread(self, header: list[str], values: array[float], lines: array[int]) -> None:
+        """Put the first line before the rows, with the words that they already have."""
+        try:
+            self.values.extend([self._value(i, cell) for i, cell in enumerate(header)])
+        except ValueError as error:
+            raise self._fault(header, f"{self.source}, line 1") from error
+        self.values.extend(values)
+        self.lines.append(1)
+        self.lines.extend(lines)
+
+    def _value(self, column: int, cell: str) -> float:
+        coding = self.codings.get(column)
+        return float(cell) if coding is None else coding.code(cell)
+
+    def _fault(self, cells: list[str], where: str) -> DataError:
+        """The error for the first cell of a line that cannot be used."""
+        for column, cell in enumerate(cells):
+            name = self.names[column] if self.names else None
+            told = f"{where}, {place(None, column, name)}"
+            if column not in self.codings and as_number(cell) is None:
+                remedy = REMEDY if self.words.known is None else NO_WORDS
+                reason = f"{cell[:60]!r}, which is not a number; {remedy}"
+                return DataError(f"{told}: {reason if cell.strip() else 'an empty cell'}")
+            try:
+                self._value(column, cell)
+            except ValueError as error:
+                return DataError(f"{told}: {error}")
+        return DataError(f"{where} cannot be read")  # pragma: no cover
 
 
 def _cells(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -101,21 +206,3 @@ def _cells(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     if delimiter == " ":
         return (line.split() for line in lines)
     return csv.reader(lines, delimiter=delimiter)
-
-
-def _fault(cells: list[str], names: tuple[str, ...] | None, line: str) -> DataError:
-    """The error for the first cell of a line that is no number."""
-    found = (i for i, cell in enumerate(cells) if _number(cell) is None)
-    column = next(found, None)
-    if column is None:
-        return DataError(f"{line} or the next cannot be read as text in UTF-8")
-    cell = cells[column]
-    what = "an empty cell" if not cell.strip() else f"{cell[:60]!r}, which is not a number"
-    return DataError(f"{line}, {place(None, column, names[column] if names else None)}: {what}")
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None

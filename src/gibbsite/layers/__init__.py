@@ -1,11 +1,13 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Layer, Means, Moments, check_layer, first_fault
+from gibbsite.layers.base import Layer, Means, Moments, check_layer
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.binomial import Binomial
+from gibbsite.layers.by_column import column_types, kind_of, layer_for
 from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.fast import Form, fast, tempered
+from gibbsite.layers.faults import first_fault
 from gibbsite.layers.finite import Finite
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed
@@ -49,8 +51,11 @@ __all__ = [
     "Spin",
     "TruncatedExponential",
     "check_layer",
+    "column_types",
     "fast",
     "first_fault",
+    "kind_of",
+    "layer_for",
     "layer_type",
     "name_of",
     "register_layer",

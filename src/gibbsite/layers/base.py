@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from gibbsite.checks import as_array, as_tensor, check_counts, check_memory, not_finite
 from gibbsite.errors import ArgumentError, DataError, EntryError
+from gibbsite.layers.codes import state_codes
+from gibbsite.layers.faults import first_fault, require
 
 MEAN_ROUNDING = 1e-3
 """Distance beyond the range of states that the rounding of a running mean may account for."""
@@ -68,6 +71,12 @@ class Layer(nn.Module, ABC):
 
     interval: tuple[float, float] = (-math.inf, math.inf)
     """Least and greatest value of an entry of a state."""
+
+    whole: bool = False
+    """True if data are codes or counts: bytes then stand for themselves, not for grey levels."""
+
+    nominal: bool = False
+    """True if the states of a unit are categories, which a table may give as words."""
 
     def __init__(self, n: int, width: int | None = None) -> None:
         super().__init__()
@@ -335,7 +344,37 @@ class Layer(nn.Module, ABC):
         """A new layer for shift + scale * x, both (width,); only units with a scale can."""
         raise ArgumentError(f"{self.describe()} cannot be rescaled; only Gaussian units can")
 
+    @classmethod
+    def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
+        """A layer of one unit a column of data, given the greatest value in each, (n,).
+
+        Of the options it takes those that its constructor has, unless they are None.
+        """
+        known = inspect.signature(cls).parameters
+        given = {k: x for k, x in options.items() if k in known and x is not None}
+        return cls(len(greatest), **given)
+
+    def by_unit(self, x: Tensor) -> Tensor:
+        """States or means by unit, (..., n), as data have them; of one-hot columns the code."""
+        return x
+
+    def as_grey(self, x: Tensor) -> Tensor:
+        """States or means as grey levels of a picture, one a unit: (..., n)."""
+        return self.by_unit(x)
+
+    def pull(self, weight: Tensor) -> Tensor:
+        """What columns of a weight, (width, m), add to each unit towards greater values: (n, m)."""
+        return weight
+
+    def learned_scales(self) -> dict[str, slice]:
+        """Parameters that are the logs of measured columns' scales, and those columns."""
+        return {}
+
     # description
+
+    def kinds(self) -> list[tuple[type[Layer], int]]:
+        """Types of the units and how many of each, in order."""
+        return [(type(self), self.n)]
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments beyond n and the stored tensors, as JSON, for a model file."""
@@ -354,37 +393,8 @@ class Layer(nn.Module, ABC):
         return str(self.n)
 
 
-def state_codes(sizes: Sequence[float], start: int, stop: int) -> Tensor:
-    """Numbers of the units' states in the layer's states start to stop - 1, int64 (rows, units)."""
-    places = [1]
-    for size in sizes[:-1]:
-        if places[-1] * size >= stop:  # later units are in their first state
-            break
-        places.append(places[-1] * int(size))
-    few, index = len(places), torch.arange(start, stop)[:, None]
-    codes = index.new_zeros(len(index), len(sizes))
-    if set(sizes) == {2}:  # the quickest by far
-        codes[:, :few] = (index >> torch.arange(few)) & 1
-    else:
-        codes[:, :few] = index // torch.tensor(places) % torch.tensor(sizes[:few])
-    return codes
-
-
 def check_layer(name: str, value: object) -> Layer:
     """Return value if it is a layer, else raise `ArgumentError`."""
     if not isinstance(value, Layer):
         raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")
     return value
-
-
-def require(data: Tensor, good: Tensor, remedy: str) -> None:
-    """Raise an `EntryError` that names the first value that is not good, its row and its column."""
-    if not bool(good.all()):
-        row, column = (int(i) for i in (~good).nonzero()[0])
-        raise EntryError(f"{data[row, column].item():g}", row, column, remedy)
-
-
-def first_fault(name: str, value: Tensor, good: Callable[[Tensor], Tensor]) -> str:
-    """The name and the first entry that is not good, such as ``bias holds nan``; "" if all are."""
-    bad = ~good(value.detach())
-    return f"{name} holds {value.detach()[bad][0].item():g}" if bool(bad.any()) else ""

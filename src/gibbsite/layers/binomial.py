@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
-from gibbsite.layers.base import Means, require
+from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.faults import require
 from gibbsite.layers.finite import Finite
 
 MAX_TRIALS = 2**24
@@ -34,6 +35,7 @@ class Binomial(Finite):
     [5.0, 2.0]
     """
 
+    whole = True
     trials: Tensor
 
     def __init__(self, n: int, trials: int | Sequence[int] | Tensor) -> None:
@@ -97,6 +99,11 @@ class Binomial(Finite):
         most = f"{self.sizes[0] - 1}" if len(set(self.sizes)) == 1 else "the unit's trials"
         remedy = f"Binomial units count from 0 to {most} in whole numbers; change trials or round"
         require(rows, (rows >= 0) & (rows <= self.trials) & (rows == rows.floor()), remedy)
+
+    @classmethod
+    def for_columns(cls, greatest: Tensor, trials: int | None = None, **options: Any) -> Layer:
+        """A layer with trials as given, or the greatest count of each column, 1 at least."""
+        return cls(len(greatest), trials or [max(1, int(count)) for count in greatest.tolist()])
 
     def options(self) -> dict[str, Any]:
         counts = [size - 1 for size in self.sizes]

@@ -53,6 +53,7 @@ class Categorical(Finite):
     """
 
     interval = 0.0, 1.0
+    whole = nominal = True
 
     def __init__(self, n: int | Sequence[int], q: int | None = None) -> None:
         if q is None and not isinstance(n, Integral):
@@ -106,7 +107,7 @@ class Categorical(Finite):
         good = missing | ((x >= 0) & (x < sizes) & (x == x.floor()))
         if not bool(good.all()):
             row, unit = _first(~good.reshape(-1, self.n))
-            remedy = f"unit {unit + 1} takes codes from 0 to {self.sizes[unit] - 1}, whole numbers"
+            remedy = f"this unit takes codes from 0 to {self.sizes[unit] - 1}, whole numbers"
             raise EntryError(f"{x.reshape(-1, self.n)[row, unit]:g}", row, unit, remedy)
         states = self.encode(x.nan_to_num(0.0).long())
         if bool(missing.any()):
@@ -138,6 +139,25 @@ class Categorical(Finite):
             f"must be 1 and the others 0; or give codes, one a unit, in {self.n} columns"
         )
         raise EntryError(fault, row, column, remedy)
+
+    @classmethod
+    def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
+        """A layer of states from 0 to the greatest code of each column, 1 at least."""
+        return cls([max(1, int(code)) + 1 for code in greatest.tolist()])
+
+    def by_unit(self, x: Tensor) -> Tensor:
+        """Code of the state that is, or has the largest mean, in each unit."""
+        return split(x, self.sizes, -torch.inf).argmax(-1).to(x.dtype)
+
+    def as_grey(self, x: Tensor) -> Tensor:
+        """The code as a share of the largest one."""
+        return self.by_unit(x) / (x.new_tensor(self.sizes) - 1)
+
+    def pull(self, weight: Tensor) -> Tensor:
+        """Slope of the weights of a unit's states over `as_grey`; of two states the difference."""
+        level = torch.cat([torch.linspace(-0.5, 0.5, size) for size in self.sizes]).to(weight)
+        squares = split(level**2, self.sizes, 0.0).sum(-1)
+        return split((level * weight.T), self.sizes, 0.0).sum(-1).div(squares).T
 
     def options(self) -> dict[str, Any]:
         return {"sizes": self.sizes}

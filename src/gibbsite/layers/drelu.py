@@ -12,7 +12,8 @@ from torch.nn.functional import softplus
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, first_fault
+from gibbsite.layers.base import Layer
+from gibbsite.layers.faults import first_fault
 from gibbsite.layers.quadrature import half_line_states
 from gibbsite.layers.relu import usable_scale
 from gibbsite.ops.half_line import HalfLine, half_line

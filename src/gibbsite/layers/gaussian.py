@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, first_fault
+from gibbsite.layers.base import Layer
+from gibbsite.layers.faults import first_fault
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -164,6 +165,16 @@ class Gaussian(Layer):
             else:
                 layer.get_buffer("fixed_sigma").copy_(sigma)
         return layer
+
+    @classmethod
+    def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
+        """`Layer.for_columns`, with a sigma for each unit even where one number is given."""
+        sigma = torch.as_tensor(options.pop("sigma", 1.0)).expand(len(greatest))
+        return super().for_columns(greatest, sigma=sigma, **options)
+
+    def learned_scales(self) -> dict[str, slice]:
+        by_unit = self.learn_sigma and self.log_sigma.numel() == self.n
+        return {"log_sigma": slice(0, self.n)} if by_unit else {}
 
     def options(self) -> dict[str, Any]:
         return {"learn_sigma": self.learn_sigma}

@@ -57,6 +57,7 @@ class Mixed(Layer):
         lows, highs = zip(*(layer.interval for layer in layers), strict=True)
         self.interval = min(lows), max(highs)
         self.has_units = any(layer.has_units for layer in layers)
+        self.whole = any(layer.whole for layer in layers)
 
     def parts(self) -> list[Layer]:
         """The layers, in order."""
@@ -208,6 +209,23 @@ class Mixed(Layer):
     def checks_extremes(self) -> bool:
         return all(layer.checks_extremes for layer in self.parts())
 
+    def by_unit(self, x: Tensor) -> Tensor:
+        return torch.cat([layer.by_unit(part) for layer, part in self.split(x)], -1)
+
+    def as_grey(self, x: Tensor) -> Tensor:
+        return torch.cat([layer.as_grey(part) for layer, part in self.split(x)], -1)
+
+    def pull(self, weight: Tensor) -> Tensor:
+        pairs = zip(self.parts(), self.columns, strict=True)
+        return torch.cat([layer.pull(weight[columns]) for layer, columns in pairs])
+
+    def learned_scales(self) -> dict[str, slice]:
+        return {
+            f"layers.{index}.{name}": slice(columns.start + own.start, columns.start + own.stop)
+            for index, (layer, columns) in enumerate(zip(self.parts(), self.columns, strict=True))
+            for name, own in layer.learned_scales().items()
+        }
+
     def observe(self, data: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([layer.observe(part, generator) for layer, part in self.split(data)], -1)
 
@@ -222,6 +240,9 @@ class Mixed(Layer):
         return Mixed(*(part(layer, shift[columns], scale[columns]) for layer, columns in triples))
 
     # description
+
+    def kinds(self) -> list[tuple[type[Layer], int]]:
+        return [kind for layer in self.parts() for kind in layer.kinds()]
 
     def options(self) -> dict[str, Any]:
         return {

@@ -40,12 +40,18 @@ def layer_type(name: str) -> type[Layer]:
     return _types[name]
 
 
-def name_of(layer: Layer) -> str:
-    """The name under which the class of a layer is registered, else `ArgumentError`."""
+def type_names() -> list[str]:
+    """All names of unit types."""
+    return list(_types)
+
+
+def name_of(layer: Layer | type[Layer]) -> str:
+    """The name under which a layer, or its class, is registered, else `ArgumentError`."""
+    wanted = layer if isinstance(layer, type) else type(layer)
     for name, known in _types.items():
-        if known is type(layer):
+        if known is wanted:
             return name
-    kind = type(layer).__name__
+    kind = wanted.__name__
     raise ArgumentError(
         f"{kind} has no name that a file could give it; call gb.register_layer({kind.lower()!r}, "
         f"{kind}) before, in this process and wherever the model is loaded"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite.errors import RateError, TooLargeError
-from gibbsite.layers.base import Layer, Means, first_fault, require
+from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.faults import first_fault, require
 
 MAX_RATE = 2.0**40
 """The largest rate of a draw; beyond it rounding in the acceptance step of the draw shows."""
@@ -35,6 +36,7 @@ class Poisson(Layer):
     """
 
     interval = 0.0, math.inf
+    whole = True
 
     def __init__(self, n: int) -> None:
         super().__init__(n)

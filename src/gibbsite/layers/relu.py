@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.checks import as_scales
-from gibbsite.layers.base import Layer, first_fault
+from gibbsite.layers.base import Layer
+from gibbsite.layers.faults import first_fault
 from gibbsite.layers.quadrature import half_line_states
 from gibbsite.ops.half_line import half_line
 

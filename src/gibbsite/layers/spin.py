@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
-from gibbsite.layers.base import Means, require
+from gibbsite.layers.base import Means
+from gibbsite.layers.faults import require
 from gibbsite.layers.finite import Finite
 
 

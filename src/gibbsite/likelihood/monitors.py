@@ -121,6 +121,11 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[flo
     return total
 
 
+def has_pseudo_likelihood(rbm: RBM) -> bool:
+    """True unless a visible unit of endless states has inputs without bounds."""
+    return all(map(math.isfinite, rbm.hidden.interval)) or not math.isinf(max(rbm.visible.sizes))
+
+
 @torch.no_grad()
 def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
     """The visible layer with biases moved to the middle of the range of its inputs, in float64.
@@ -130,7 +135,7 @@ def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
     visible, hidden = copy.deepcopy(rbm.visible).double(), rbm.hidden
     least, most = hidden.interval
     if math.isinf(most - least):
-        if math.isinf(max(visible.sizes)):
+        if not has_pseudo_likelihood(rbm):
             raise ArgumentError(
                 f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
                 f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "

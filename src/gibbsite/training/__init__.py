@@ -10,8 +10,10 @@ from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
     Held,
     Scaling,
+    by_layer_column,
     column_scales,
     scaling,
+    scaling_for,
     to_data_units,
     to_standard_units,
 )
@@ -25,10 +27,12 @@ __all__ = [
     "History",
     "Monitor",
     "Scaling",
+    "by_layer_column",
     "column_scales",
     "fit",
     "initialize",
     "scaling",
+    "scaling_for",
     "to_data_units",
     "to_standard_units",
 ]

@@ -248,7 +248,7 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
                 rbm.visible.check_data(block)
             return data
     start = 0
-    for block in data.blocks():  # slower than extremes, but errors name the entry
+    for block in data.blocks(rbm.visible.width):  # which says where
         try:
             rbm.visible.check_data(block)
         except EntryError as error:

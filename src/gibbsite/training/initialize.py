@@ -14,6 +14,9 @@ from gibbsite.rows import Rows
 
 WEIGHT_SCALE = 0.01
 
+SPREAD = 2**22
+"""Entries, about, that biases are found from."""
+
 
 def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None) -> None:
     """Start afresh: weights ~ N(0, 0.01^2), hidden biases 0, visible biases from the data.
@@ -36,7 +39,7 @@ def start(
     rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> None:
     """`initialize` from rows spread over the data, with `row_weights` if there are any."""
-    index = rows.spread()
+    index = rows.spread(SPREAD * rows.shape[1] // rbm.visible.width)
     data = rbm.visible.coerce(rows.at(index))
     if weights is not None:  # biases depend on the rows by their mean
         data = data * weights[index.to(weights.device), None]

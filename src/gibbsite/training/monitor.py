@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gibbsite import exact
-from gibbsite.errors import ArgumentError
 from gibbsite.likelihood.monitors import (
     as_states,
+    has_pseudo_likelihood,
     negative_free_energies,
     pseudo_log_likelihoods,
 )
@@ -33,9 +32,9 @@ class Monitor:
 
     ``train_log_likelihood`` and ``test_log_likelihood`` (mean, nats, exact) where the model has at
     most 2^16 states to sum over; ``free_energy_gap`` wherever there is a test set;
-    ``reconstruction_error`` and ``pseudo_likelihood`` of the first 200 test rows (of train, if
-    there is no test set), the latter unless `gb.pseudo_likelihood` raises `ArgumentError`. Means
-    over train are weighted with `weights`, one a row, if given.
+    ``reconstruction_error`` and, where there is one, ``pseudo_likelihood`` of the first 200 test
+    rows (of train, if there is no test set). Means over train are weighted with `weights`, one a
+    row, if given.
 
     >>> import gibbsite as gb
     >>> data = gb.datasets.load("bars-and-stripes").train
@@ -63,9 +62,9 @@ class Monitor:
         rows = rbm.visible.check_data(data[:ROWS])
         errors = ((rows - reconstruct(rbm, rows)) ** 2).mean(1)
         figures["reconstruction_error"] = self._mean(name, errors)
-        states = as_states(rbm, data[:ROWS])
-        with suppress(ArgumentError):  # units whose conditionals no sum covers
-            figures["pseudo_likelihood"] = self._mean(name, pseudo_log_likelihoods(rbm, states))
+        if has_pseudo_likelihood(rbm):
+            pseudo = pseudo_log_likelihoods(rbm, as_states(rbm, data[:ROWS]))
+            figures["pseudo_likelihood"] = self._mean(name, pseudo)
         return figures
 
     def _sets(self) -> list[tuple[str, Tensor]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import DataError, place
+from gibbsite.layers import Layer
 from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
@@ -47,6 +48,29 @@ class Scaling(NamedTuple):
             f"constant: {', '.join(places)}{more} (counted from 1); such a column is only shifted "
             "and keeps its sigma, so it says nothing about the model: leave it out if you can"
         )
+
+
+def measured_columns(layer: Layer, n: int) -> Tensor:
+    """True for those of n columns of data, one a unit or as the layer has them, with units."""
+    if n == layer.width:
+        return layer.measured
+    starts = [layer.unit_columns(unit).start for unit in range(layer.n)]
+    return layer.measured[starts]
+
+
+def scaling_for(layer: Layer, data: Tensor | Rows) -> Scaling:
+    """`scaling` of the columns that are measured in units; the others are left as they are."""
+    return scaling(data).only(measured_columns(layer, data.shape[1]))
+
+
+def by_layer_column(layer: Layer, values: Tensor, fill: float) -> Tensor:
+    """Values of data's columns, (n,), by the layer's own, (width,); `fill` where not measured.
+
+    A unit that is measured has one column.
+    """
+    wide = values.new_full((layer.width,), fill)
+    wide[layer.measured.cpu()] = values[measured_columns(layer, len(values)).cpu()]
+    return wide
 
 
 def scaling(data: Tensor | Rows) -> Scaling:
