@@ -31,7 +31,7 @@ from gibbsite.rows import Rows
 Shaped = tuple[Tensor | Rows, ImageSize | None]
 
 LARGE_BYTES = 2**28
-"""Tables that as float32 were larger stay on disk."""
+"""Size in float32 beyond which data stay on disk."""
 
 ROUNDED = 1e-5
 """Share of a column's standard deviation by which float32 may move its entries."""
@@ -45,7 +45,7 @@ TEXTS = (".csv", ".tsv", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays as they are in a file, with the names and lines that a message can give.
+    """Arrays as they are in a file, with names and lines for messages.
 
     Attributes:
         train, test: to train on, and to test on or None.
@@ -85,9 +85,9 @@ def read(
     8-bit unsigned integers above 1 are taken for grey levels and divided by 255, unless `visible`
     names units of codes or counts. Without `visible`, values all within [0, 1] are meant for
     Bernoulli units, all -1 or 1 for Spin ones, others for Gaussian ones; if there are columns of
-    words, each column for itself. What a file promises is compared
-    with the memory before any of it is unpacked. Nothing outside the file is read: no links, no
-    external storage, no FIFO, no device.
+    words, each column for itself. The size that a file declares is compared with the memory before
+    any of it is unpacked. Nothing outside the file is read: no links, no external storage, no FIFO,
+    no device.
 
     Args:
         visible: type of the units that the rows are for: a name of `gibbsite.layers.LAYERS`, or
@@ -105,7 +105,7 @@ def read(
     rows, shape = to_rows(source.train, str(path), source, whole)
     held_out = None
     if source.test is not None:
-        held_out = _dense(to_rows(source.test, f"{path}, test", source, whole)[0])
+        held_out = Rows.of(to_rows(source.test, f"{path}, test", source, whole)[0]).dense()
     if held_out is not None and held_out.shape[1] != rows.shape[1]:
         raise DataError(f"{path}: train has {rows.shape[1]} columns, test {held_out.shape[1]}")
     return Dataset(
@@ -274,18 +274,13 @@ def write_csv(
     write_atomically(path, write)
 
 
-def _dense(rows: Tensor | Rows) -> Tensor:
-    return rows.dense() if isinstance(rows, Rows) else rows
-
-
 def suggest(rows: Tensor | Rows, categories: Categories | None = None) -> str:
     """Type of the units that values are meant for; by column where some have categories."""
     if categories is None:
         return _suggest(rows)
-    table = rows.dense() if isinstance(rows, Rows) else rows
     by_column = [
         _suggest(column[:, None]) if words is None else "categorical"
-        for column, words in zip(table.T, categories, strict=True)
+        for column, words in zip(Rows.of(rows).dense().T, categories, strict=True)
     ]
     runs = [(name, len(list(run))) for name, run in itertools.groupby(by_column)]
     return runs[0][0] if len(runs) == 1 else ",".join(f"{name}:{n}" for name, n in runs)
@@ -303,7 +298,7 @@ def _suggest(rows: Tensor | Rows) -> str:
 
 
 def _extremes(rows: Rows) -> tuple[float, float]:
-    """The least and the greatest number of the source; NaN if there is one."""
+    """The least and the greatest value of the source; NaN if there is one."""
     ends = np.array([(part.min(), part.max()) for part in rows.stored(LARGE_BYTES)], float)
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 
