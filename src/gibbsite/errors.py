@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def place(row: int | None, column: int, name: str | None = None) -> str:
+def location(row: int | None, column: int, name: str | None = None) -> str:
     """Row and column of an entry, for a message: counted from 1, as a spreadsheet does.
 
-    >>> place(0, 1, "age")
+    >>> location(0, 1, "age")
     'row 1, column 2 (age)'
     """
     named = f" ({name})" if name else ""
@@ -43,13 +43,13 @@ class EntryError(DataError):
         source: str | None = None,
         name: str | None = None,
     ) -> None:
-        where = place(row, column, name)
+        where = location(row, column, name)
         named = f"{source}, {where}: {fault}"
         message = named if source else f"data hold {fault} at {where} (counted from 1)"
         super().__init__(f"{message}; {remedy}")
         self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
 
-    def moved(self, rows: int = 0, columns: int = 0) -> EntryError:
+    def shifted(self, rows: int = 0, columns: int = 0) -> EntryError:
         """The same error in data with `rows` more rows above and `columns` more to the left."""
         return EntryError(self.fault, self.row + rows, self.column + columns, self.remedy)
 

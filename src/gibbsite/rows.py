@@ -230,7 +230,7 @@ class Rows:
             part = self.source[_for_numpy(self._source_index(slice(start, start + step)))]
             yield replace(self, source=np.stack([part.min(0), part.max(0)]), chosen=None)[:]
 
-    def stored(self, size: int = BLOCK_BYTES) -> Iterator[Any]:
+    def source_blocks(self, size: int = BLOCK_BYTES) -> Iterator[Any]:
         """All of the source in its own format, about `size` bytes at a time."""
         step = max(1, size // (self.source.shape[1] * self.source.dtype.itemsize))
         for start in range(0, self.source.shape[0], step):
@@ -251,7 +251,7 @@ class Rows:
         """shift + scale * rows, as `Rows`; scale and shift are (columns,)."""
         return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
 
-    def spread(self, limit: int = 2**22) -> Tensor:
+    def spaced_index(self, limit: int = 2**22) -> Tensor:
         """Indices of evenly spaced rows, which together have about `limit` entries."""
         rows, columns = self.shape
         stride = -(-rows * columns // limit)

@@ -62,7 +62,7 @@ class Dataset:
                 try:
                     visible.check_data(block)
                 except EntryError as error:
-                    entry = error.moved(start)
+                    entry = error.shifted(start)
                     raise entry.within(f"{source}{part}", self.columns) from error
                 start += len(block)
 

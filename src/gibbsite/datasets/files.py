@@ -23,7 +23,7 @@ from gibbsite.datasets.images import ImageSize, read_folder
 from gibbsite.datasets.limits import check_table
 from gibbsite.datasets.parquet import read_parquet
 from gibbsite.datasets.tables import Words, read_table
-from gibbsite.errors import ArgumentError, DataError, EntryError, GibbsiteError, place
+from gibbsite.errors import ArgumentError, DataError, EntryError, GibbsiteError, location
 from gibbsite.io import write_atomically
 from gibbsite.layers import column_types
 from gibbsite.rows import Rows
@@ -74,7 +74,7 @@ def read(
     - .npz, .h5, .hdf5: the array named `key`; without it arrays ``train`` and, if there, ``test``,
       or the only array;
     - .csv, .tsv, .txt, and these with .gz behind: numbers, with a first line of names or without;
-      separator ``,`` ``;`` tab or spaces; a column of words becomes codes, the place of each word
+      separator ``,`` ``;`` tab or spaces; a column of words becomes codes, the index of each word
       in the sorted words of the column, which are ``Dataset.categories``. Where `visible` says
       categorical one word is enough, else a column of words and numbers is refused;
     - .parquet: columns of numbers;
@@ -127,7 +127,7 @@ def to_rows(
 
     In float32, or in float64 where that would cost digits that matter. Grey levels stay bytes and
     large arrays where they are, as `Rows`; so do `whole` numbers, as integers of few bytes. Raises
-    `EntryError`, with what is `known` about its place, for a value that is not finite in float32.
+    `EntryError`, with what is `known` of its location, for a value that is not finite in float32.
     """
     check_table(array.dtype, array.shape, source)
     shape = (array.shape[1], array.shape[2]) if array.ndim == 3 else None
@@ -179,7 +179,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
     if least >= -LARGEST and most <= LARGEST:
         return
     start = 0
-    for part in table.stored(LARGE_BYTES):
+    for part in table.source_blocks(LARGE_BYTES):
         bad = np.argwhere(~(abs(part) <= LARGEST))
         if len(bad):
             row, column = start + int(bad[0, 0]), int(bad[0, 1])
@@ -187,7 +187,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
             name = known.names[column] if known.names else None
             if known.lines is None:
                 raise EntryError(fault, row, column, remedy, source=source, name=name)
-            where = f"line {known.lines[row]}, {place(None, column, name)}"
+            where = f"line {known.lines[row]}, {location(None, column, name)}"
             raise DataError(f"{source}, {where}: {fault}; {remedy}")
         start += len(part)
 
@@ -293,13 +293,15 @@ def _suggest(rows: Tensor | Rows) -> str:
     least, most = _extremes(table)
     if least >= 0 and most <= 1:
         return "bernoulli"
-    spins = least == -1 and most == 1 and all(bool((abs(x) == 1).all()) for x in table.stored())
+    spins = (
+        least == -1 and most == 1 and all(bool((abs(x) == 1).all()) for x in table.source_blocks())
+    )
     return "spin" if spins else "gaussian"
 
 
 def _extremes(rows: Rows) -> tuple[float, float]:
     """The least and the greatest value of the source; NaN if there is one."""
-    ends = np.array([(part.min(), part.max()) for part in rows.stored(LARGE_BYTES)], float)
+    ends = np.array([(part.min(), part.max()) for part in rows.source_blocks(LARGE_BYTES)], float)
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 
 

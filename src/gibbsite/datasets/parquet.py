@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from gibbsite.datasets.limits import LARGE_BYTES, LARGE_RATIO, check_bytes
-from gibbsite.errors import DataError, place
+from gibbsite.errors import DataError, location
 
 LARGEST_PAGE = 2**26
 """Most bytes of a page of a column; a page is unpacked whole."""
@@ -48,7 +48,7 @@ def _common_type(path: Path, schema: Any, arrow: Any) -> np.dtype:
     for index, field in enumerate(schema):
         if not any(is_kind(field.type) for is_kind in kinds):
             kind = str(field.type)
-            where = place(None, index, field.name)
+            where = location(None, index, field.name)
             raise DataError(
                 f"{path}, {where} holds {kind[:60]}, expected numbers; leave it out or write it "
                 "as numbers"
@@ -64,7 +64,7 @@ def _batches(path: Path, file: Any, rows: int) -> Iterator[tuple[int, list[np.nd
         for index, column in enumerate(batch.columns):
             if column.null_count:
                 row = start + column.is_null().to_pylist().index(True)
-                where = place(row, index, batch.schema.names[index])
+                where = location(row, index, batch.schema.names[index])
                 raise DataError(f"{path}, {where}: a missing value; fill it or leave the row out")
         if start + batch.num_rows > rows:
             break
@@ -91,7 +91,7 @@ def _check_chunks(path: Path, metadata: Any) -> None:
                 if not 0 <= unpacked <= LARGEST_PAGE or pages_left < 0:
                     fault = "many" if pages_left < 0 else "large"
                     raise DataError(
-                        f"{path}, {place(None, column)} has pages that are too {fault}; write it "
+                        f"{path}, {location(None, column)} has pages that are too {fault}; write it "
                         "again with common settings"
                     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from gibbsite.checks import check_memory
 from gibbsite.datasets.categories import REMEDY, Categories, Coding, as_number, check_categories
 from gibbsite.datasets.limits import unpacked_bytes
-from gibbsite.errors import DataError, place
+from gibbsite.errors import DataError, location
 from gibbsite.layers import column_types
 
 ENCODING = "utf-8-sig"
@@ -185,7 +185,7 @@ class _Reader:
         """The error for the first cell of a line that cannot be used."""
         for column, cell in enumerate(cells):
             name = self.names[column] if self.names else None
-            cell_name = f"{where}, {place(None, column, name)}"
+            cell_name = f"{where}, {location(None, column, name)}"
             if column not in self.codings and as_number(cell) is None:
                 remedy = REMEDY if self.words.known is None else NO_WORDS
                 reason = f"{cell[:60]!r}, which is not a number; {remedy}"

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gibbsite.errors import ArgumentError, DataError, place
+from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
@@ -160,7 +160,7 @@ def _range_with(X: Any, low: float, high: float) -> Units:
     row, column = locate(X, value)
     what = "Negative values in data" if low == 0 > value else "Values out of range in data"
     raise DataError(
-        f"{what}: {value:g} at {place(row, column)} (counted from 1), outside "
+        f"{what}: {value:g} at {location(row, column)} (counted from 1), outside "
         f"[{low:g}, {high:g}]. Rescale the data (MinMaxScaler(clip=True)), pass data_range=(low, "
         "high), or use GaussianRBM"
     )

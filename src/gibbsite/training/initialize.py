@@ -39,7 +39,7 @@ def start(
     rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> None:
     """`initialize` from rows spread over the data, with `row_weights` if there are any."""
-    index = rows.spread(SPREAD * rows.shape[1] // rbm.visible.width)
+    index = rows.spaced_index(SPREAD * rows.shape[1] // rbm.visible.width)
     data = rbm.visible.coerce(rows.at(index))
     if weights is not None:  # biases depend on the rows by their mean
         data = data * weights[index.to(weights.device), None]
