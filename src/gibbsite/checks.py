@@ -90,7 +90,7 @@ def _memory_limits() -> Iterator[tuple[float, str]]:
     for limit, used in cgroup_memory():
         yield limit / 4, f"a quarter of the {limit / 2**30:.1f} GiB this process may use"
         yield (limit - used) / 2, f"half of the {(limit - used) / 2**30:.1f} GiB it has left"
-    if free := 1024 * _field(_read_text(Path("/proc/meminfo")), "MemAvailable:"):
+    if free := _available_bytes():
         yield free / 2, f"half of the {free / 2**30:.1f} GiB that are free"
 
 
@@ -117,6 +117,11 @@ def cgroup_memory(
             if limit.isdecimal() and used.isdecimal():  # "max" is none
                 cache = _field(_read_text(folder / "memory.stat"), names[2])
                 yield int(limit), max(0, int(used) - cache)
+
+
+def _available_bytes() -> int:
+    """Bytes that the system could hand out without swapping; 0 if it does not say."""
+    return 1024 * _field(_read_text(Path("/proc/meminfo")), "MemAvailable:")
 
 
 def _field(text: str, name: str) -> int:

@@ -293,10 +293,9 @@ def _suggest(rows: Tensor | Rows) -> str:
     least, most = _extremes(table)
     if least >= 0 and most <= 1:
         return "bernoulli"
-    spins = (
-        least == -1 and most == 1 and all(bool((abs(x) == 1).all()) for x in table.source_blocks())
-    )
-    return "spin" if spins else "gaussian"
+    if (least, most) != (-1, 1):
+        return "gaussian"
+    return "spin" if all((abs(x) == 1).all() for x in table.source_blocks()) else "gaussian"
 
 
 def _extremes(rows: Rows) -> tuple[float, float]:
