@@ -9,7 +9,7 @@ import torch
 import gibbsite as gb
 from gibbsite import checks
 from gibbsite.checks import cgroup_memory, check_counts, check_file, check_memory
-from gibbsite.errors import place
+from gibbsite.errors import location
 from gibbsite.likelihood.annealing import uniform_schedule
 
 RBM = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(3))
@@ -117,8 +117,8 @@ def test_only_files_that_end_are_files(tmp_path):
 
 
 def test_places_are_counted_from_1():
-    assert place(0, 0) == "row 1, column 1"
-    assert place(None, 1, "age") == "column 2 (age)"
+    assert location(0, 0) == "row 1, column 1"
+    assert location(None, 1, "age") == "column 2 (age)"
 
 
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])

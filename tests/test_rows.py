@@ -159,7 +159,7 @@ def test_blocks_are_bounded_and_whole(monkeypatch):
 @pytest.mark.parametrize("n", [1, 16, 17, 100, 1000, 1001])
 def test_spread_covers_the_table(n):
     rows = gb.Rows(np.arange(n, dtype="f4")[:, None] * np.ones(4, "f4"))
-    found = rows.at(rows.spread(limit=64))[:, 0]
+    found = rows.at(rows.spaced_index(limit=64))[:, 0]
     steps = found.diff()
     assert found[0] == 0
     assert len(found) * 4 <= 64 + 4
@@ -344,10 +344,10 @@ ACCESSES = {
     "slice": lambda rows: rows[:10],
     "rows": lambda rows: rows[torch.tensor([399])],
     "at": lambda rows: rows.at(torch.tensor([399]), torch.float32),
-    "drawn_at": lambda rows: rows.drawn_at(torch.tensor([399])),
+    "binarised_at": lambda rows: rows.binarised_at(torch.tensor([399])),
     "blocks": lambda rows: list(rows.blocks()),
     "column_extremes": lambda rows: list(rows.column_extremes()),
-    "stored": lambda rows: list(rows.stored()),
+    "source_blocks": lambda rows: list(rows.source_blocks()),
     "taken": lambda rows: rows.take(torch.tensor([399])).dense(),
     "scaled": lambda rows: rows.affine(torch.ones(6), torch.ones(6))[:],
 }

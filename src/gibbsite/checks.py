@@ -17,10 +17,10 @@ from torch import Tensor
 from gibbsite.errors import ArgumentError, DataError, TooLargeError
 
 LARGEST_COUNT = 2**62
-"""Whole numbers beyond this fit into no size or loop of torch."""
+"""Limit of sizes and loops of torch."""
 
 SMALL_BYTES = 2**24
-"""Size up to which a request fits wherever the program itself fits."""
+"""Size that fits wherever the program itself does."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -67,30 +67,31 @@ def check_file(path: Path) -> None:
 def check_memory(what: str, *sizes: int) -> None:
     """Raise `TooLargeError` if prod(sizes) float32 entries need over a quarter of the memory.
 
-    Whatever is that large is copied a few times at least before anything comes of it. Memory is
-    what the machine has or what the control groups of the process allow; where other programs use
-    most of it, half of what is left is the limit.
+    Data that large are copied a few times at least. Memory is that of the machine or of the control
+    groups of the process; where other programs use most of it, half of the rest is the limit.
     """
+    needed = 4 * math.prod(int(size) for size in sizes)
+    for limit, description in _memory_limits():
+        if needed > limit:
+            raise TooLargeError(
+                f"{what} would need {needed / 2**30:,.1f} GiB, over {description}; use fewer"
+            )
+        if needed <= SMALL_BYTES:
+            return
+
+
+def _memory_limits() -> Iterator[tuple[float, str]]:
+    """Bytes that one array may take, and the share of the memory that they are."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not every system says
         return
-    needed = 4 * math.prod(int(size) for size in sizes)
-    _refuse_over(what, needed, memory / 4, f"a quarter of this machine's {memory / 2**30:.1f} GiB")
-    if needed <= SMALL_BYTES:
-        return
+    yield memory / 4, f"a quarter of this machine's {memory / 2**30:.1f} GiB"
     for limit, used in cgroup_memory():
-        _refuse_over(
-            what,
-            needed,
-            limit / 4,
-            f"a quarter of the {limit / 2**30:.1f} GiB this process may use",
-        )
-        left = limit - used
-        _refuse_over(what, needed, left / 2, f"half of the {left / 2**30:.1f} GiB it has left")
-    free = _available_bytes()
-    if free is not None:
-        _refuse_over(what, needed, free / 2, f"half of the {free / 2**30:.1f} GiB that are free")
+        yield limit / 4, f"a quarter of the {limit / 2**30:.1f} GiB this process may use"
+        yield (limit - used) / 2, f"half of the {(limit - used) / 2**30:.1f} GiB it has left"
+    if free := 1024 * _field(_read_text(Path("/proc/meminfo")), "MemAvailable:"):
+        yield free / 2, f"half of the {free / 2**30:.1f} GiB that are free"
 
 
 def cgroup_memory(
@@ -101,7 +102,7 @@ def cgroup_memory(
     Use is without the files that the system would drop from memory first.
     """
     for line in _read_text(own).splitlines():
-        _, controllers, place = (*line.split(":", 2), "", "")[:3]
+        _, controllers, group = (*line.split(":", 2), "", "")[:3]
         if not controllers:
             base, names = root, ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
@@ -109,23 +110,17 @@ def cgroup_memory(
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        group = base / place.strip("/")
+        own_folder = base / group.strip("/")
         # in a container the path is often that of the host, of which only the root is visible
-        for folder in {group, *group.parents, base} - set(base.parents):
+        for folder in {own_folder, *own_folder.parents, base} - set(base.parents):
             limit, used = (_read_text(folder / name).strip() for name in names[:2])
             if limit.isdecimal() and used.isdecimal():  # "max" is none
                 cache = _field(_read_text(folder / "memory.stat"), names[2])
                 yield int(limit), max(0, int(used) - cache)
 
 
-def _available_bytes() -> int | None:
-    """Bytes that the system could hand out without swapping, if it says."""
-    kilobytes = _field(_read_text(Path("/proc/meminfo")), "MemAvailable:")
-    return 1024 * kilobytes or None
-
-
 def _field(text: str, name: str) -> int:
-    """Value of a name in lines of "name value", else 0."""
+    """Value of a name in lines of "name value"; 0 if it is not there."""
     for line in text.splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == name and words[1].isdecimal():
@@ -139,11 +134,6 @@ def _read_text(path: Path) -> str:
     return ""
 
 
-def _refuse_over(what: str, needed: int, limit: float, of: str) -> None:
-    if needed > limit:
-        raise TooLargeError(f"{what} would need {needed / 2**30:,.1f} GiB, over {of}; use fewer")
-
-
 # arrays
 
 
@@ -152,12 +142,18 @@ def as_tensor(x: object, like: Tensor) -> Tensor:
     if isinstance(x, Tensor):
         check_tensor(x)
         return x.to(like)
-    array = as_array(x)
-    known = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"  # torch has no long double
+    return from_numpy(as_array(x), copy=True).to(like)
+
+
+def from_numpy(array: np.ndarray, copy: bool = False) -> Tensor:
+    """The array as a tensor; a copy if asked for, or where torch cannot share its memory.
+
+    Torch has no long double, foreign byte order, negative strides or read-only memory.
+    """
+    dtype = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"
+    copy = copy or not array.flags.writeable or min(array.strides, default=1) < 0
     with np.errstate(over="ignore"):
-        # a copy: torch takes neither negative strides nor foreign byte order nor read-only memory
-        native = array.astype(known, order="C", copy=True)
-    return torch.from_numpy(native).to(like)
+        return torch.from_numpy(array.astype(dtype, order="C", copy=copy).view(dtype))
 
 
 def as_scales(name: str, value: object, n: int, like: Tensor) -> Tensor:

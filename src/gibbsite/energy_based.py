@@ -16,7 +16,7 @@ Energy = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 class EnergyBasedModel:
     r"""p(v, h) = exp(-E(v, h; theta)) / Z for any differentiable E over finitely many v and h.
 
-    Everything is a sum over the table of all pairs, so it is exact and serves as a reference.
+    Everything is a sum over all pairs (v, h), so it is exact and serves as a reference.
 
     Args:
         energy: E(v, h, parameters); v is (a, 1, n_v), h is (1, b, n_h), the result (a, b).
@@ -49,16 +49,16 @@ class EnergyBasedModel:
     def energy_table(self, v: Tensor | None = None) -> Tensor:
         """E of every given v (default: all) with every h, (rows, n_hidden_states)."""
         v = self.visible_states if v is None else v
-        table = self.energy(v[:, None], self.hidden_states[None], self.parameters)
+        energies = self.energy(v[:, None], self.hidden_states[None], self.parameters)
         expected = (len(v), len(self.hidden_states))
-        if table.shape != expected:
+        if energies.shape != expected:
             raise ArgumentError(
-                f"energy returned shape {tuple(table.shape)}, expected {expected}: "
+                f"energy returned shape {tuple(energies.shape)}, expected {expected}: "
                 "sum over the last axis of v (a, 1, n_v) and h (1, b, n_h)"
             )
-        if not bool(torch.isfinite(table).all()):
+        if not bool(torch.isfinite(energies).all()):
             raise ArgumentError("energy returned NaN or infinity; it must be finite at every state")
-        return table
+        return energies
 
     def log_partition(self) -> Tensor:
         r"""$\log Z = \log\sum_{v,h} e^{-E(v,h)}$, a 0-d tensor, in nats."""
@@ -66,8 +66,7 @@ class EnergyBasedModel:
 
     def log_joint(self) -> Tensor:
         """log p(v, h), (n_visible_states, n_hidden_states)."""
-        table = -self.energy_table()
-        return table - torch.logsumexp(table.flatten(), 0)
+        return -self.energy_table() - self.log_partition()
 
     def log_visible(self) -> Tensor:
         """log p(v) of every visible state."""
@@ -102,9 +101,7 @@ class EnergyBasedModel:
 
     def _mean_energy_derivative(self, v: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """<dE/dtheta> under fixed weights (rows of v, n_hidden_states)."""
-        leaves = {
-            name: value.detach().clone().requires_grad_() for name, value in self.parameters.items()
-        }
+        leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         with torch.enable_grad():
             mean = (weights * self.energy(v[:, None], self.hidden_states[None], leaves)).sum()
             derivatives = torch.autograd.grad(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def place(row: int | None, column: int, name: str | None = None) -> str:
+def location(row: int | None, column: int, name: str | None = None) -> str:
     """Row and column of an entry, for a message: counted from 1, as a spreadsheet does.
 
-    >>> place(0, 1, "age")
+    >>> location(0, 1, "age")
     'row 1, column 2 (age)'
     """
     named = f" ({name})" if name else ""
@@ -43,13 +43,14 @@ class EntryError(DataError):
         source: str | None = None,
         name: str | None = None,
     ) -> None:
-        where = place(row, column, name)
-        told = f"{source}, {where}: {fault}" if source else f"data hold {fault} at {where}"
-        super().__init__(f"{told}{'' if source else ' (counted from 1)'}; {remedy}")
+        where = location(row, column, name)
+        named = f"{source}, {where}: {fault}"
+        message = named if source else f"data hold {fault} at {where} (counted from 1)"
+        super().__init__(f"{message}; {remedy}")
         self.fault, self.row, self.column, self.remedy = fault, row, column, remedy
 
-    def moved(self, rows: int = 0, columns: int = 0) -> EntryError:
-        """The same error for data with so many more rows above, and columns to the left."""
+    def shifted(self, rows: int = 0, columns: int = 0) -> EntryError:
+        """The same error in data with `rows` more rows above and `columns` more to the left."""
         return EntryError(self.fault, self.row + rows, self.column + columns, self.remedy)
 
     def within(self, source: str, names: Sequence[str] | None) -> EntryError:
@@ -59,7 +60,7 @@ class EntryError(DataError):
 
 
 class RowError(DataError, IndexError):
-    """A row is asked for that the table does not have."""
+    """A row index is out of range."""
 
 
 class ModelFileError(GibbsiteError, ValueError):
@@ -67,11 +68,11 @@ class ModelFileError(GibbsiteError, ValueError):
 
 
 class OutputError(GibbsiteError, OSError):
-    """Output cannot be written where it was asked for, or would overwrite something."""
+    """Output cannot be written to that path, or would overwrite something."""
 
 
 class TooLargeError(GibbsiteError, ValueError):
-    """A model is too large to enumerate, or what was asked for too large for the memory."""
+    """A model is too large to enumerate, or data or a result too large for the memory."""
 
 
 class LikelihoodWarning(GibbsiteError, UserWarning):

@@ -28,7 +28,7 @@ EXACT_STATES = 2**20
 """Number of states up to which sums and draws are exact by default, not estimates or chains."""
 
 BLOCK_BYTES = 2**22
-"""Size of one block of states and of the other side's inputs together."""
+"""Size of one block of states together with the other side's inputs."""
 
 
 class Moments(NamedTuple):
@@ -118,7 +118,7 @@ def moments(rbm: RBM) -> Moments:
             "product": (x * weights[:, None]).T @ other,
         }
 
-    _, mean = _expectation(side, block_moments)
+    mean = _expectation(side, block_moments)
     if side is rbm:
         return Moments(mean["ours"], mean["theirs"], mean["product"])
     return Moments(mean["theirs"], mean["ours"], mean["product"].T)
@@ -134,7 +134,7 @@ def model_phase(rbm: RBM) -> dict[str, Tensor]:
         visible, hidden = (ours, theirs) if side is rbm else (theirs, ours)
         return rbm.phase(visible, hidden, weights)
 
-    return _expectation(side, block_phase)[1]
+    return _expectation(side, block_phase)
 
 
 @torch.no_grad()
@@ -220,7 +220,7 @@ def _block_log_sum(side: RBM, start: int, stop: int) -> Tensor:
         return torch.logsumexp(-side.free_energy(side.visible.states(start, stop)), 0)
 
     if torch.is_grad_enabled() and side.weight.requires_grad:
-        # keep nothing of the block for the backward pass: recompute it there
+        # the backward pass recomputes the block: nothing of it is kept
         total: Tensor = checkpoint(log_sum, use_reentrant=False, preserve_rng_state=False)
         return total
     return log_sum()
@@ -228,8 +228,8 @@ def _block_log_sum(side: RBM, start: int, stop: int) -> Tensor:
 
 def _expectation(
     side: RBM, block_sum: Callable[[Tensor, Tensor], dict[str, Tensor]]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """(log Z, expectation) in one pass; `block_sum` is linear in the weights it is given."""
+) -> dict[str, Tensor]:
+    """Expectation under the model, in one pass; `block_sum` is linear in its weights."""
     wide = in_double(side)
     log_z = wide.weight.new_full((), -torch.inf)
     mean: dict[str, Tensor] = {}
@@ -248,4 +248,4 @@ def _expectation(
             }
         mean = block
         log_z = new_log_z
-    return log_z, mean
+    return mean

@@ -60,9 +60,10 @@ def load(path: str | Path) -> RBM:
     no model can have, such as NaN. Nothing in it is executed.
     """
     path = model_file(Path(path))
-    metadata, tensors = read_tensors(path, "not a Gibbsite model", "restore it from a copy")
-    header = _read_header(path, metadata)
-    with refusing(path, "not a Gibbsite model", "restore it from a copy"):
+    kind, remedy = "not a Gibbsite model", "restore it from a copy"
+    metadata, tensors = read_tensors(path, kind, remedy)
+    with refusing(path, kind, remedy):
+        header = _read_header(path, metadata)
         dtype = tensors["weight"].dtype
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"its weight is of {dtype}")
@@ -90,11 +91,11 @@ def read_tensors(
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file, checked against its length.
 
-    Raises `DataError` if it cannot be read and `ModelFileError` if it is damaged: `kind` then says
-    what else it may be, `remedy` what to do.
+    Raises `DataError` if it cannot be read and `ModelFileError` if it is damaged, with a message
+    that ends in `kind`, another reason for the failure, and `remedy`.
     """
     try:
-        if not path.is_file():  # neither a folder nor a pipe, which would wait for a writer
+        if not path.is_file():  # to open a pipe would wait for a writer
             raise DataError(f"{path}: no such model file")
         check_memory(str(path), path.stat().st_size // 4)
         content = path.read_bytes()
@@ -121,22 +122,22 @@ def refusing(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside path, then put it in path's place.
+    """Let `write` fill a temporary file beside path, then replace path by it.
 
-    The place of a symbolic link is that of the file it points to. Devices and pipes have no
-    content that could be replaced; they are refused.
+    Of a symbolic link the file that it points to is replaced. Raises `OutputError`, also for
+    devices and pipes, which have no content to replace.
     """
     temporary: Path | None = None
     try:
-        place = _place(path)
-        temporary = _temporary(place)
+        target = _target(path)
+        temporary = _temporary(target)
         write(temporary)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(place)
+        temporary.replace(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -146,24 +147,25 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `OutputError` now if `write_atomically` could not make a file there later."""
+    """Raise `OutputError` if `write_atomically` could not make that file."""
     try:
-        _temporary(_place(path)).unlink()
+        _temporary(_target(path)).unlink()
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
-def _place(path: Path) -> Path:
-    """Path with links followed; `OutputError` if there is something other than a file."""
-    place = Path(os.path.realpath(path))
+def _target(path: Path) -> Path:
+    """Path with links followed; `OutputError` if it exists and is no regular file."""
+    target = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
-        if not stat.S_ISREG(place.lstat().st_mode):
+        if not stat.S_ISREG(target.lstat().st_mode):
             raise OutputError(f"cannot write {path}: it is there and no file; name another place")
-    return place
+    return target
 
 
-def _temporary(place: Path) -> Path:
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+def _temporary(target: Path) -> Path:
+    """A new, empty file beside the target."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     return Path(name)
 
@@ -184,12 +186,10 @@ def _describe(layer: Layer) -> dict[str, Any]:
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not one that Gibbsite wrote")
-    with refusing(path, "not a Gibbsite model", "restore it from a copy"):
-        header = dict(json.loads(metadata[_KEY]))
-        version = header["version"]
-    if version != FORMAT_VERSION:
+    header = dict(json.loads(metadata[_KEY]))
+    if header["version"] != FORMAT_VERSION:
         raise ModelFileError(
-            f"{path} has model format version {version!r}; this Gibbsite reads version "
+            f"{path} has model format version {header['version']!r}; this Gibbsite reads version "
             f"{FORMAT_VERSION}. Install the version of Gibbsite that wrote it"
         )
     return header

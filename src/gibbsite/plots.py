@@ -97,14 +97,14 @@ def images(rows: Tensor, image_shape: ImageShape | None = None) -> Figure:
 
 
 def learning_curves(history: History) -> Figure:
-    """Every figure of the history against the epoch, in panels by kind."""
-    known = set().union(*history.records) if history.records else set()
-    panels = [(title, [name for name in names if name in known]) for title, names in _CURVES]
+    """Every column of the history against the epoch, in panels by kind."""
+    recorded = set().union(*history.records)
+    panels = [(title, [name for name in names if name in recorded]) for title, names in _CURVES]
     panels = [(title, names) for title, names in panels if names]
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     rows = math.ceil(len(panels) / 3)
-    for number, (title, names) in enumerate(panels, start=1):
-        axes = figure.add_subplot(rows, 3, number)
+    for index, (title, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, 3, index)
         for name in names:
             axes.plot(history.column("epoch"), history.column(name), label=name.replace("_", " "))
         _finish_curve(axes, title, len(names) > 1)
@@ -112,24 +112,24 @@ def learning_curves(history: History) -> Figure:
 
 
 def annealing(result: LogPartition) -> Figure:
-    """Histogram of each direction's log weights as estimates of log Z, and the way there.
+    """Estimates of log Z by the paths of each direction: histograms, and profiles over beta.
 
-    Paths that tell the same story overlap; the dashed line is the estimate.
+    Where the directions agree their histograms overlap; the dashed line is the estimate.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
-    histogram, ways = figure.subplots(1, 2)
+    histogram, profiles = figure.subplots(1, 2)
     for name, sign, direction in (("forward", 1, result.forward), ("reverse", -1, result.reverse)):
         if direction is None:
             continue
         run = direction.run
         origin = direction.value - sign * log_mean_exp(run.log_weights)
         histogram.hist(origin + sign * run.log_weights.numpy(), bins=30, alpha=0.6, label=name)
-        ways.plot(run.betas, (origin if sign > 0 else result.value) + run.profile, label=name)
+        profiles.plot(run.betas, (origin if sign > 0 else result.value) + run.profile, label=name)
     histogram.axvline(result.value, color="black", linestyle="--")
     histogram.set(title="log Z by each path, nats", xlabel="nats", ylabel="paths")
-    ways.axhline(result.value, color="black", linestyle="--")
-    _finish_curve(ways, "log Z along the way, nats", True)
-    ways.set_xlabel("inverse temperature")
+    profiles.axhline(result.value, color="black", linestyle="--")
+    _finish_curve(profiles, "log Z along the way, nats", True)
+    profiles.set_xlabel("inverse temperature")
     histogram.legend(fontsize="small")
     return figure
 
@@ -142,8 +142,8 @@ def mosaic(rows: Tensor, image_shape: ImageShape) -> np.ndarray:
     across = math.ceil(math.sqrt(len(rows)))
     down = math.ceil(len(rows) / across)
     grid = np.full((down * (height + 1) - 1, across * (width + 1) - 1), np.nan, np.float32)
-    for number, row in enumerate(rows.reshape(-1, height, width).numpy()):
-        top, left = number // across * (height + 1), number % across * (width + 1)
+    for index, row in enumerate(rows.reshape(-1, height, width).numpy()):
+        top, left = index // across * (height + 1), index % across * (width + 1)
         grid[top : top + height, left : left + width] = row
     return grid
 

@@ -1,4 +1,4 @@
-"""Modules in float64, without a copy to keep in step."""
+"""Views of modules in float64."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ M = TypeVar("M", bound=nn.Module)
 def in_double(module: M) -> M:
     """A view of the module to compute with in float64; the module itself if it is in float64.
 
-    Results are differentiable in the parameters of the module given. The view has their values as
-    they are now, and is not for training.
+    Results are differentiable in the parameters of the module. The view has their present values,
+    and is not for training.
     """
     if all(tensor.dtype == torch.float64 for tensor in _floats(module)):
         return module

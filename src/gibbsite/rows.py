@@ -1,4 +1,4 @@
-"""Data that stay as they came: bytes, sparse or on disk, handed out a few rows at a time."""
+"""Data kept in their own format (bytes, sparse, on disk), converted a few rows at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.checks import as_array, as_tensor, check_memory, check_tensor, check_unmasked
+from gibbsite.checks import (
+    as_array,
+    check_memory,
+    check_tensor,
+    check_unmasked,
+    from_numpy,
+)
 from gibbsite.errors import DataError, RowError
 
 BLOCK_BYTES = 2**25
 
-KERNEL_KINDS = np.uint8, np.float32, np.float64
+KERNEL_DTYPES = np.uint8, np.float32, np.float64
+"""Dtypes of sources that the kernels gather rows of."""
 
 WIDE_INTEGERS = {torch.int32, torch.int64, torch.uint32, torch.uint64}
 """Integers that float32 does not hold exactly."""
@@ -26,12 +33,12 @@ WIDE_INTEGERS = {torch.int32, torch.int64, torch.uint32, torch.uint64}
 
 @dataclass(frozen=True)
 class MappedFile:
-    """A file as it was when it was mapped into memory; reading beyond its end kills the process.
+    """Identity and size of a file when it was mapped; reading beyond its end kills the process.
 
     Attributes:
         path: of the file.
-        stamp: device, inode and time of change of what then lay at that path.
-        end: number of bytes mapped, from the start of the file.
+        stamp: device, inode and time of change.
+        end: offset in the file of the end of the mapped memory, in bytes.
     """
 
     path: Path
@@ -40,7 +47,7 @@ class MappedFile:
 
     @classmethod
     def of(cls, source: Any) -> MappedFile | None:
-        """The file behind an array, if there is one."""
+        """The file that an array is mapped from; None if there is none."""
         memory, array = _mapping(source)
         if memory is None or array is None or array.filename is None:
             return None
@@ -52,7 +59,7 @@ class MappedFile:
             return cls(path, (0, 0, 0), start + len(memory))
 
     def check(self, source: Any) -> None:
-        """Raise `DataError` if the file is shorter than it was, or changed in its place."""
+        """Raise `DataError` if the file is shorter than it was, or was written to."""
         memory, _ = _mapping(source)
         size = self.end if memory is None else memory.size()
         try:
@@ -68,12 +75,12 @@ class MappedFile:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _mapping(source: Any) -> tuple[mmap.mmap | None, np.memmap | None]:
-    """The mapped memory that an array lies in, and the array that was made of it."""
+    """The mapped memory behind an array, and the `np.memmap` that was made of it."""
     array = None
     while source is not None and not isinstance(source, mmap.mmap):
         array = source if isinstance(source, np.memmap) else array
@@ -87,12 +94,12 @@ class Rows:
 
     ``rows[index]``, with a slice, a list or a tensor of row indices, is shift + scale * those rows,
     float32 (float64 if the source is, or holds integers of over 16 bits); with one index it is that
-    row. Negative ones count from the end, and what is not there raises `RowError`. A 20 GB file or
+    row. Negative indices count from the end; those out of range raise `RowError`. A 20 GB file or
     a sparse matrix is thus trained on in the memory of a minibatch.
 
-    A file that is mapped into memory must stay as it is: it is looked at before each access, and
-    `DataError` raised if it has changed. In the microseconds between look and access a file that is
-    cut short still ends the process (SIGBUS).
+    A file that is mapped into memory must not change: it is checked before each access, and
+    `DataError` raised if it has. In the microseconds between check and access a file that is cut
+    short still ends the process (SIGBUS).
 
     Attributes:
         source: (rows, columns): tensor, numpy array (memory-mapped or not) or scipy sparse matrix.
@@ -133,7 +140,7 @@ class Rows:
                     f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
                 )
         if self.chosen is not None:
-            object.__setattr__(self, "chosen", self._chosen_rows(shape[0]))
+            object.__setattr__(self, "chosen", _check_chosen(self.chosen, shape[0]))
         if sparse:  # other sparse formats cannot give single rows
             object.__setattr__(self, "source", _checked_csr(self.source))
         if self._file is None:
@@ -141,7 +148,7 @@ class Rows:
 
     @classmethod
     def of(cls, data: Any) -> Rows:
-        """Rows of a table in any form; itself if it is `Rows` already."""
+        """`Rows` of an array, tensor, sparse matrix or nested list; `Rows` are returned as is."""
         if isinstance(data, Rows):
             return data
         return cls(data if isinstance(data, Tensor) or hasattr(data, "tocsr") else as_array(data))
@@ -156,9 +163,8 @@ class Rows:
 
     @property
     def device(self) -> torch.device:
-        """Device that the rows lie on."""
-        cpu = torch.device("cpu")
-        return self.source.device if isinstance(self.source, Tensor) else cpu
+        """Device of the rows."""
+        return self.source.device if isinstance(self.source, Tensor) else torch.device("cpu")
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
         if isinstance(index, slice) and (index.step is None or index.step > 0):
@@ -176,27 +182,28 @@ class Rows:
             yield from block
 
     def at(self, index: slice | Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """A new tensor of the rows with those indices, int64 from 0, which are not checked.
+        """A new tensor of the rows at indices, int64 from 0, which are not checked.
 
-        In float32, if that is the dtype asked for, where rounding on the way is quicker.
+        With dtype float32 a source of float64 may be rounded to it at once, which is faster.
         """
-        self.check_unchanged()
-        index = index if self.chosen is None else self.chosen[index]
-        found = self._gatherable(index)
-        gathered = None if found is None else self._gather(*found, dtype == torch.float32)
+        index = self._source_index(index)
+        arrays = self._kernel_arrays(index)
+        gathered = None if arrays is None else self._gather(*arrays, dtype == torch.float32)
         if gathered is not None:
             return gathered
         values = self._values(index)
-        return values if self._scale_and_shift() == (1.0, 0.0) else values * self.scale + self.shift
+        return values if self._scalars() == (1.0, 0.0) else values * self.scale + self.shift
 
-    def drawn_at(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Zeros and ones drawn with `at(index)` as probabilities, float32, if there is a kernel."""
-        self.check_unchanged()
-        found = self._gatherable(index if self.chosen is None else self.chosen[index])
-        units = self._scale_and_shift()
-        if found is None or units is None or (found[0].dtype == np.float64 and units != (1.0, 0.0)):
+    def binarised_at(
+        self, index: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """Zeros and ones, float32, drawn with `at(index)` as probabilities; None without kernel."""
+        arrays, scalars = self._kernel_arrays(self._source_index(index)), self._scalars()
+        if arrays is None or scalars is None:
             return None
-        return ops.kernels_for().gather_and_draw(*found, *units, generator)
+        if arrays[0].dtype == np.float64 and scalars != (1.0, 0.0):
+            return None
+        return ops.kernels_for().gather_and_draw(*arrays, *scalars, generator)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.dense(), dtype)
@@ -214,19 +221,17 @@ class Rows:
 
     def column_extremes(self) -> Iterator[Tensor]:
         """Rows that span the range of every column: of bytes the extremes of blocks, else all."""
-        if not self._holds_bytes():
+        if not (isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8):
             yield from self.blocks()
             return
         _advise(self.source, scattered=False)
         step = max(1, BLOCK_BYTES // self.shape[1])
         for start in range(0, len(self), step):
-            self.check_unchanged()
-            index: Any = slice(start, start + step)
-            part = self.source[index if self.chosen is None else self.chosen[index].numpy()]
+            part = self.source[_for_numpy(self._source_index(slice(start, start + step)))]
             yield replace(self, source=np.stack([part.min(0), part.max(0)]), chosen=None)[:]
 
-    def stored(self, size: int = BLOCK_BYTES) -> Iterator[Any]:
-        """All of the source as it is kept, about `size` bytes at a time."""
+    def source_blocks(self, size: int = BLOCK_BYTES) -> Iterator[Any]:
+        """All of the source in its own format, about `size` bytes at a time."""
         step = max(1, size // (self.source.shape[1] * self.source.dtype.itemsize))
         for start in range(0, self.source.shape[0], step):
             self.check_unchanged()
@@ -238,84 +243,87 @@ class Rows:
             self._file.check(self.source)
 
     def take(self, index: Tensor) -> Rows:
-        """Those rows, as `Rows`."""
+        """The rows at indices, or of a mask, as `Rows`."""
         index = _row_indices("index", index, len(self))
-        return replace(self, chosen=index if self.chosen is None else self.chosen[index])
+        return replace(self, chosen=self._source_index(index))
 
     def affine(self, scale: Tensor, shift: Tensor) -> Rows:
         """shift + scale * rows, as `Rows`; scale and shift are (columns,)."""
         return replace(self, scale=scale * self.scale, shift=shift + scale * self.shift)
 
-    def spread(self, limit: int = 2**22) -> Tensor:
-        """Indices of rows all over the data, at equal distances, with about `limit` entries."""
+    def spaced_index(self, limit: int = 2**22) -> Tensor:
+        """Indices of evenly spaced rows, which together have about `limit` entries."""
         rows, columns = self.shape
         stride = -(-rows * columns // limit)
         return torch.arange(0, rows, max(1, stride))
 
-    def _chosen_rows(self, n: int) -> Tensor:
-        if not isinstance(self.chosen, Tensor):
-            kind = type(self.chosen).__name__
-            raise DataError(f"chosen is a {kind}: expected a tensor of row numbers")
-        chosen = _row_indices("chosen", self.chosen, n)
-        if len(chosen) == 0:
-            raise DataError("no rows chosen: a table has at least one")
-        return chosen
+    def _source_index(self, index: Any) -> Any:
+        """An index into the source for one into the rows; raises if its file has changed."""
+        self.check_unchanged()
+        return index if self.chosen is None else self.chosen[index]
 
-    def _holds_bytes(self) -> bool:
-        return isinstance(self.source, np.ndarray) and self.source.dtype == np.uint8
-
-    def _scale_and_shift(self) -> tuple[float, float] | None:
+    def _scalars(self) -> tuple[float, float] | None:
         """Scale and shift as scalars, unless they differ from column to column."""
         scale, shift = self.scale, self.shift
         both = isinstance(scale, float) and isinstance(shift, float)
         return (float(scale), float(shift)) if both else None
 
-    def _gatherable(self, index: slice | Tensor) -> tuple[np.ndarray, np.ndarray] | None:
-        """Source and indices as arrays for a kernel that gathers rows, if they are such."""
+    def _kernel_arrays(self, index: slice | Tensor) -> tuple[np.ndarray, np.ndarray] | None:
+        """Source and index as arrays that a kernel can gather rows of, or None."""
         source = self.source
         if not (isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1):
             return None
         if isinstance(source, Tensor) and source.is_cpu:
             source = source.detach().numpy()
-        if not (isinstance(source, np.ndarray) and source.dtype in KERNEL_KINDS):
+        if not (isinstance(source, np.ndarray) and source.dtype in KERNEL_DTYPES):
             return None
-        if not _is_plain(source):
+        if not (source.flags.c_contiguous and source.flags.aligned and source.dtype.isnative):
             return None
         _advise(source, scattered=True)
         return np.asarray(source), index.cpu().numpy()
 
     def _gather(self, source: np.ndarray, index: np.ndarray, single: bool) -> Tensor | None:
-        """The rows in float32 by a kernel; of float64 if `single`, where nothing else is lost."""
-        units = self._scale_and_shift()
+        """Rows in float32 by a kernel; those of a float64 source only if `single` and unscaled."""
+        scalars = self._scalars()
         double = source.dtype == np.float64
-        if units is None or (double and not (single and units == (1.0, 0.0))):
+        if scalars is None or (double and not (single and scalars == (1.0, 0.0))):
             return None
-        return ops.kernels_for().gather(source, index, *units)
+        return ops.kernels_for().gather(source, index, *scalars)
 
     def _values(self, index: slice | Tensor) -> Tensor:
+        """Rows of the source before scale and shift, in float32 or float64."""
         if isinstance(self.source, Tensor):
             values = self.source[index]
         else:
             _advise(self.source, scattered=not isinstance(index, slice))
-            picked = self.source[index if isinstance(index, slice) else index.numpy()]
-            array = picked.toarray() if hasattr(picked, "toarray") else np.ascontiguousarray(picked)
-            # torch knows no foreign byte order, longer types of C, read-only memory, reversed rows
-            known = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"
-            foreign = not array.flags.writeable or min(array.strides) < 0
-            copied = array.astype(known, order="C", copy=foreign)
-            values = torch.from_numpy(copied.view(known))
+            part = self.source[_for_numpy(index)]
+            values = from_numpy(part.toarray() if hasattr(part, "toarray") else part)
         wide = values.dtype == torch.float64 or values.dtype in WIDE_INTEGERS
         return values.double() if wide else values.float()
 
 
+def _for_numpy(index: slice | Tensor) -> slice | np.ndarray:
+    return index if isinstance(index, slice) else index.numpy()
+
+
+def _check_chosen(chosen: object, n: int) -> Tensor:
+    """Indices of chosen rows, of which there are n, else `DataError`."""
+    if not isinstance(chosen, Tensor):
+        kind = type(chosen).__name__
+        raise DataError(f"chosen is a {kind}: expected a tensor of row numbers")
+    index = _row_indices("chosen", chosen, n)
+    if len(index) == 0:
+        raise DataError("no rows chosen: a table has at least one")
+    return index
+
+
 def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:
-    """Indices, from `least` on, or a mask of n rows as int64 indices, else `DataError`."""
+    """Indices of n rows, each at least `least`, or a mask of them, as int64; else `DataError`."""
     if isinstance(index, tuple):
         raise DataError(f"{name} {index}: expected one row number, or a list or tensor of them")
     if not isinstance(index, Tensor):
         array = as_array(index)
-        counts = array.dtype.kind in "iu" or array.size == 0
-        index = as_tensor(array, _INDEX) if counts else torch.from_numpy(np.array(array))
+        index = from_numpy(np.zeros(0, np.int64) if array.size == 0 else array, copy=True)
     check_tensor(index)
     if index.ndim != 1 or index.is_floating_point():
         raise DataError(
@@ -326,16 +334,13 @@ def _row_indices(name: str, index: Any, n: int, least: int = 0) -> Tensor:
         if len(index) != n:
             raise DataError(f"{name} says yes or no to {len(index)} rows of {n}; give one each")
         index = index.nonzero()[:, 0]
-    whole: Tensor = index.to("cpu", torch.int64)
-    wrong = whole[(whole < least) | (whole >= n)]
+    checked: Tensor = index.to("cpu", torch.int64)
+    wrong = checked[(checked < least) | (checked >= n)]
     if len(wrong):
         raise RowError(
             f"{name} holds row {int(wrong[0])} of a table of {n} rows; expected {least} to {n - 1}"
         )
-    return whole
-
-
-_INDEX = torch.empty(0, dtype=torch.int64)
+    return checked
 
 
 def _checked_csr(source: Any) -> Any:
@@ -347,16 +352,11 @@ def _checked_csr(source: Any) -> Any:
             parts = source.data, source.indices, source.indptr
             source = type(source)(parts, source.shape)
             source.check_format(full_check=True)
-        by_rows = source.tocsr()
-        by_rows.check_format(full_check=True)
+        csr = source.tocsr()
+        csr.check_format(full_check=True)
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise DataError(f"a sparse matrix with a damaged structure: {error}") from error
-    return by_rows
-
-
-def _is_plain(array: np.ndarray) -> bool:
-    """True for a C-contiguous, aligned array in this machine's byte order."""
-    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+    return csr
 
 
 def _is_real(dtype: Any) -> bool:
@@ -367,10 +367,10 @@ def _is_real(dtype: Any) -> bool:
 
 
 def _advise(source: Any, scattered: bool) -> None:
-    """Tell the system whether a mapped file is about to be read in scattered rows or in order.
+    """Advise the system that a mapped file will be read in scattered rows, or in order.
 
-    By default a system may read megabytes around each row: an epoch of rows in random order would
-    then take hundreds of times as long.
+    By default it may read megabytes around each row, so that an epoch in random order takes
+    hundreds of times as long.
     """
     memory, _ = _mapping(source)
     if memory is not None and hasattr(memory, "madvise"):  # not every system takes advice

@@ -137,7 +137,7 @@ def test_a_mean_large_beside_its_scale_costs_no_digits():
         (0, "expected positive"),
         (-1.0, "expected positive"),
         ([1.0, np.nan], "expected positive"),
-        ([1.0, 2.0, 3.0], "3 entries for 2 columns"),
+        ([1.0, 2.0, 3.0], "3 entries for 2 units"),
         ("wide", "expected an array of real numbers"),
     ],
 )

@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 import gibbsite as gb
 from gibbsite.estimators import base, scores
 from gibbsite.estimators.scores import Sample
+from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.rows import Rows
 
 ONE_SIDED = "likelihood='ais'.*one-sided"
@@ -189,7 +190,7 @@ def test_every_row_seen_is_as_likely_to_be_kept(size):
     numbered = np.arange(4000.0)[:, None]
     sample = Sample()
     for start in range(0, 4000, size):
-        sample = sample.joined(Rows(numbered[start : start + size]), torch.float64)
+        sample = sample.extended(Rows(numbered[start : start + size]), torch.float64)
     kept = np.sort(sample.rows[:, 0].numpy())
     assert sample.seen == 4000
     assert len(kept) == len(np.unique(kept)) == 500
@@ -200,22 +201,19 @@ def test_every_row_seen_is_as_likely_to_be_kept(size):
 
 
 def test_few_rows_are_all_kept_and_wide_ones_in_bounded_memory():
-    few = Sample().joined(Rows(bits(4)), torch.float32).joined(Rows(bits(4)), torch.float32)
+    few = Sample().extended(Rows(bits(4)), torch.float32).extended(Rows(bits(4)), torch.float32)
     assert len(few.rows) == few.seen == 32
     assert few.rows.dtype == torch.float32
     agree(few.rows.mean(0), np.full(4, 0.5))
     for columns, rows in ((2**20 // 500, 500), (2**20 // 300, 300), (2**16, 100)):
         wide = Rows(np.zeros((510, columns), np.float32))
-        assert len(Sample().joined(wide, torch.float32).rows) == rows
+        assert len(Sample().extended(wide, torch.float32).rows) == rows
 
 
 def test_blocks_do_not_show(monkeypatch):
     rbm = estimator(0).rbm_
-    for score in (
-        lambda: scores.log_scores(rbm, Rows(bits(4)), 1.5),
-        lambda: scores.pseudo_scores(rbm, Rows(bits(4))),
-    ):
-        whole = score()
+    for score in (negative_free_energies, pseudo_log_likelihoods):
+        whole = scores.scores(rbm, Rows(bits(4)), score)
         monkeypatch.setattr(scores, "BLOCK_BYTES", 8 * 7 * 3)  # three rows
-        agree(score(), whole, 1e-14)
+        agree(scores.scores(rbm, Rows(bits(4)), score), whole, 1e-14)
         monkeypatch.undo()

@@ -234,7 +234,7 @@ def with_entry(value: float) -> torch.Tensor:
         (with_entry(-1e-9), "row 4 .* is -1e-09; expected finite weights of at least 0"),
         (with_entry(math.nan), "row 4 .* is nan"),
         (with_entry(math.inf), "row 4 .* is inf"),
-        (torch.zeros(6), "row 1 .* is 0; .* not all of them 0"),
+        (torch.zeros(6), "row 1 .* is 0; .* not all of them zero"),
     ],
 )
 def test_weights_that_are_none_are_refused(weights, message):

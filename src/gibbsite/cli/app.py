@@ -60,7 +60,7 @@ def _run() -> int:
         return _fail(str(error))
     except OverflowError:
         return _fail("a number is too large to compute with")
-    except (MemoryError, RuntimeError) as error:  # torch tells of memory by a RuntimeError
+    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError when out of memory
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         return _fail("out of memory; use fewer units, rows or chains")

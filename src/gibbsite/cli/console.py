@@ -1,4 +1,4 @@
-"""The command's two consoles: results on standard output, all else on standard error."""
+"""Consoles: results on standard output, all else on standard error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def set_verbosity(quiet: bool = False, as_json: bool = False) -> None:
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints what the library logs, so that it goes well with bars, and names are escaped."""
+    """Handler that prints log records of the library above live bars, with names escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
         err.print(escape(record.getMessage()), soft_wrap=True, highlight=False)
@@ -42,18 +42,18 @@ def escape(text: str) -> str:
 
 
 def print_error(markup: str) -> None:
-    """Print on standard error, whatever else is to be kept quiet."""
+    """Print on standard error, even with --quiet."""
     err.quiet = False
     err.print(markup, soft_wrap=True)
 
 
 def print_note(text: str) -> None:
-    """Print what a user should know, but need not."""
+    """Print a note on standard error, unless --quiet is given."""
     err.print(f"note: {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def print_verdict(text: str, warnings: Iterable[str]) -> None:
-    """Print whether figures may be believed, and what else to mind about them."""
+    """Print a verdict on the figures, and warnings."""
     out.print(escape(text), soft_wrap=True, highlight=False)
     for warning in warnings:
         out.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

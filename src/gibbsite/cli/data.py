@@ -1,15 +1,13 @@
-"""The data of a run: loaded as its settings say, and told from other data."""
+"""The data of a run: loaded by its settings, and their fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from gibbsite import datasets
 from gibbsite.cli.options import parse_size
@@ -17,10 +15,10 @@ from gibbsite.cli.settings import Columns, Settings
 from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError
 from gibbsite.layers import Layer, kind_of
-from gibbsite.rows import BLOCK_BYTES, Rows
+from gibbsite.rows import Rows
 
 MONITOR_ROWS = 10_000
-"""Rows of each set on which a model is measured."""
+"""Most rows of a set to measure a model on."""
 
 
 def load_data(
@@ -58,7 +56,7 @@ def load_as_trained(
 
 
 def run_record(model: Path) -> Path:
-    """The place of the run.json beside a model, or in its folder."""
+    """Path of the run.json beside a model, or in its folder."""
     return (model if model.is_dir() else model.parent) / "run.json"
 
 
@@ -85,21 +83,11 @@ def absolute(data: str) -> str:
 
 
 def fingerprint(source: datasets.Dataset) -> str:
-    """sha256 of the data: every number of them, on disk or not."""
+    """sha256 of all the data, on disk or not."""
     digest = hashlib.sha256(f"{tuple(source.rows.shape)}".encode())
     for part in (source.rows, source.test):
-        for block in () if part is None else _stored(part):
+        for block in () if part is None else Rows.of(part).source_blocks():
             digest.update(np.ascontiguousarray(block).data)
     if source.categories is not None:
         digest.update(json.dumps(source.categories).encode())
     return digest.hexdigest()
-
-
-def _stored(rows: Tensor | Rows) -> Iterator[np.ndarray]:
-    """The numbers as they are kept, in the order they are kept in, a part at a time."""
-    if isinstance(rows, Rows):
-        yield from rows.stored()
-        return
-    table = rows.numpy()
-    step = max(1, BLOCK_BYTES // (table.shape[1] * table.itemsize))
-    yield from (table[start : start + step] for start in range(0, len(table), step))

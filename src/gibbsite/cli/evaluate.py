@@ -111,12 +111,11 @@ class Comparison(NamedTuple):
         return shortfalls(self.result.log_likelihood, self.baselines, self.kind)
 
     def as_record(self) -> dict[str, Any]:
-        """All of it as a JSON object."""
+        """The comparison as a JSON object."""
         result, log_z = self.result, self.result.log_partition
         return {
             "rows": len(result.rows),
             **{name: getattr(result, name) for name in FIGURES},
-            "rows_stderr": result.rows_stderr,
             "train_test_gap": self.gap,
             "baselines": self.baselines,
             "baselines_fitted_to": "train" if self.kind == "test" else "these rows",
@@ -159,7 +158,7 @@ class Comparison(NamedTuple):
 def _compare(
     result: gb.Evaluation, rbm: gb.RBM, v: Tensor, source: Dataset, generator: torch.Generator
 ) -> Comparison:
-    """The evaluation of v beside baselines, and beside the training rows where v are others."""
+    """The evaluation of v beside baselines and, if v are test rows, the training rows."""
     if source.test is None:
         return Comparison(result, "train", baselines(rbm, v, v[:MONITOR_ROWS]), None)
     train = rbm.visible.observe(as_states(rbm, source.rows[:MONITOR_ROWS]), generator)

@@ -96,7 +96,7 @@ def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
 
 
 def _print_plan(job: Job) -> None:
-    """Print what is about to be trained on what."""
+    """Print the data and the model to be trained."""
     source, rbm, settings = job.source, job.rbm, job.settings
     held_out = 0 if source.test is None else len(source.test)
     out.print(
@@ -112,7 +112,7 @@ def _print_plan(job: Job) -> None:
 
 
 def _unused(job: Job) -> Iterable[Rule]:
-    """Options that change nothing in a run."""
+    """Rules for options that change nothing in this run."""
     settings, visible, hidden = job.settings, job.rbm.visible, job.rbm.hidden
     known = {name for kind, _ in visible.kinds() for name in inspect.signature(kind).parameters}
     yield from (
@@ -131,7 +131,7 @@ def _unused(job: Job) -> Iterable[Rule]:
 
 
 def _finish(job: Job, folder: Path, as_json: bool) -> None:
-    """Run the job to its end and print what came of it."""
+    """Run the job to its end and print its figures."""
     history, figures = job.run(folder)
     if as_json:
         print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})

@@ -1,4 +1,4 @@
-"""The folder of a run: made for a new run, or taken back to its last checkpoint."""
+"""The folder of a run: made for a new run, or put back to its last checkpoint."""
 
 from __future__ import annotations
 

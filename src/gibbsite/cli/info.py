@@ -1,4 +1,4 @@
-"""The commands `info` and `datasets`: what a model file holds, which data have a name."""
+"""The commands `info` and `datasets`: the content of a model file, data sets by name."""
 
 from __future__ import annotations
 

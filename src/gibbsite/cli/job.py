@@ -39,20 +39,20 @@ from gibbsite.training.named import make_device, make_gradient, make_optimizer
 from gibbsite.training.run import Callback, Penalty
 
 MEASURED_EVERY = 5
-"""Epochs between two estimates of log Z, each of which costs about as much as an epoch."""
+"""Epochs between estimates of log Z, which cost about as much as an epoch each."""
 
 
 class Job:
-    """All the objects of a run, made from its settings: same settings, same objects."""
+    """The objects of a run, made from its settings: same settings, same objects."""
 
     def __init__(self, settings: Settings) -> None:
         generator = generator_of(settings.seed)
-        asked = None if settings.visible == "auto" else settings.visible
-        source = load_data(settings.data, settings.key, settings.resize, asked)
+        kind = None if settings.visible == "auto" else settings.visible
+        source = load_data(settings.data, settings.key, settings.resize, kind)
         named = settings.data in datasets.NAMES
         self.splits = not named and source.test is None
         visible = _make_visible(source, settings)
-        if asked is not None:  # rows are still those of the file
+        if kind is not None:  # before the split, so that errors name the row of the file
             source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.source, self.fingerprint = source, fingerprint(source)
@@ -128,12 +128,12 @@ class Job:
         return history, figures
 
     def checkpoints(self, folder: Path) -> gb.Checkpoints | None:
-        """The place in the folder where the run keeps its state; None if it keeps none."""
+        """Checkpoints of the run in its folder; None if it makes none."""
         every = self.settings.checkpoint_every
         return gb.Checkpoints(folder / "checkpoints", every) if every else None
 
     def _new_generator(self) -> torch.Generator:
-        """A generator of the seed, so that what uses it changes nothing else of the run."""
+        """A generator of the seed of its own, so that its draws leave the rest of the run alone."""
         return generator_of(self.settings.seed, self.rbm.weight.device)
 
     def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
@@ -159,17 +159,16 @@ def _make_hidden(settings: Complete) -> Layer:
     try:
         return layer_for(settings.hidden_type, greatest)
     except ArgumentError as error:
-        told = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
-        raise ArgumentError(told) from error
+        message = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
+        raise ArgumentError(message) from error
 
 
 def _to_training_units(
     rbm: gb.RBM, rows: Tensor | Rows
 ) -> tuple[Tensor | Rows, Restore, Scaling | None]:
-    """Rows to train on, what brings the model back to the data's units, and how those differ."""
+    """Rows in standard units, the function from the trained model to one of the data, scaling."""
     visible = rbm.visible
     if not visible.has_units:
-        rows = rows if isinstance(rows, Rows) else visible.check_data(rows)
         return rows, lambda rbm: rbm, None
     found, kind = scaling_for(visible, rows), rows[:1].dtype  # float64 where its digits matter
     wide = by_layer_column(visible, found.shift, 0.0), by_layer_column(visible, found.scale, 1.0)

@@ -1,4 +1,4 @@
-"""Options as a user gave them: checked, read, noted where they change nothing, named in errors."""
+"""Options on the command line: checks, parsing, notes on those without effect, names in errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rule = tuple[bool, str, str]
 
 
 def given_options(context: typer.Context) -> dict[str, Any]:
-    """Options and arguments that stand on the command line."""
+    """Options and arguments given on the command line, without defaults."""
     return {
         name: value
         for name, value in context.params.items()
@@ -29,13 +29,13 @@ def given_options(context: typer.Context) -> dict[str, Any]:
 
 
 def refuse_both(context: typer.Context, one: str, other: str, reason: str) -> None:
-    """Wrong usage if both options stand on the command line."""
+    """Raise `typer.BadParameter` if both options are given."""
     if {one, other} <= given_options(context).keys():
         raise typer.BadParameter(reason)
 
 
 def note_unused(context: typer.Context, rules: Iterable[Rule]) -> None:
-    """A note for each option on the command line that changes nothing."""
+    """Print a note for each option given that changes nothing."""
     given = given_options(context)
     options = {option.name: option for option in context.command.params}
     for holds, names, reason in rules:
@@ -46,14 +46,14 @@ def note_unused(context: typer.Context, rules: Iterable[Rule]) -> None:
 
 
 def option_named(message: str, command: Any) -> str:
-    """The library's ``name='value': ...`` or ``name: expected ...`` with ``--name`` instead."""
+    """A message of the library, ``name='value': ...``, with the option ``--name`` in its place."""
     match = re.match(r"(\w+)(?:(=)(?:'([^']*)'(?=: ))?|(?=: expected))", message)
     options = (option for part in command.commands.values() for option in part.params)
-    written = {option.name: max(option.opts, key=len) for option in options}
-    if match is None or match[1] not in written:
+    names = {option.name: max(option.opts, key=len) for option in options}
+    if match is None or match[1] not in names:
         return message
     space = " " if match[2] else ""
-    return f"{written[match[1]]}{space}{match[3] or ''}{message[match.end() :]}"
+    return f"{names[match[1]]}{space}{match[3] or ''}{message[match.end() :]}"
 
 
 def check_free(path: Path) -> None:
@@ -64,7 +64,7 @@ def check_free(path: Path) -> None:
 
 
 def parse_size(option: str, text: str | None) -> ImageShape | None:
-    """HEIGHTxWIDTH as numbers."""
+    """(height, width) of HEIGHTxWIDTH."""
     if text is None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
@@ -74,7 +74,7 @@ def parse_size(option: str, text: str | None) -> ImageShape | None:
 
 
 def parse_image(text: str | None, n: int) -> ImageShape | None:
-    """HEIGHTxWIDTH that n units fill."""
+    """(height, width) of HEIGHTxWIDTH, with a product of n."""
     shape = parse_size("--image", text)
     if shape is not None and shape[0] * shape[1] != n:
         raise ArgumentError(f"--image {text}: expected HEIGHTxWIDTH with a product of {n}")

@@ -1,4 +1,4 @@
-"""A process that outlives its reader and ends in order when it is told to."""
+"""Output that never fails, and termination signals treated as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 
 
 class SafeStream:
-    """A text stream whose writes never fail: what nobody reads any more is thrown away."""
+    """A text stream whose writes never fail: after an error the rest is discarded."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -42,12 +42,12 @@ class SafeStream:
             self._detach(error)
 
     def _detach(self, error: OSError) -> None:
-        """Point the stream at nothing, lest what it still holds fail once more at the end."""
+        """Redirect the stream to the null device, so that flushing its buffer at exit succeeds."""
         self.error = error
         with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -55,7 +55,7 @@ class SafeStream:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Make standard output and error safe within it; they write names that are no text."""
+    """Context in which standard output and error never fail, on undecodable names neither."""
     before = sys.stdout, sys.stderr
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         if isinstance(stream, io.TextIOWrapper):
@@ -76,9 +76,9 @@ def output_error() -> OSError | None:
 
 
 class Termination:
-    """Within it SIGTERM and SIGHUP are Ctrl-C; `number` is the signal that came, SIGINT if none.
+    """Context in which SIGTERM and SIGHUP act as Ctrl-C; `number` is the signal that came.
 
-    A signal that is ignored, as `nohup` asks for, stays so.
+    Without one it is SIGINT. A signal that is ignored, as under `nohup`, stays so.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,11 @@
-"""Signs that work goes on: live bars on a terminal, a few lines elsewhere."""
+"""Progress: live bars on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,7 +23,7 @@ Restore = Callable[[gb.RBM], gb.RBM]
 
 
 class WithFigures(Progress):
-    """Bars with a line of text of their own below, which a narrow terminal need not cut."""
+    """Progress bars with a line of text below, which is not cut on a narrow terminal."""
 
     figures = ""
 
@@ -34,7 +34,7 @@ class WithFigures(Progress):
 
 @contextmanager
 def busy(what: str) -> Iterator[None]:
-    """Say what takes its time: with a moving sign on a terminal, else in a line."""
+    """Context that shows what is being done: with a spinner on a terminal, else in a line."""
     if not err.is_terminal:
         err.print(what, highlight=False)
         yield
@@ -45,7 +45,7 @@ def busy(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class InDataUnits:
-    """A callback that is shown the model in the units of the data; all else is the callback's."""
+    """Callback that gives another the model in the units of the data; all else is the other's."""
 
     observe: Callback
     restore: Restore
@@ -57,8 +57,23 @@ class InDataUnits:
         return getattr(self.observe, name)
 
 
-class EpochBar:
+class Bar:
+    """Base class: a context in which a live bar is shown."""
+
+    bar: Progress
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+class EpochBar(Bar):
     """A live bar on a terminal; elsewhere a line for each tenth of the epochs."""
+
+    bar: WithFigures
 
     def __init__(self, epochs: int, updates: int) -> None:
         self.epochs = epochs
@@ -74,13 +89,6 @@ class EpochBar:
         )
         self.task = self.bar.add_task("", total=epochs * updates, epoch=f"1/{epochs}")
 
-    def __enter__(self) -> EpochBar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
     def after_update(self, rbm: gb.RBM, update: Update) -> None:
         """Move the bar on."""
         self.bar.update(self.task, completed=update.number)
@@ -95,7 +103,7 @@ class EpochBar:
             err.print(f"epoch {epoch}/{self.epochs}  {text}", highlight=False)
 
 
-class EstimateBar:
+class EstimateBar(Bar):
     """A live bar with the running log mean weight, on a terminal only."""
 
     def __init__(self, temperatures: int) -> None:
@@ -111,33 +119,26 @@ class EstimateBar:
         self.total = temperatures
         self.task = self.bar.add_task("", total=temperatures, figure="", phase="starting")
 
-    def __enter__(self) -> EstimateBar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
     def show(self, log_weights: Tensor) -> None:
         if self.bar.disable:
             return
         bar = self.bar.tasks[0]
-        if bar.finished:  # the way back starts
+        if bar.finished:  # the other direction starts
             self.bar.reset(self.task, total=self.total)
         figure = f"log mean weight {log_mean_exp(log_weights):.3f}"
         self.bar.update(self.task, advance=1, figure=figure, phase="annealing")
-        if bar.finished:  # no more steps, or none until the chains of the way back are ready
+        if bar.finished:  # no more steps, or none until the other direction's chains are ready
             self.bar.update(self.task, phase="finishing")
 
 
 def summary(record: Mapping[str, float]) -> str:
-    """The two or three figures worth a look."""
-    names = {
+    """The main figures of an epoch, for a line."""
+    labels = {
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",
         "free_energy_gap": "gap",
     }
-    parts = [f"{short} {record[name]:.3f}" for name, short in names.items() if name in record]
+    parts = [f"{label} {record[name]:.3f}" for name, label in labels.items() if name in record]
     if "ais_log_likelihood" in record:  # only where its checks hold
         value, error = record["ais_log_likelihood"], record["ais_stderr"]
         parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")

@@ -80,7 +80,7 @@ def transform(
     rows = source.test if test else source.rows
     if rows is None:
         raise ArgumentError(f"--test: {data} has no test set")
-    blocks = rows.blocks() if isinstance(rows, Rows) else torch.split(rows, 10_000)
+    blocks = Rows.of(rows).blocks(max(rbm.visible.width, rbm.hidden.width))
     with torch.no_grad():
         features = torch.cat([rbm.hidden_mean(rbm.visible.check_data(block)) for block in blocks])
     write(features)
@@ -112,7 +112,7 @@ def _write_csv(rows: Tensor, path: Path, model: Path) -> None:
 
 
 def _print_file(path: Path, rows: int, columns: int, what: str, as_json: bool) -> None:
-    """Print what was written where."""
+    """Print the name and size of the file written."""
     if as_json:
         print_json({"file": str(path), "rows": rows, "columns": columns})
     out.print(f"{rows} {what} of {columns} units in {escape(str(path))}", soft_wrap=True)

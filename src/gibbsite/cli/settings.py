@@ -16,15 +16,15 @@ from gibbsite.model import RBM
 
 FORMAT_VERSION = 1
 LIMIT = 2**63
-"""Whole numbers from here on fit into no tensor's size."""
+"""Integers from here on do not fit into int64."""
 
 MOST_TEMPERATURES = 10**7
 
 LONGEST = 1_000_000
-"""Seconds of a budget, 11 days."""
+"""Most seconds of a budget, 11 days."""
 
 AUTOMATIC_CHECKPOINTS = 20
-"""Checkpoints that a run makes unless told otherwise."""
+"""Checkpoints that a run makes by default."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Settings:
             raise DataError(f"{path} is no run.json that can be used: {reason}") from error
 
     def completed(self, rows: int) -> Complete:
-        """With what the data's recipe says for the rest; raises `ArgumentError` if unusable."""
+        """Settings with gaps filled by the recipe of the data, else `ArgumentError`."""
         exact = self.gradient == "exact"
         recipe = EXACT_RECIPE | {"batch_size": rows} if exact else RECIPES.get(self.data, {})
         defaults = DEFAULTS | recipe
@@ -109,7 +109,7 @@ class Settings:
 
 
 class Columns(NamedTuple):
-    """What a run.json keeps of the columns of its data.
+    """Columns of the data of a run.json.
 
     Attributes:
         names: of the columns. categories: the words of each, or None (`Dataset.categories`).

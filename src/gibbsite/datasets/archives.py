@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,17 @@ import numpy as np
 from gibbsite.datasets.limits import (
     DEFLATE_RATIO,
     LARGE_BYTES,
+    array_bytes,
     check_bytes,
     check_packed,
     check_table,
-    listed,
-    pick,
-    table_bytes,
+    choose_arrays,
+    join_names,
 )
 from gibbsite.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray | None]
-"""Names of the arrays to train on and to test on."""
+"""An array to train on, and one to test on or None."""
 
 LARGEST_CHUNK = 2**26
 """Bytes of one chunk of an HDF5 data set; a chunk is unpacked whole."""
@@ -42,7 +41,7 @@ def read_npz(path: Path, key: str | None) -> Arrays:
             if name in members:
                 raise DataError(f"{path} holds two arrays called {name}; rename one of them")
             members[name] = info
-        chosen = pick(path, list(members), key)
+        chosen = choose_arrays(path, list(members), key)
         check_bytes(str(path), sum(members[name].file_size for name in chosen))
         train, *test = (_member(archive, members[name], f"{path}, {name}") for name in chosen)
     return train, test[0] if test else None
@@ -60,7 +59,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> np.
         shape, _, dtype = header[version](file)
         start = file.tell()
     check_table(dtype, shape, source)
-    size = start + table_bytes(dtype, shape)
+    size = start + array_bytes(dtype, shape)
     if size != info.file_size:
         raise DataError(f"{source} has {info.file_size:,} bytes, its header promises {size:,}")
     packed = min(info.compress_size, Path(str(archive.filename)).stat().st_size)
@@ -85,19 +84,19 @@ def read_hdf5(path: Path, key: str | None, h5py: Any) -> Arrays:
         groups = [name for name in inner if file.get(name, getclass=True) is h5py.Group]
         if groups and (not names or key not in (None, *names)):
             raise DataError(
-                f"{path} holds the arrays {listed(names)} and the groups {listed(groups)}, which "
-                "are not looked into; copy the array out of its group, to the top of the file"
+                f"{path} holds the arrays {join_names(names)} and the groups {join_names(groups)}, "
+                "which are not looked into; copy the array out of its group, to the top of the file"
             )
-        chosen = {name: file[name] for name in pick(path, names, key)}
+        chosen = {name: file[name] for name in choose_arrays(path, names, key)}
         for name, item in chosen.items():
-            _check_stored(item, f"{path}, {name}", h5py)
+            _check_dataset(item, f"{path}, {name}", h5py)
         check_bytes(str(path), sum(int(item.nbytes) for item in chosen.values()))
         train, *test = (np.asarray(item[:]) for item in chosen.values())
     return train, test[0] if test else None
 
 
-def _check_stored(item: Any, source: str, h5py: Any) -> None:
-    """Refuse a data set that holds no numbers, or holds them outside its file."""
+def _check_dataset(item: Any, source: str, h5py: Any) -> None:
+    """Refuse a data set of a type other than numbers, incomplete, or outside its file."""
     layout = item.id.get_create_plist()
     if item.is_virtual or layout.get_external_count():
         raise DataError(
@@ -115,39 +114,34 @@ def _check_stored(item: Any, source: str, h5py: Any) -> None:
 
 
 def _check_chunks(item: Any, layout: Any, source: str) -> None:
-    """Refuse chunks that unpack to more than they should, or by a filter not known to be bounded.
+    """Refuse chunks that unpack to more than the layout says, or by a filter without a bound.
 
-    HDF5 unpacks a chunk to its end, whatever size the chunk has by the layout.
+    HDF5 unpacks a chunk to its end, whatever size the layout gives it.
     """
     filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
-    unknown = [number for number in filters if number not in (_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF)]
+    unknown = set(filters) - {_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF}
     if unknown or filters.count(_DEFLATE) + filters.count(_LZF) > 1:
         raise DataError(
             f"{source} is packed by the HDF5 filters {filters}; write it with gzip, or none"
         )
-    size = table_bytes(item.dtype, item.chunks)
+    size = array_bytes(item.dtype, item.chunks)
     if size > max(LARGEST_CHUNK, int(item.nbytes)):
         raise DataError(f"{source} has chunks of {size:,} bytes; write it with smaller ones")
     if not {_DEFLATE, _LZF} & set(filters):
         return
     ratio = DEFLATE_RATIO if _DEFLATE in filters else _LZF_RATIO
-    for chunk in _stored_chunks(item):
+    chunks: list[Any] = []
+    item.id.chunk_iter(chunks.append)
+    for chunk in chunks:
         if chunk.size * ratio <= max(LARGE_BYTES, size):
             continue
-        if _LZF in filters or _unpacks_beyond(
-            item.id.read_direct_chunk(chunk.chunk_offset)[1], size
-        ):
+        packed = item.id.read_direct_chunk(chunk.chunk_offset)[1]
+        if _LZF in filters or _unpacks_beyond(packed, size):
             raise DataError(f"{source} has a chunk that may unpack to over {size:,} bytes; damaged")
 
 
-def _stored_chunks(item: Any) -> Iterator[Any]:
-    found: list[Any] = []
-    item.id.chunk_iter(lambda chunk: found.append(chunk))
-    yield from found
-
-
-def _unpacks_beyond(raw: bytes, size: int) -> bool:
+def _unpacks_beyond(packed: bytes, size: int) -> bool:
     try:
-        return len(zlib.decompressobj().decompress(raw, size + 64)) > size + 32
-    except zlib.error:  # HDF5 says so too
+        return len(zlib.decompressobj().decompress(packed, size + 64)) > size + 32
+    except zlib.error:  # HDF5 raises an error of its own
         return False

@@ -43,7 +43,7 @@ class Dataset:
     @property
     def train(self) -> Tensor:
         """`rows` as one tensor."""
-        return self.rows.dense() if isinstance(self.rows, Rows) else self.rows
+        return Rows.of(self.rows).dense()
 
     def greatest(self) -> Tensor:
         """The greatest value of each column in rows and test, (columns,), in float64."""
@@ -62,7 +62,7 @@ class Dataset:
                 try:
                     visible.check_data(block)
                 except EntryError as error:
-                    entry = error.moved(start)
+                    entry = error.shifted(start)
                     raise entry.within(f"{source}{part}", self.columns) from error
                 start += len(block)
 
@@ -80,8 +80,7 @@ class Dataset:
             raise DataError(f"{self.name}: {n_test} rows are too few to split; use test fraction 0")
         if n_test == 0:
             return self
-        if isinstance(self.rows, Rows):
-            check_memory(f"a test set of {n_test} rows", n_test, self.rows.shape[1])
+        check_memory(f"a test set of {n_test} rows", n_test, self.rows.shape[1])
         order = torch.randperm(len(self.rows), generator=generator)
         rows = self.rows
         rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]

@@ -1,4 +1,4 @@
-"""Columns of words as codes: the number of each word among the column's words, in order."""
+"""Columns of words as codes: the index of each word among the sorted words of its column."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Categories = tuple[Labels | None, ...]
 
 
 class Coding:
-    """The words of one column, numbered as they come; those already known have their numbers.
+    """The words of one column, coded 0, 1, ... in the order in which they come.
 
     Args:
         known: all words that there may be, in the order of their codes; None to learn them.
-        numbers: whether a word may be a number.
+        numbers: True if a word may be a number.
     """
 
     def __init__(self, known: Labels | None = None, numbers: bool = True) -> None:
@@ -29,7 +29,7 @@ class Coding:
         return cell.strip() in self.codes
 
     def code(self, cell: str) -> int:
-        """The number of a word; `ValueError`, with the reason, for a cell that is none."""
+        """The code of a word; `ValueError`, with the reason, for a cell that is none."""
         word = cell.strip()
         code = self.codes.get(word)
         if code is not None:
@@ -38,8 +38,8 @@ class Coding:
             raise ValueError("an empty cell")
         if not self.learns:
             raise ValueError(
-                f"{word[:60]!r}, a category that is not known ({listed(self.codes)}); leave the "
-                "row out, or train on data that have it"
+                f"{word[:60]!r}, a category that is not known ({first_words(self.codes)}); leave "
+                "the row out, or train on data that have it"
             )
         if not self.numbers and as_number(word) is not None:
             raise ValueError(f"{word[:60]!r}, a number in a column of words; {REMEDY}")
@@ -47,9 +47,9 @@ class Coding:
         return len(self.codes) - 1
 
     def final(self) -> tuple[Labels | None, np.ndarray]:
-        """The words in order, None if all are numbers; and what each code so far becomes.
+        """The words, sorted, and for each code so far the index of its word among them.
 
-        That is the place of the word in that order, or the number.
+        If all words are numbers, None and for each code its number.
         """
         words = list(self.codes)
         if not self.learns:
@@ -58,9 +58,9 @@ class Coding:
         if None not in numbers:
             return None, np.array(numbers, float)
         order = sorted(range(len(words)), key=words.__getitem__)
-        places = np.empty(len(words))
-        places[order] = np.arange(len(words))
-        return tuple(words[index] for index in order), places
+        ranks = np.empty(len(words))
+        ranks[order] = np.arange(len(words))
+        return tuple(words[index] for index in order), ranks
 
 
 REMEDY = (
@@ -85,13 +85,13 @@ def decode(values: Sequence[Sequence[float]], categories: Categories) -> list[li
 
 
 def check_categories(categories: Categories | None, n: int, source: str) -> None:
-    """Raise `DataError` for categories known of another number of columns."""
+    """Raise `DataError` unless categories, if given, are those of n columns."""
     if categories is not None and len(categories) != n:
         raise DataError(f"{source} has {n} columns, expected {len(categories)}")
 
 
 def number_text(value: float) -> str:
-    """A number, with digits enough for float32."""
+    """Text of a number, with enough digits for float32."""
     return f"{value:.9g}"
 
 
@@ -103,7 +103,7 @@ def as_number(cell: str) -> float | None:
         return None
 
 
-def listed(words: Sequence[str] | dict[str, int]) -> str:
-    """Words for a message, the first of them."""
+def first_words(words: Sequence[str] | dict[str, int]) -> str:
+    """The first eight words, for a message."""
     shown = ", ".join(word[:20] for word in list(words)[:8])
     return shown + (", ..." if len(words) > 8 else "")

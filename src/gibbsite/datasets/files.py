@@ -23,7 +23,7 @@ from gibbsite.datasets.images import ImageSize, read_folder
 from gibbsite.datasets.limits import check_table
 from gibbsite.datasets.parquet import read_parquet
 from gibbsite.datasets.tables import Words, read_table
-from gibbsite.errors import ArgumentError, DataError, EntryError, GibbsiteError, place
+from gibbsite.errors import ArgumentError, DataError, EntryError, GibbsiteError, location
 from gibbsite.io import write_atomically
 from gibbsite.layers import column_types
 from gibbsite.rows import Rows
@@ -31,7 +31,7 @@ from gibbsite.rows import Rows
 Shaped = tuple[Tensor | Rows, ImageSize | None]
 
 LARGE_BYTES = 2**28
-"""Tables that as float32 were larger stay on disk."""
+"""Size in float32 beyond which data stay on disk."""
 
 ROUNDED = 1e-5
 """Share of a column's standard deviation by which float32 may move its entries."""
@@ -45,7 +45,7 @@ TEXTS = (".csv", ".tsv", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays as they are in a file, with the names and lines that a message can give.
+    """Arrays as they are in a file, with names and lines for messages.
 
     Attributes:
         train, test: to train on, and to test on or None.
@@ -74,7 +74,7 @@ def read(
     - .npz, .h5, .hdf5: the array named `key`; without it arrays ``train`` and, if there, ``test``,
       or the only array;
     - .csv, .tsv, .txt, and these with .gz behind: numbers, with a first line of names or without;
-      separator ``,`` ``;`` tab or spaces; a column of words becomes codes, the place of each word
+      separator ``,`` ``;`` tab or spaces; a column of words becomes codes, the index of each word
       in the sorted words of the column, which are ``Dataset.categories``. Where `visible` says
       categorical one word is enough, else a column of words and numbers is refused;
     - .parquet: columns of numbers;
@@ -85,9 +85,9 @@ def read(
     8-bit unsigned integers above 1 are taken for grey levels and divided by 255, unless `visible`
     names units of codes or counts. Without `visible`, values all within [0, 1] are meant for
     Bernoulli units, all -1 or 1 for Spin ones, others for Gaussian ones; if there are columns of
-    words, each column for itself. What a file promises is compared
-    with the memory before any of it is unpacked. Nothing outside the file is read: no links, no
-    external storage, no FIFO, no device.
+    words, each column for itself. The size that a file declares is compared with the memory before
+    any of it is unpacked. Nothing outside the file is read: no links, no external storage, no FIFO,
+    no device.
 
     Args:
         visible: type of the units that the rows are for: a name of `gibbsite.layers.LAYERS`, or
@@ -105,7 +105,7 @@ def read(
     rows, shape = to_rows(source.train, str(path), source, whole)
     held_out = None
     if source.test is not None:
-        held_out = _dense(to_rows(source.test, f"{path}, test", source, whole)[0])
+        held_out = Rows.of(to_rows(source.test, f"{path}, test", source, whole)[0]).dense()
     if held_out is not None and held_out.shape[1] != rows.shape[1]:
         raise DataError(f"{path}: train has {rows.shape[1]} columns, test {held_out.shape[1]}")
     return Dataset(
@@ -127,7 +127,7 @@ def to_rows(
 
     In float32, or in float64 where that would cost digits that matter. Grey levels stay bytes and
     large arrays where they are, as `Rows`; so do `whole` numbers, as integers of few bytes. Raises
-    `EntryError`, with what is `known` about its place, for a value that is not finite in float32.
+    `EntryError`, with what is `known` of its location, for a value that is not finite in float32.
     """
     check_table(array.dtype, array.shape, source)
     shape = (array.shape[1], array.shape[2]) if array.ndim == 3 else None
@@ -179,7 +179,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
     if least >= -LARGEST and most <= LARGEST:
         return
     start = 0
-    for part in table.stored(LARGE_BYTES):
+    for part in table.source_blocks(LARGE_BYTES):
         bad = np.argwhere(~(abs(part) <= LARGEST))
         if len(bad):
             row, column = start + int(bad[0, 0]), int(bad[0, 1])
@@ -187,7 +187,7 @@ def _check_finite(table: Rows, source: str, known: Source) -> None:
             name = known.names[column] if known.names else None
             if known.lines is None:
                 raise EntryError(fault, row, column, remedy, source=source, name=name)
-            where = f"line {known.lines[row]}, {place(None, column, name)}"
+            where = f"line {known.lines[row]}, {location(None, column, name)}"
             raise DataError(f"{source}, {where}: {fault}; {remedy}")
         start += len(part)
 
@@ -274,18 +274,13 @@ def write_csv(
     write_atomically(path, write)
 
 
-def _dense(rows: Tensor | Rows) -> Tensor:
-    return rows.dense() if isinstance(rows, Rows) else rows
-
-
 def suggest(rows: Tensor | Rows, categories: Categories | None = None) -> str:
     """Type of the units that values are meant for; by column where some have categories."""
     if categories is None:
         return _suggest(rows)
-    table = rows.dense() if isinstance(rows, Rows) else rows
     by_column = [
         _suggest(column[:, None]) if words is None else "categorical"
-        for column, words in zip(table.T, categories, strict=True)
+        for column, words in zip(Rows.of(rows).dense().T, categories, strict=True)
     ]
     runs = [(name, len(list(run))) for name, run in itertools.groupby(by_column)]
     return runs[0][0] if len(runs) == 1 else ",".join(f"{name}:{n}" for name, n in runs)
@@ -298,13 +293,15 @@ def _suggest(rows: Tensor | Rows) -> str:
     least, most = _extremes(table)
     if least >= 0 and most <= 1:
         return "bernoulli"
-    spins = least == -1 and most == 1 and all(bool((abs(x) == 1).all()) for x in table.stored())
+    spins = (
+        least == -1 and most == 1 and all(bool((abs(x) == 1).all()) for x in table.source_blocks())
+    )
     return "spin" if spins else "gaussian"
 
 
 def _extremes(rows: Rows) -> tuple[float, float]:
-    """The least and the greatest number of the source; NaN if there is one."""
-    ends = np.array([(part.min(), part.max()) for part in rows.stored(LARGE_BYTES)], float)
+    """The least and the greatest value of the source; NaN if there is one."""
+    ends = np.array([(part.min(), part.max()) for part in rows.source_blocks(LARGE_BYTES)], float)
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 
 

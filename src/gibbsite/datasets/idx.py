@@ -37,7 +37,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_gzip_idx(path: Path) -> np.ndarray:
-    """The array in a compressed IDX file; no more is unpacked than its header promises."""
+    """The array in a gzip IDX file, unpacked to the size in its header at most."""
     with gzip.open(path) as file:
         dtype, shape, start = _checked_header(file, path)
     size = start + math.prod(shape) * dtype.itemsize
@@ -47,14 +47,14 @@ def read_gzip_idx(path: Path) -> np.ndarray:
 
 
 def _checked_header(file: Any, path: Path) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The header of a table or of images, else `DataError`."""
+    """The header of an array of rows or images, else `DataError`."""
     dtype, shape, start = _header(file.read(_LONGEST_HEADER), str(path))
     check_table(dtype, shape, str(path))
     return dtype, shape, start
 
 
 def _header(content: bytes, source: str) -> tuple[np.dtype, tuple[int, ...], int]:
-    """Type and shape of the array, and where its data start."""
+    """Dtype and shape of the array, and the offset of its data."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES:
         raise DataError(f"{source} is not an IDX file: it starts with {content[:4]!r}")
     axes = content[3]

@@ -13,10 +13,10 @@ from gibbsite.errors import DataError, GibbsiteError
 ImageSize = tuple[int, int]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".pgm")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM")
-"""The decoders that may see a file, whatever its name: none that starts another program."""
+"""Decoders to try, whatever the name of a file: none that starts another program."""
 
 PIXELS, PIXELS_PER_BYTE = 36_000_000, 3
-"""An image may have so many pixels, or so many times the bytes of its file."""
+"""Most pixels of an image; a large file may have `PIXELS_PER_BYTE` times its bytes."""
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 
@@ -63,7 +63,7 @@ def _read_image(path: Path, resize: ImageSize | None) -> np.ndarray:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            _check_promise(image, path.stat().st_size)
+            _check_header(image, path.stat().st_size)
             grey = _grey(image)
         if resize is None:
             return np.asarray(grey)
@@ -76,8 +76,8 @@ def _read_image(path: Path, resize: ImageSize | None) -> np.ndarray:
         raise DataError(f"{path} is no image that can be read: {reason}") from error
 
 
-def _check_promise(image: Any, size: int) -> None:
-    """Refuse an image too large for a file of that size, or of more than one picture."""
+def _check_header(image: Any, size: int) -> None:
+    """Refuse an image too large for a file of that size, or of several frames."""
     if image.width * image.height > max(PIXELS, PIXELS_PER_BYTE * size):
         raise DataError(f"promises {image.width}x{image.height} pixels; make it smaller first")
     if image.format in ("GIF", "PNG", "TIFF") and getattr(image, "n_frames", 1) > 1:
@@ -87,7 +87,7 @@ def _check_promise(image: Any, size: int) -> None:
 def _grey(image: Any) -> Any:
     """The image in mode "L", or in mode "F" with levels in [0, 1] if it has more than 8 bits.
 
-    What is transparent is seen on white.
+    Transparency is put on white.
     """
     from PIL import Image
 
@@ -110,7 +110,7 @@ def _grey(image: Any) -> Any:
 
 
 def _highest(image: Any) -> int:
-    """The level of white of an image of whole numbers of more than 8 bits, if the file says so."""
+    """The level of white of an image of integers of more than 8 bits, else `DataError`."""
     bits = _tag(image, _BITS_PER_SAMPLE, 16)
     if _tag(image, _SAMPLE_FORMAT, 1) != 1 or not 8 < bits <= 16:
         raise DataError(
@@ -121,7 +121,7 @@ def _highest(image: Any) -> int:
 
 
 def _tag(image: Any, number: int, default: int) -> int:
-    """A value from the header of a TIFF; 32-bit numbers of another format are of 16 bits."""
+    """Value of a tag of a TIFF; the default for other formats, whose integers have 16 bits."""
     if image.format != "TIFF":
         return default
     value = image.tag_v2.get(number, default)

@@ -1,4 +1,4 @@
-"""Checks of the sizes and types that a file promises, made before any of it is unpacked."""
+"""Checks of the sizes and types that a file declares, made before any of it is unpacked."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gibbsite.checks import check_memory
 from gibbsite.errors import DataError
 
 DEFLATE_RATIO = 1032
-"""Deflate packs no more bytes than this into one."""
+"""Greatest ratio of unpacked to packed bytes that deflate can reach."""
 
 LARGE_BYTES, LARGE_RATIO = 2**27, 20
-"""Files that unpack to more bytes, and so many times their size, are read once unkept before."""
+"""Unpacked size, and ratio to the packed one, beyond which a file is unpacked once to check it."""
 
 TRIED_BYTES, TRIED_RATIO = 2**31, 200
-"""Files that unpack to more bytes, and so many times their size, are refused: a trial is slow."""
+"""Unpacked size, and ratio to the packed one, beyond which a file is refused: checks are slow."""
 
 _BLOCK_BYTES = 2**20
 
@@ -40,14 +40,15 @@ def check_bytes(source: str, size: int) -> None:
     check_memory(f"{source}, unpacked,", -(-size // 4))
 
 
-def table_bytes(dtype: Any, shape: tuple[int, ...]) -> int:
+def array_bytes(dtype: Any, shape: tuple[int, ...]) -> int:
+    """Bytes of an array of that dtype and shape."""
     return math.prod(shape) * int(np.dtype(dtype).itemsize)
 
 
 def check_packed(source: str, size: int, packed: int, start: Callable[[], Any]) -> None:
-    """Raise unless `packed` deflated bytes may be, and are, the `size` bytes that are promised.
+    """Raise unless `packed` deflated bytes unpack to the `size` bytes that a header declares.
 
-    A promise that could fill much memory is tried by reading all of the file once, keeping nothing.
+    A size that could fill much memory is checked by unpacking the file once, keeping nothing.
     """
     check_bytes(source, size)
     if size > DEFLATE_RATIO * packed + _BLOCK_BYTES:
@@ -59,20 +60,26 @@ def check_packed(source: str, size: int, packed: int, start: Callable[[], Any]) 
         )
     if size > LARGE_BYTES and size > LARGE_RATIO * packed:
         with start() as file:
-            found = 0
-            while found <= size and (block := file.read(_BLOCK_BYTES)):
-                found += len(block)
-        if found != size:
-            raise DataError(f"{source} promises {size:,} bytes, and holds {found:,} or more")
+            length = unpacked_bytes(file, size)
+        if length != size:
+            raise DataError(f"{source} promises {size:,} bytes, and holds {length:,} or more")
 
 
-def listed(names: list[str]) -> str:
-    """Names for a message, the first ten of them."""
+def unpacked_bytes(file: Any, limit: int) -> int:
+    """Number of bytes to be read from a file, counted to just beyond the limit; none are kept."""
+    length = 0
+    while length <= limit and (block := file.read(_BLOCK_BYTES)):
+        length += len(block)
+    return length
+
+
+def join_names(names: list[str]) -> str:
+    """The first ten names, for a message."""
     more = f", ... ({len(names):,} in all)" if len(names) > 10 else ""
     return (", ".join(names[:10]) or "(none)") + more
 
 
-def pick(path: Path, names: list[str], key: str | None) -> list[str]:
+def choose_arrays(path: Path, names: list[str], key: str | None) -> list[str]:
     """Names of the arrays to read: `key`; or `train` and `test`; or the only one."""
     if key is not None:
         chosen = [key] if key in names else []
@@ -82,7 +89,7 @@ def pick(path: Path, names: list[str], key: str | None) -> list[str]:
         chosen = names if len(names) == 1 else []
     if not chosen:
         raise DataError(
-            f"{path} holds the arrays {listed(names)}; name one of them by key, or call them train "
-            "and test"
+            f"{path} holds the arrays {join_names(names)}; name one of them by key, or call them "
+            "train and test"
         )
     return chosen

@@ -70,17 +70,17 @@ def _verified(name: str, content: bytes, source: str) -> bytes:
         raw = _unpacked(content) if source.endswith(".gz") else content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{source} is not a whole gzip file ({error}); delete it") from error
-    found = hashlib.sha256(raw).hexdigest()
-    if found != CHECKSUMS[name]:
+    checksum = hashlib.sha256(raw).hexdigest()
+    if checksum != CHECKSUMS[name]:
         raise DataError(
-            f"{source} is not MNIST's {name}: sha256 {found[:12]}..., expected "
+            f"{source} is not MNIST's {name}: sha256 {checksum[:12]}..., expected "
             f"{CHECKSUMS[name][:12]}...; delete it and try again"
         )
     return raw
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Unpack a file, but no more of it than the larger of the two files can have."""
+    """Content of a gzip file, to just beyond the size of the larger of the two files."""
     with gzip.open(io.BytesIO(content)) as file:
         return file.read(LARGEST_BYTES + 1)
 
@@ -96,7 +96,7 @@ def _download(name: str) -> bytes:
         except (OSError, DataError) as error:
             failures.append(f"{url}: {error}")
             continue
-        _keep(cache_folder(), f"{name}.gz", content)
+        _write_cache(cache_folder(), f"{name}.gz", content)
         return raw
     raise DataError(
         f"MNIST is not on this machine and could not be downloaded ({'; '.join(failures)}). "
@@ -105,8 +105,8 @@ def _download(name: str) -> bytes:
     )
 
 
-def _keep(folder: Path, name: str, content: bytes) -> None:
-    """Write a file to the cache; a warning if that cannot be done, as the content is good."""
+def _write_cache(folder: Path, name: str, content: bytes) -> None:
+    """Write a file to the cache; warn if that fails, as its content can still be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / name, lambda path: path.write_bytes(content))

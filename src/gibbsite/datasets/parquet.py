@@ -10,10 +10,10 @@ from typing import IO, Any
 import numpy as np
 
 from gibbsite.datasets.limits import LARGE_BYTES, LARGE_RATIO, check_bytes
-from gibbsite.errors import DataError, place
+from gibbsite.errors import DataError, location
 
 LARGEST_PAGE = 2**26
-"""Bytes of one page of a column; a page is unpacked whole."""
+"""Most bytes of a page of a column; a page is unpacked whole."""
 
 _BATCH_ROWS = 2**14
 _PAGES, _BYTES_PER_PAGE = 10_000, 200
@@ -22,7 +22,7 @@ _LIMITS = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 10*
 
 
 def read_parquet(path: Path, arrow: Any, parquet: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The numbers of all columns, (rows, columns), and the columns' names."""
+    """Array of all columns, (rows, columns), and the names of the columns."""
     with parquet.ParquetFile(path, **_LIMITS) as file:
         names = tuple(file.schema_arrow.names)
         dtype = _common_type(path, file.schema_arrow, arrow)
@@ -31,12 +31,12 @@ def read_parquet(path: Path, arrow: Any, parquet: Any) -> tuple[np.ndarray, tupl
         check_bytes(str(path), size)
         _check_chunks(path, file.metadata)
         if size > LARGE_BYTES and size > LARGE_RATIO * path.stat().st_size:
-            for _ in _batches(path, file, rows):  # a fault is found before anything is kept
+            for _ in _batches(path, file, rows):  # raises before memory is allocated
                 pass
         table = np.empty((rows, len(names)), dtype)
         for start, columns in _batches(path, file, rows):
-            for number, values in enumerate(columns):
-                table[start : start + len(values), number] = values
+            for index, values in enumerate(columns):
+                table[start : start + len(values), index] = values
     return table, names
 
 
@@ -45,10 +45,10 @@ def _common_type(path: Path, schema: Any, arrow: Any) -> np.dtype:
     if not schema.names:
         raise DataError(f"{path} has no columns")
     kinds = (arrow.types.is_integer, arrow.types.is_floating, arrow.types.is_boolean)
-    for number, field in enumerate(schema):
+    for index, field in enumerate(schema):
         if not any(is_kind(field.type) for is_kind in kinds):
             kind = str(field.type)
-            where = place(None, number, field.name)
+            where = location(None, index, field.name)
             raise DataError(
                 f"{path}, {where} holds {kind[:60]}, expected numbers; leave it out or write it "
                 "as numbers"
@@ -57,14 +57,14 @@ def _common_type(path: Path, schema: Any, arrow: Any) -> np.dtype:
 
 
 def _batches(path: Path, file: Any, rows: int) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Batches of rows: the index of the first one, and the columns."""
+    """Batches of rows, each with the index of its first row; raises for missing values."""
     start = 0
     per_batch = max(1, min(_BATCH_ROWS, 2**22 // len(file.schema_arrow)))
     for batch in file.iter_batches(per_batch):
-        for number, column in enumerate(batch.columns):
+        for index, column in enumerate(batch.columns):
             if column.null_count:
                 row = start + column.is_null().to_pylist().index(True)
-                where = place(row, number, batch.schema.names[number])
+                where = location(row, index, batch.schema.names[index])
                 raise DataError(f"{path}, {where}: a missing value; fill it or leave the row out")
         if start + batch.num_rows > rows:
             break
@@ -77,26 +77,27 @@ def _batches(path: Path, file: Any, rows: int) -> Iterator[tuple[int, list[np.nd
 def _check_chunks(path: Path, metadata: Any) -> None:
     """Refuse columns kept in other files, and pages that unpack to more than a page may."""
     size = path.stat().st_size
-    left = _PAGES + size // _BYTES_PER_PAGE
+    pages_left = _PAGES + size // _BYTES_PER_PAGE
     groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
     with path.open("rb") as file:
-        for group, number in itertools.product(groups, columns):
-            chunk = metadata.row_group(group).column(number)
+        for group, column in itertools.product(groups, columns):
+            chunk = metadata.row_group(group).column(column)
             if chunk.file_path:
                 raise DataError(f"{path}: its columns are in other files, which are not read")
             starts = (chunk.data_page_offset, chunk.dictionary_page_offset)
             start = min(offset for offset in starts if offset)
             for unpacked in _page_sizes(file, start, chunk.total_compressed_size):
-                left -= 1
-                if not 0 <= unpacked <= LARGEST_PAGE or left < 0:
+                pages_left -= 1
+                if not 0 <= unpacked <= LARGEST_PAGE or pages_left < 0:
+                    fault = "many" if pages_left < 0 else "large"
                     raise DataError(
-                        f"{path}, {place(None, number)} has pages that are too "
-                        f"{'many' if left < 0 else 'large'}; write it again with common settings"
+                        f"{path}, {location(None, column)} has pages that are too {fault}; write it "
+                        "again with common settings"
                     )
 
 
 def _page_sizes(file: IO[bytes], start: int, size: int) -> Iterator[int]:
-    """Unpacked sizes of the pages that lie one behind the other in those bytes."""
+    """Unpacked sizes of the consecutive pages in `size` bytes of the file from `start` on."""
     end = start + size
     while start < end:
         file.seek(start)
@@ -105,59 +106,59 @@ def _page_sizes(file: IO[bytes], start: int, size: int) -> Iterator[int]:
         if not {2, 3} <= fields.keys() or fields[3] < 0:
             raise DataError("a page has no header that can be read")
         yield fields[2]
-        start += reader.place + fields[3]
+        start += reader.position + fields[3]
 
 
 class _Compact:
-    """Reader of Thrift's compact protocol, as far as page headers need it.
+    """Reader of the part of Thrift's compact protocol that page headers use.
 
     Source: Apache Thrift, Thrift Compact protocol; Apache Parquet, parquet.thrift, PageHeader.
     """
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.place = content, 0
+        self.content, self.position = content, 0
 
     def struct(self, depth: int = 0) -> dict[int, int]:
-        """Read a struct: its integers by field; other fields are passed over."""
+        """Integers of a struct by field; other fields are skipped."""
         if depth > 8:
             raise DataError("a page header is nested too deep")
         fields: dict[int, int] = {}
-        number = 0
+        field = 0
         while byte := self._byte():
             step, kind = byte >> 4, byte & 15
-            number = number + step if step else self._integer()
+            field = field + step if step else self._integer()
             if kind in (3, 4, 5, 6):
-                fields[number] = self._integer() if kind > 3 else self._byte()
+                fields[field] = self._integer() if kind > 3 else self._byte()
             else:
                 self._skip(kind, depth)
         return fields
 
     def _skip(self, kind: int, depth: int) -> None:
         if kind == 7:
-            self.place += 8
+            self.position += 8
         elif kind == 8:
             length = self._varint()
-            self.place += length
+            self.position += length
         elif kind in (9, 10):
             head = self._byte()
             for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
                 self._skip_element(head & 15, depth)
         elif kind == 12:
             self.struct(depth + 1)
-        elif kind not in (1, 2):  # true and false, which are all in the kind
+        elif kind not in (1, 2):  # true and false have no content
             raise DataError(f"a page header has a field of unknown kind {kind}")
 
     def _skip_element(self, kind: int, depth: int) -> None:
         if kind in (1, 2, 3):
-            self.place += 1
+            self.position += 1
         elif kind in (4, 5, 6):
             self._varint()
         else:
             self._skip(kind, depth)
 
     def _byte(self) -> int:
-        self.place += 1
-        return self.content[self.place - 1]
+        self.position += 1
+        return self.content[self.position - 1]
 
     def _varint(self) -> int:
         value = shift = 0

@@ -14,19 +14,20 @@ import numpy as np
 
 from gibbsite.checks import check_memory
 from gibbsite.datasets.categories import REMEDY, Categories, Coding, as_number, check_categories
-from gibbsite.errors import DataError, place
+from gibbsite.datasets.limits import unpacked_bytes
+from gibbsite.errors import DataError, location
 from gibbsite.layers import column_types
 
 ENCODING = "utf-8-sig"
 LONGEST_LINE = 2**22
-"""Characters of a line; a longer one is no row of a table."""
+"""Most characters of a line."""
 
 TEXT_BYTES, TEXT_RATIO = 2**26, 100
-"""Compressed text may unpack to so many bytes, or to so many times its size."""
+"""Most bytes that compressed text unpacks to, unless it is large: then most times its size."""
 
 
 class Table(NamedTuple):
-    """Numbers, (rows, columns), names of the columns if any, the line of each row, categories."""
+    """Values, (rows, columns), names of the columns if any, the line of each row, categories."""
 
     values: np.ndarray
     names: tuple[str, ...] | None
@@ -35,7 +36,7 @@ class Table(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The columns that may hold words, and which.
+    """Columns that may hold words, and the words that they may hold.
 
     Attributes:
         visible: type of the units, by column or for all (`column_types`), of which some have
@@ -47,7 +48,7 @@ class Words(NamedTuple):
     known: Categories | None = None
 
     def codings(self, first: list[str], source: str) -> dict[int, Coding]:
-        """How to read the columns of words, by column, given the cells of the first row."""
+        """Codings of the columns of words, by column index, given the cells of the first row."""
         check_categories(self.known, len(first), source)
         if self.known is not None:
             return {i: Coding(words) for i, words in enumerate(self.known) if words is not None}
@@ -70,15 +71,13 @@ def read_table(path: Path, words: Words = BY_CONTENT) -> Table:
             return parse_table(_lines(text), str(path), words)
     allowed = max(TEXT_BYTES, TEXT_RATIO * path.stat().st_size)
     with gzip.open(path) as packed:
-        found = 0
-        while found <= allowed and (block := packed.read(2**20)):
-            found += len(block)
-    if found > allowed:
+        length = unpacked_bytes(packed, allowed)
+    if length > allowed:
         raise DataError(
             f"{path} unpacks to over {allowed:,} bytes, {TEXT_RATIO} times its size; unpack it "
             "yourself if that is right"
         )
-    check_memory(f"{path}, unpacked,", found // 2)  # a number has two characters or more
+    check_memory(f"{path}, unpacked,", length // 2)  # a cell has two characters or more
     with gzip.open(path, "rt", encoding=ENCODING, newline="") as text:
         return parse_table(_lines(text), str(path), words)
 
@@ -91,7 +90,7 @@ def _lines(text: IO[str]) -> Iterator[str]:
 
 
 def parse_table(lines: Iterable[str], source: str, words: Words = BY_CONTENT) -> Table:
-    """Numbers from delimited text; the first line may hold names.
+    """Values from delimited text; the first line may hold names.
 
     The delimiter is comma, semicolon or tab, whichever the first line has most of, else spaces.
     Words become codes where `words` says so. The first line holds names if none of its cells is a
@@ -120,7 +119,7 @@ def parse_table(lines: Iterable[str], source: str, words: Words = BY_CONTENT) ->
 
 
 class _Reader:
-    """The rows read so far: their numbers and codes, and the line of each."""
+    """Reader of rows: their values and codes so far, and the line of each."""
 
     def __init__(
         self, source: str, width: int, names: tuple[str, ...] | None, words: Words
@@ -148,19 +147,17 @@ class _Reader:
         self.lines.append(line)
 
     def table(self, header: list[str]) -> Table:
-        """The table, into which the first line goes too if it turns out to hold words."""
+        """The table; the first line is a row of it if its cells are words of their columns."""
         if self.names is not None and self._has_words(header):
-            values, lines = self.values, self.lines
-            self.values, self.lines, self.names = array("d"), array("q"), None
-            self._reread(header, values, lines)
+            self._prepend(header)
         if not self.lines:
             raise DataError(f"{self.source} has no rows of numbers")
         table = np.array(self.values).reshape(-1, self.width)
-        found: list[tuple[str, ...] | None] = [None] * self.width
+        categories: list[tuple[str, ...] | None] = [None] * self.width
         for column, coding in self.codings.items():
-            found[column], meaning = coding.final()
-            table[:, column] = meaning[table[:, column].astype(np.int64)]
-        return Table(table, self.names, self.lines, tuple(found) if any(found) else None)
+            categories[column], values = coding.final()
+            table[:, column] = values[table[:, column].astype(np.int64)]
+        return Table(table, self.names, self.lines, tuple(categories) if any(categories) else None)
 
     def _has_words(self, header: list[str]) -> bool:
         """True if all columns hold words, and one of the header's is among those of its column."""
@@ -171,15 +168,14 @@ class _Reader:
             return False
         return any(coding is not None and cell in coding for cell, coding in pairs)
 
-    def _reread(self, header: list[str], values: array[float], lines: array[int]) -> None:
-        """Put the first line before the rows, with the words that they already have."""
+    def _prepend(self, header: list[str]) -> None:
+        """Put the first line before the rows that were read already."""
+        self.names = None
         try:
-            self.values.extend([self._value(i, cell) for i, cell in enumerate(header)])
+            first = array("d", [self._value(i, cell) for i, cell in enumerate(header)])
         except ValueError as error:
             raise self._fault(header, f"{self.source}, line 1") from error
-        self.values.extend(values)
-        self.lines.append(1)
-        self.lines.extend(lines)
+        self.values, self.lines = first + self.values, array("q", [1]) + self.lines
 
     def _value(self, column: int, cell: str) -> float:
         coding = self.codings.get(column)
@@ -189,15 +185,15 @@ class _Reader:
         """The error for the first cell of a line that cannot be used."""
         for column, cell in enumerate(cells):
             name = self.names[column] if self.names else None
-            told = f"{where}, {place(None, column, name)}"
+            cell_name = f"{where}, {location(None, column, name)}"
             if column not in self.codings and as_number(cell) is None:
                 remedy = REMEDY if self.words.known is None else NO_WORDS
                 reason = f"{cell[:60]!r}, which is not a number; {remedy}"
-                return DataError(f"{told}: {reason if cell.strip() else 'an empty cell'}")
+                return DataError(f"{cell_name}: {reason if cell.strip() else 'an empty cell'}")
             try:
                 self._value(column, cell)
             except ValueError as error:
-                return DataError(f"{told}: {error}")
+                return DataError(f"{cell_name}: {error}")
         return DataError(f"{where} cannot be read")  # pragma: no cover
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -18,11 +19,12 @@ from torch import Tensor
 from gibbsite import exact
 from gibbsite.checks import check_counts, check_strength, check_tensor, check_unmasked
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
-from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, log_scores, pseudo_scores
+from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, scores
 from gibbsite.estimators.tables import Units, as_rows
-from gibbsite.estimators.training import Plan, Report, Training
+from gibbsite.estimators.training import Plan, Training
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
+from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History
@@ -34,54 +36,52 @@ FLOATS = (np.float64, np.float32)
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """An RBM with binary hidden units as a scikit-learn transformer.
 
-    A subclass says what the visible units are and in which units of measurement they are trained.
-    What is fitted lies on the CPU between calls, whatever `device` computes, so that it pickles.
+    A subclass gives the visible units and the units of measurement that they are trained in. The
+    fitted state lies on the CPU between calls, whatever `device` computes, so that it pickles.
     """
 
-    n_components: int
-    learning_rate: float
-    batch_size: int
-    n_iter: int
-    verbose: int
-    random_state: int | np.random.RandomState | None
-    gradient: str
-    steps: int
-    chains: int
-    centered: bool
-    momentum: float
-    schedule: str
-    l1: float
-    l2: float
-    likelihood: str
-    device: str
+    n_components: int = field(default=256, kw_only=False)
+    learning_rate: float = 0.1
+    batch_size: int = 10
+    n_iter: int = 10
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+    gradient: str = "pcd"
+    steps: int = 1
+    chains: int = 100
+    centered: bool = False
+    momentum: float = 0.0
+    schedule: str = "linear"
+    l1: float = 0.0
+    l2: float = 0.0
+    likelihood: str = "auto"
+    device: str = "cpu"
 
-    rbm_: RBM
-    _training: Training
-
-    # what a subclass says
+    # hooks of subclasses
 
     @abstractmethod
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
-        """Visible units for the first table, the units to train them in, penalties to add."""
+        """Visible layer for the first table, units to train it in, penalties that X asks for."""
 
-    def _units(self) -> Units:
-        """Units of the data in `rbm_`."""
+    def _admit(self, X: Any) -> Units:
+        """Units of training, widened to a later table by rounding at most, else `DataError`."""
         return self._training.units
 
     def _precision(self, X: Any) -> torch.dtype:
         """Dtype to train in."""
         return torch.float32
 
-    def _in_data_units(self, training: Training) -> RBM:
-        """The model of `_units`."""
-        return training.rbm
-
-    def _admit(self, X: Any) -> Units:
-        """Units of training that hold all of a later table, else `DataError`."""
+    def _units(self) -> Units:
+        """Units of `rbm_`."""
         return self._training.units
+
+    def _fitted(self, training: Training) -> RBM:
+        """The model in training, converted to `_units`."""
+        return training.rbm
 
     # training
 
@@ -104,31 +104,22 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             ArgumentError: a hyperparameter that cannot be used. A ValueError.
             DivergenceError: training became non-finite. An ArithmeticError.
         """
-        plan = self._plan()
         check_counts(minimum=0, n_iter=self.n_iter)
-        X = self._table(X, reset=True)
-        weights = self._weights(X, sample_weight)
-        falling = self.schedule == "linear"
-        return self._train(X, self._begin(X, weights), plan, self.n_iter, falling, weights)
+        plan = self._plan(int(self.n_iter), decay=self.schedule == "linear")
+        return self._train(X, sample_weight, plan, new=True)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
 
         Chains, momentum and random numbers go on from the last call, so many small calls are one
-        long training run. The learning rate stays at `learning_rate`. What `fit` takes from the
-        whole table - starting biases, units of measurement - is taken from the first X: let it be
-        a representative one. Arguments and errors are those of `fit`.
+        long training run. The learning rate stays at `learning_rate`. Starting biases and units of
+        measurement, which `fit` takes from all of its table, come from the first X: let it be a
+        representative one. Arguments and errors are those of `fit`.
         """
-        plan = self._plan()
-        first = not hasattr(self, "rbm_")
-        X = self._table(X, reset=first)
-        weights = self._weights(X, sample_weight)
-        if first:
-            return self._train(X, self._begin(X, weights), plan, 1, False, weights)
-        self._training.units = self._admit(X)
-        return self._train(X, self._training, plan, 1, False, weights)
+        plan = self._plan(1, decay=False)
+        return self._train(X, sample_weight, plan, new=not hasattr(self, "rbm_"))
 
-    def _plan(self) -> Plan:
+    def _plan(self, epochs: int, decay: bool) -> Plan:
         """The hyperparameters, checked."""
         check_counts(n_components=self.n_components, batch_size=self.batch_size)
         check_strength(learning_rate=self.learning_rate, l1=self.l1, l2=self.l2)
@@ -139,59 +130,56 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "rate above 0 and a momentum below 1"
             )
         check_choice("schedule", self.schedule, "linear", "constant")
-        penalties: list[Penalty] = [L1(self.l1)] if self.l1 else []
         return Plan(
+            epochs=epochs,
+            decay=decay,
             gradient=make_gradient(self.gradient, self.chains, self.steps, self.centered),
-            penalties=[*penalties, L2(self.l2)] if self.l2 else penalties,
+            penalties=[penalty for penalty in (L1(self.l1), L2(self.l2)) if penalty.strength],
             learning_rate=float(self.learning_rate),
             momentum=float(self.momentum),
             batch_size=int(self.batch_size),
             device=make_device(self.device),
         )
 
-    def _begin(self, X: Any, weights: Tensor | None) -> Training:
-        """A new model in training, and its own stream of random numbers."""
+    def _train(self, X: Any, sample_weight: Any, plan: Plan, new: bool) -> Self:
+        """Train a new model, or the present one on."""
+        X = self._validated(X, reset=new)
+        weights = None
+        if sample_weight is not None:
+            like = torch.zeros((), dtype=self._precision(X))
+            weights = row_weights(sample_weight, X.shape[0], like)
+        if new:
+            training = self._new_training(X, weights)
+        else:
+            training = self._training
+            training.units = self._admit(X)
+        if plan.epochs:
+            name = type(self).__name__ if self.verbose else None
+            training.advance(as_rows(X, training.units), weights, plan, name)
+        self._keep(training)
+        rows = as_rows(X, self._units())
+        training.sample = training.sample.extended(rows, self.rbm_.weight.dtype)
+        if training.history.interrupted:
+            raise KeyboardInterrupt  # `gibbsite.fit` kept the model; the caller must stop
+        return self
+
+    def _new_training(self, X: Any, weights: Tensor | None) -> Training:
+        """A new model with biases from X, and its own stream of random numbers."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        visible, units, held = self._start(X)
-        rbm = RBM(visible, Bernoulli(int(self.n_components)))
-        training = Training(rbm, units, np.random.RandomState(seed), held, dtype=self._precision(X))
-        rbm.to(training.dtype)
+        visible, units, penalties = self._start(X)
+        dtype, random = self._precision(X), np.random.RandomState(seed)
+        rbm = RBM(visible, Bernoulli(int(self.n_components))).to(dtype)
+        training = Training(rbm, units, random, penalties, dtype=dtype)
         start(rbm, as_rows(X, units), weights, training.generator())
         rbm.to(precision_of(X))
         return training
 
-    def _weights(self, X: Any, sample_weight: Any) -> Tensor | None:
-        """Weights of rows over their mean; None for equal ones."""
-        if sample_weight is None:
-            return None
-        return row_weights(sample_weight, X.shape[0], torch.zeros((), dtype=self._precision(X)))
-
-    def _train(
-        self,
-        X: Any,
-        training: Training,
-        plan: Plan,
-        epochs: int,
-        falling: bool,
-        weights: Tensor | None,
-    ) -> Self:
-        if epochs:
-            rows = as_rows(X, training.units)
-            report = Report(type(self).__name__, rows) if self.verbose else None
-            training.advance(rows, plan, int(epochs), falling, report, weights)
-        self._keep(training)
-        rows = as_rows(X, self._units())
-        training.sample = training.sample.joined(rows, self.rbm_.weight.dtype)
-        if training.history.interrupted:
-            raise KeyboardInterrupt  # fit kept the model; whoever called must hear of it too
-        return self
-
     def _keep(self, training: Training) -> None:
-        """Become the estimator of this model."""
-        self._training = training
-        self.rbm_ = self._in_data_units(training)
+        """Take the fitted attributes from a model in training."""
+        self._training: Training = training
+        self.rbm_: RBM = self._fitted(training)
 
-    # what is fitted
+    # fitted attributes
 
     @property
     def components_(self) -> Array:
@@ -210,10 +198,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @property
     def h_samples_(self) -> Array:
-        """Hidden states drawn from the model, (chains, n_components).
+        """Hidden states of the persistent chains, (chains, n_components).
 
-        Those of the persistent chains; for gradients that have none, of `chains` new ones after
-        1000 Gibbs steps, always with the same seed.
+        For gradients that have none, of `chains` new ones after 1000 Gibbs steps, always with the
+        same seed.
         """
         chains = self._training.hidden_chains
         if chains is None:
@@ -231,7 +219,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _n_features_out(self) -> int:
         return self.rbm_.hidden.n
 
-    # using it
+    # use of the model
 
     @torch.no_grad()
     def transform(self, X: Any) -> Array:
@@ -240,7 +228,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Raises NotFittedError before `fit`, and ValueError for tables that do not fit. Values
         beyond the range trained on are let pass: the formula holds for every real v.
         """
-        X = self._checked(X)
+        X = self._validated(X)
         rbm = self._model()
         features = np.empty((X.shape[0], rbm.hidden.n), X.dtype)
         start = 0
@@ -285,12 +273,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         An estimate that fails its checks warns by `LikelihoodWarning`. `log_partition` has its
         error bar; it is made once a fitted model, in about 5,000 Gibbs steps of 100 chains.
         """
-        X = self._checked(X)
+        X = self._validated(X)
         self._admit(X)
         rbm, rows = self._model(), as_rows(X, self._units())
         check_choice("likelihood", self.likelihood, *LIKELIHOODS)
         if self.likelihood == "pseudo":
-            return pseudo_scores(rbm, rows)
+            return scores(rbm, rows, pseudo_log_likelihoods)
         log_z = self._log_partition(rbm)
         if log_z.problems:
             warnings.warn(
@@ -299,13 +287,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 LikelihoodWarning,
                 stacklevel=2,
             )
-        return log_scores(rbm, rows, log_z.value)
+        return scores(rbm, rows, negative_free_energies) - log_z.value
 
     def log_partition(self) -> LogPartition:
-        """log Z of `rbm_` as `score_samples` uses it, with its error and its `verdict`.
+        """log Z of `rbm_` as in `score_samples`, with its error and its `verdict`.
 
         By the method that `likelihood` names ("auto" for "pseudo", which needs none), always with
-        the same seed. Kept until the model changes. Raises NotFittedError before `fit`.
+        the same seed. Cached until the model changes. Raises NotFittedError before `fit`.
         """
         check_is_fitted(self)
         check_choice("likelihood", self.likelihood, *LIKELIHOODS)
@@ -313,14 +301,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _log_partition(self, rbm: RBM) -> LogPartition:
         method = "auto" if self.likelihood == "pseudo" else self.likelihood
-        question = method, rbm.weight.device.type, fingerprint(rbm)
-        known = self._training.log_z
-        if known is None or known[0] != question:
-            fixed = torch.Generator(rbm.weight.device).manual_seed(0)
+        key = method, rbm.weight.device.type, fingerprint(rbm)
+        cached = self._training.log_z
+        if cached is None or cached[0] != key:
+            generator = torch.Generator(rbm.weight.device).manual_seed(0)
             data = self._training.sample.rows
-            known = question, log_partition(rbm, method, data=data, generator=fixed)
-            self._training.log_z = known
-        return known[1]
+            cached = key, log_partition(rbm, method, data=data, generator=generator)
+            self._training.log_z = cached
+        return cached[1]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples` over the rows, in nats; what GridSearchCV maximises."""
@@ -331,12 +319,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         In units of the data and the dtype of v. Each call draws anew.
         """
-        v = self._checked(v)
+        v = self._validated(v)
         self._admit(v)
-        rbm = self._model()
+        rbm, sampler = self._model(), Gibbs()
         generator = self._training.generator(rbm.weight.device)
-        start = rbm.visible.coerce(as_rows(v, self._units()).dense())
-        state, _ = Gibbs().step(rbm, Gibbs().init(rbm, start, generator), generator)
+        start = sampler.init(rbm, as_rows(v, self._units()).dense())
+        state, _ = sampler.step(rbm, start, generator)
         return self._units().of_data(as_numpy(state.v)).astype(v.dtype, copy=False)
 
     @torch.no_grad()
@@ -358,25 +346,25 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             v = sample(rbm, n_samples, steps=steps, generator=generator)
         return self._units().of_data(as_numpy(v))
 
-    def _checked(self, X: Any) -> Any:
-        """X as an array or CSR matrix of floats, with the columns that were fitted."""
-        check_is_fitted(self)
-        return self._table(X, reset=False)
+    def _validated(self, X: Any, reset: bool = False) -> Any:
+        """X as an array or CSR matrix of floats; with the columns fitted to, unless they are reset.
 
-    def _table(self, X: Any, reset: bool) -> Any:
-        """X as scikit-learn checks it, refused where that would lose a mask or fail untyped."""
+        Refuses masked arrays and odd tensors, where scikit-learn loses the mask or fails untyped.
+        """
+        if not reset:
+            check_is_fitted(self)
         check_unmasked(X)
         if isinstance(X, Tensor):
             check_tensor(X)
         return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=reset)
 
     def _model(self) -> RBM:
-        """The model where `device` says; a copy unless that is the CPU."""
+        """The model on `device`; a copy unless that is the CPU."""
         device = make_device(self.device)
         return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "rbm_")  # columns are known earlier, also to a fit that failed
+        return hasattr(self, "rbm_")  # a fit that failed has set attributes of the columns
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -386,11 +374,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 def precision_of(X: Any) -> torch.dtype:
-    """The torch type of a table of `FLOATS`."""
+    """The torch dtype of a table of `FLOATS`."""
     return torch.float32 if X.dtype == np.float32 else torch.float64
 
 
 def as_numpy(x: Tensor) -> Array:
-    """As an array that shares the memory of a tensor on the CPU."""
+    """An array that shares the memory of a tensor on the CPU, else a copy."""
     array: Array = x.detach().cpu().numpy()
     return array

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from gibbsite.errors import ArgumentError, DataError, place
+from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
@@ -18,15 +17,16 @@ from gibbsite.training.run import Penalty
 log = logging.getLogger("gibbsite")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BernoulliRBM(BaseRBM):
     r"""RBM with binary visible and binary hidden units, as a scikit-learn transformer.
 
     $$p(v,h) = e^{b\cdot v + c\cdot h + v^T W h}/Z$$
 
-    Takes the place of ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean
-    the same. Where our defaults differ from what it does: the chains are 100 whatever the batch,
-    the learning rate of `fit` falls, the visible biases start at the log-odds of the columns, and
-    grey values are drawn (see below) instead of used as they are.
+    Replaces ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean the same.
+    Four defaults differ: there are 100 chains whatever the batch, the learning rate of `fit` falls,
+    the visible biases start at the log-odds of the columns, and grey values are binarised anew at
+    each visit (see below).
 
     Values are states, 0 or 1, or, in between, probabilities of a one: training draws those anew at
     each visit; `transform` and `score_samples` put them into the formulas as they are, which for
@@ -80,44 +80,7 @@ class BernoulliRBM(BaseRBM):
     1.0000
     """
 
-    def __init__(
-        self,
-        n_components: int = 256,
-        *,
-        learning_rate: float = 0.1,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        verbose: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-        gradient: str = "pcd",
-        steps: int = 1,
-        chains: int = 100,
-        centered: bool = False,
-        momentum: float = 0.0,
-        schedule: str = "linear",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        likelihood: str = "auto",
-        device: str = "cpu",
-        data_range: str | tuple[float, float] = "auto",
-    ) -> None:
-        self.n_components = n_components
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.verbose = verbose
-        self.random_state = random_state
-        self.gradient = gradient
-        self.steps = steps
-        self.chains = chains
-        self.centered = centered
-        self.momentum = momentum
-        self.schedule = schedule
-        self.l1 = l1
-        self.l2 = l2
-        self.likelihood = likelihood
-        self.device = device
-        self.data_range = data_range
+    data_range: str | tuple[float, float] = "auto"
 
     @classmethod
     def from_sklearn(cls, model: Any) -> BernoulliRBM:
@@ -172,7 +135,7 @@ class BernoulliRBM(BaseRBM):
 
 
 def _pair(value: Any) -> tuple[float, float]:
-    """value as (low, high), else `ArgumentError`."""
+    """(low, high) of a `data_range`, else `ArgumentError`."""
     try:
         low, high = (float(end) for end in value)
     except (TypeError, ValueError):
@@ -197,7 +160,7 @@ def _range_with(X: Any, low: float, high: float) -> Units:
     row, column = locate(X, value)
     what = "Negative values in data" if low == 0 > value else "Values out of range in data"
     raise DataError(
-        f"{what}: {value:g} at {place(row, column)} (counted from 1), outside "
+        f"{what}: {value:g} at {location(row, column)} (counted from 1), outside "
         f"[{low:g}, {high:g}]. Rescale the data (MinMaxScaler(clip=True)), pass data_range=(low, "
         "high), or use GaussianRBM"
     )

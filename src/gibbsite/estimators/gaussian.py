@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gibbsite.checks import as_tensor
-from gibbsite.errors import ArgumentError
+from gibbsite.checks import as_scales
 from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Training
@@ -21,6 +20,7 @@ from gibbsite.training import Held, scaling, to_data_units
 from gibbsite.training.run import Penalty
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GaussianRBM(BaseRBM):
     r"""RBM with real visible and binary hidden units, as a scikit-learn transformer.
 
@@ -32,8 +32,7 @@ class GaussianRBM(BaseRBM):
     of the data, so `rbm_`, `score_samples` (a density, in nats) and `sample` are in those.
 
     A constant column has no scale: it is only shifted, its sigma stays where it starts, and a
-    warning names it.
-    Sparse tables are densified a minibatch at a time.
+    warning names it. Sparse tables are densified a minibatch at a time.
 
     Args:
         n_components: number of hidden units.
@@ -66,48 +65,11 @@ class GaussianRBM(BaseRBM):
     True
     """
 
-    def __init__(
-        self,
-        n_components: int = 256,
-        *,
-        sigma: Any = 1.0,
-        learn_sigma: bool = True,
-        standardize: bool = True,
-        learning_rate: float = 0.01,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        verbose: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-        gradient: str = "pcd",
-        steps: int = 1,
-        chains: int = 100,
-        centered: bool = True,
-        momentum: float = 0.0,
-        schedule: str = "linear",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        likelihood: str = "auto",
-        device: str = "cpu",
-    ) -> None:
-        self.n_components = n_components
-        self.sigma = sigma
-        self.learn_sigma = learn_sigma
-        self.standardize = standardize
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.verbose = verbose
-        self.random_state = random_state
-        self.gradient = gradient
-        self.steps = steps
-        self.chains = chains
-        self.centered = centered
-        self.momentum = momentum
-        self.schedule = schedule
-        self.l1 = l1
-        self.l2 = l2
-        self.likelihood = likelihood
-        self.device = device
+    sigma: Any = 1.0
+    learn_sigma: bool = True
+    standardize: bool = True
+    learning_rate: float = 0.01
+    centered: bool = True
 
     @property
     def sigma_(self) -> NDArray[Any]:
@@ -117,40 +79,34 @@ class GaussianRBM(BaseRBM):
 
     @property
     def mean_(self) -> NDArray[Any]:
-        """Number subtracted from each column in training, (n_features,)."""
+        """Mean of each column, subtracted in training, (n_features,)."""
         return np.asarray(self._training.units.shift)
 
     @property
     def scale_(self) -> NDArray[Any]:
-        """Number that each column was then divided by, (n_features,)."""
+        """Standard deviation that each column was then divided by, (n_features,)."""
         return np.asarray(self._training.units.scale)
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         n = X.shape[1]
         found = scaling(as_rows(X, Units()))
-        if told := found.warning(getattr(self, "feature_names_in_", None)):
-            warnings.warn(told, stacklevel=4)
+        if warning := found.warning(getattr(self, "feature_names_in_", None)):
+            warnings.warn(warning, stacklevel=5)
         shift, scale, constant = found
         if not self.standardize:
             shift, scale = torch.zeros_like(shift), torch.ones_like(scale)
-        visible = Gaussian(n, self._sigma(n), bool(self.learn_sigma))
-        held: list[Penalty] = [Held("visible.log_sigma", constant)] if self.learn_sigma else []
-        return visible, Units(shift.numpy(), scale.numpy()), held
-
-    def _sigma(self, n: int) -> Tensor:
-        """`sigma` for each column."""
-        sigma = as_tensor(self.sigma, torch.zeros(())).reshape(-1)
-        if sigma.numel() not in (1, n):
-            raise ArgumentError(f"sigma has {sigma.numel()} entries for {n} columns of data")
-        return sigma.expand(n)
+        sigma = as_scales("sigma", self.sigma, n, torch.zeros(())).expand(n)
+        penalties: list[Penalty] = [Held("visible.log_sigma", constant)] if self.learn_sigma else []
+        visible = Gaussian(n, sigma, bool(self.learn_sigma))
+        return visible, Units(shift.numpy(), scale.numpy()), penalties
 
     def _precision(self, X: Any) -> torch.dtype:
-        """Columns as they are may need all their digits."""
+        """Without `standardize` that of X, as all digits of a column may matter."""
         return torch.float32 if self.standardize else precision_of(X)
 
     def _units(self) -> Units:
         return Units()
 
-    def _in_data_units(self, training: Training) -> RBM:
+    def _fitted(self, training: Training) -> RBM:
         shift, scale = map(torch.as_tensor, (training.units.shift, training.units.scale))
         return to_data_units(training.rbm, shift, scale)

@@ -1,8 +1,8 @@
-"""Tables as scikit-learn has checked them, in the units a model is trained in."""
+"""Tables that scikit-learn has checked, in the units that a model is trained in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,9 @@ ROUNDING = 1e-6
 
 
 class Units(NamedTuple):
-    """A value x of the data is (x - shift) / scale in the model; numbers, or arrays of (columns,).
+    """Units of a model, where a value x of the data is (x - shift) / scale.
+
+    Shift and scale are scalars or arrays, (columns,).
 
     Subtracting first keeps the digits of a column whose mean is large, and takes the ends of a
     range to 0 and 1 without rounding beyond them.
@@ -28,25 +30,22 @@ class Units(NamedTuple):
     scale: Any = 1.0
 
     def of_data(self, states: NDArray[Any]) -> NDArray[Any]:
-        """States of the model in the units of the data, in their own dtype."""
+        """States of the model in the units of the data, in the dtype of the states."""
         values: NDArray[Any] = states * self.scale + self.shift
         return values.astype(states.dtype, copy=False)
-
-
-PLAIN = Units()
 
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Rows):
     """Rows of a dense or sparse table in a model's units, (rows, columns), computed in float64."""
 
-    units: Units = PLAIN
+    units: Units = field(default_factory=Units)
 
     def _gather(self, source: NDArray[Any], index: NDArray[Any], single: bool) -> Tensor | None:
         return ops.kernels_for().gather_in_units(source, index, *self.units) if single else None
 
-    def drawn_at(self, *_: Any) -> None:
-        """There is no kernel for it."""
+    def binarised_at(self, *_: Any) -> None:
+        """None: no kernel scales and draws."""
 
     def _values(self, index: slice | Tensor) -> Tensor:
         shift, scale = (torch.as_tensor(part, dtype=torch.float64) for part in self.units)
@@ -54,18 +53,18 @@ class Scaled(Rows):
 
 
 def as_rows(table: Any, units: Units) -> Rows:
-    """The table as minibatches see it; a sparse one is densified a few rows at a time."""
-    plain = np.all(units.shift == 0) and np.all(units.scale == 1)
-    return Rows(table) if plain else Scaled(table, units=units)
+    """Rows of the table in those units; a sparse table is densified a few rows at a time."""
+    unscaled = np.all(units.shift == 0) and np.all(units.scale == 1)
+    return Rows(table) if unscaled else Scaled(table, units=units)
 
 
 def extremes(table: Any) -> tuple[float, float]:
-    """The least and the greatest value, the zeros that a sparse table leaves out included."""
+    """The least and the greatest value, with the zeros that a sparse table leaves out."""
     return float(table.min()), float(table.max())
 
 
 def locate(table: Any, value: float) -> tuple[int, int]:
-    """Row and column where a value of the table stands first."""
+    """Row and column of the first entry of that value."""
     start = 0
     for block in as_rows(table, Units()).blocks():
         found = (block == value).nonzero()

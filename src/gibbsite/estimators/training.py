@@ -1,4 +1,4 @@
-"""From hyperparameters to `gibbsite.fit`, and what is kept between calls of `partial_fit`."""
+"""Training by `gibbsite.fit`, and its state between calls of `partial_fit`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite.estimators.scores import NONE, Sample
+from gibbsite.estimators.scores import Sample
 from gibbsite.estimators.tables import Units
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import LogPartition, pseudo_likelihood
@@ -21,13 +21,15 @@ from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer
-from gibbsite.training.run import Callback, Penalty
+from gibbsite.training.run import Penalty
 from gibbsite.training.units import mute_units_warning
 
 
 class Plan(NamedTuple):
-    """Objects and numbers that the hyperparameters of an estimator come to."""
+    """Hyperparameters of one call, checked; with `decay` the learning rate falls to 0 over it."""
 
+    epochs: int
+    decay: bool
     gradient: Gradient
     penalties: list[Penalty]
     learning_rate: float
@@ -38,36 +40,36 @@ class Plan(NamedTuple):
 
 @dataclass
 class Training:
-    """A model in training with all that goes from one call to the next; on the CPU between calls.
+    """A model in training and its state, which lies on the CPU between calls.
 
     Attributes:
         rbm: the model, in the units it is trained in.
         units: those units.
-        random: where the seeds of the torch generators come from; numpy's, as those do not pickle.
-        held: penalties that belong to the data, not to the hyperparameters.
-        gradient, state: the estimator last used and what it carries, persistent chains above all.
-        momentum: the optimiser's buffers by parameter name.
-        dtype: what training is in; the model has that of the data between calls. Gradients from
+        random: source of seeds for torch generators; numpy's, as those do not pickle.
+        data_penalties: penalties that the data ask for, not the hyperparameters.
+        gradient, state: the gradient estimator last used and its state, such as its chains.
+        momentum: buffers of the optimiser by parameter name.
+        dtype: precision of training; between calls the model has that of the data. Gradients from
             samples are noisier than the rounding of float32.
         history: of the last call.
-        sample: some of the rows trained on, in the units of the data's model.
-        log_z: what was last found for log Z, and the question to which it is the answer.
+        sample: some of the rows trained on, in the units of the fitted model.
+        log_z: cached log Z, behind a key that says of what and how.
     """
 
     rbm: RBM
     units: Units
     random: np.random.RandomState
-    held: list[Penalty] = field(default_factory=list)
+    data_penalties: list[Penalty] = field(default_factory=list)
     gradient: Gradient | None = None
     state: Any = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     history: History = field(default_factory=History)
-    sample: Sample = NONE
+    sample: Sample = field(default_factory=Sample)
     log_z: tuple[object, LogPartition] | None = None
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A fresh generator on the device, seeded from `random`."""
+        """A new generator on the device, seeded from `random`."""
         return torch.Generator(device).manual_seed(int(self.random.randint(2**31 - 1)))
 
     @property
@@ -76,39 +78,32 @@ class Training:
         chains = getattr(self.state, "inner", self.state)  # Centered wraps another state
         return getattr(chains, "h", None)
 
-    def advance(
-        self,
-        rows: Rows,
-        plan: Plan,
-        epochs: int,
-        falling: bool,
-        report: Callback | None = None,
-        weights: Tensor | None = None,
-    ) -> None:
-        """Train for so many epochs more, going on from the chains and the momentum there are."""
+    def advance(self, rows: Rows, weights: Tensor | None, plan: Plan, name: str | None) -> None:
+        """Train on from the present chains and momentum; print an epoch a line if given a name."""
         dtype = self.rbm.weight.dtype
         rbm = self.rbm.to(plan.device, self.dtype)
         mute_units_warning(rbm)  # standardised, or not because `standardize` says so
-        carried = self.state if plan.gradient == self.gradient else None
+        state = self.state if plan.gradient == self.gradient else None
         optimizer = self._optimizer(plan)
         try:
             self.history = fit(
                 rbm,
                 rows,
+                weights=weights,
                 gradient=plan.gradient,
                 optimizer=optimizer,
-                scheduler=linear_decay(optimizer, epochs) if falling else None,
-                epochs=epochs,
+                scheduler=linear_decay(optimizer, plan.epochs) if plan.decay else None,
+                epochs=plan.epochs,
                 batch_size=plan.batch_size,
-                penalties=[*plan.penalties, *self.held],
-                callbacks=[] if report is None else [report],
+                penalties=[*plan.penalties, *self.data_penalties],
+                callbacks=[] if name is None else [PrintedEpoch(name, rows)],
                 generator=self.generator(plan.device),
-                state=moved(carried, plan.device),
+                state=to_device(state, plan.device),
             )
         finally:
             rbm.zero_grad(set_to_none=True)
             rbm.to("cpu", dtype)
-        self.gradient, self.state = plan.gradient, moved(self.history.state, "cpu")
+        self.gradient, self.state = plan.gradient, to_device(self.history.state, "cpu")
         self.momentum = {
             name: optimizer.state[parameter]["momentum_buffer"].cpu()
             for name, parameter in rbm.named_parameters()
@@ -124,7 +119,7 @@ class Training:
 
 
 @dataclass
-class Report:
+class PrintedEpoch:
     """Callback that prints a line an epoch, as scikit-learn's estimator does."""
 
     name: str
@@ -141,10 +136,10 @@ class Report:
         return {"pseudo_likelihood": score}
 
 
-def moved(state: Any, device: torch.device | str) -> Any:
+def to_device(state: Any, device: torch.device | str) -> Any:
     """State of a gradient estimator, with its tensors on the device."""
     if isinstance(state, Tensor):
         return state.to(device)
     if isinstance(state, tuple) and hasattr(state, "_fields"):
-        return type(state)(*(moved(part, device) for part in state))
+        return type(state)(*(to_device(part, device) for part in state))
     return state

@@ -86,9 +86,9 @@ class FastBernoulli(Form):
         self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         if self.layer.bias.dtype == torch.float32 and self.layer.bias.is_cpu:
-            drawn = rows.drawn_at(index, generator)
-            if drawn is not None:
-                return drawn
+            binary = rows.binarised_at(index, generator)
+            if binary is not None:
+                return binary
         batch = self.layer.coerce(rows.at(index, self.layer.like.dtype))
         return ops.kernels_for(batch).draw_probabilities_(batch, generator)
 

@@ -324,7 +324,7 @@ def _columns_from(first: int) -> Iterator[None]:
     try:
         yield
     except EntryError as error:
-        raise error.moved(columns=first) from None
+        raise error.shifted(columns=first) from None
 
 
 def _check_parts(layers: tuple[Layer, ...]) -> None:

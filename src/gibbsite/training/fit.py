@@ -252,7 +252,7 @@ def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
         try:
             rbm.visible.check_data(block)
         except EntryError as error:
-            raise error.moved(start) from error
+            raise error.shifted(start) from error
         start += len(block)
     return data
 

@@ -39,7 +39,7 @@ def start(
     rbm: RBM, rows: Rows, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> None:
     """`initialize` from rows spread over the data, with `row_weights` if there are any."""
-    index = rows.spread(SPREAD * rows.shape[1] // rbm.visible.width)
+    index = rows.spaced_index(SPREAD * rows.shape[1] // rbm.visible.width)
     data = rbm.visible.coerce(rows.at(index))
     if weights is not None:  # biases depend on the rows by their mean
         data = data * weights[index.to(weights.device), None]
@@ -68,7 +68,7 @@ def row_weights(weights: Any, rows: int, like: Tensor) -> Tensor:
         row = int(bad.nonzero()[0]) if bool(bad.any()) else 0
         raise ArgumentError(
             f"the weight of row {row + 1} (counted from 1) is {float(weights[row]):g}; expected "
-            "finite weights of at least 0, not all of them 0"
+            "finite weights of at least 0, not all of them zero"
         )
     weights = weights / weights.max()  # so that their sum is finite
     relative: Tensor = weights / weights.mean()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite.errors import DataError, place
+from gibbsite.errors import DataError, location
 from gibbsite.layers import Layer
 from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
@@ -42,7 +42,7 @@ class Scaling(NamedTuple):
         constant = [int(column) for column in self.constant.nonzero()]
         if not constant:
             return ""
-        places = [place(None, i, None if names is None else names[i]) for i in constant[:10]]
+        places = [location(None, i, None if names is None else names[i]) for i in constant[:10]]
         more = f" and {len(constant) - 10} more" if len(constant) > 10 else ""
         return (
             f"constant: {', '.join(places)}{more} (counted from 1); such a column is only shifted "
@@ -79,7 +79,7 @@ def scaling(data: Tensor | Rows) -> Scaling:
     if not bool(torch.isfinite(scale).all()):
         column = int((~torch.isfinite(scale)).nonzero()[0])
         raise DataError(
-            f"{place(None, column)} (counted from 1) has no finite standard deviation: its values "
+            f"{location(None, column)} (counted from 1) has no finite standard deviation: its values "
             "are not finite, or so large that their squares overflow; rescale it"
         )
     constant = scale <= 10 * torch.finfo((data[:1] * 1.0).dtype).eps * mean.abs()

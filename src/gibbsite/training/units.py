@@ -48,7 +48,7 @@ def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     """Description of columns far from standardised, where units have a scale; else ''."""
     if not rbm.visible.has_units:
         return ""
-    rows = data[data.spread()][:, measured_columns(rbm.visible, data.shape[1]).cpu()]
+    rows = data[data.spaced_index()][:, measured_columns(rbm.visible, data.shape[1]).cpu()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
     scale = scale[varies]
