@@ -91,8 +91,8 @@ def _check_chunks(path: Path, metadata: Any) -> None:
                 if not 0 <= unpacked <= LARGEST_PAGE or pages_left < 0:
                     fault = "many" if pages_left < 0 else "large"
                     raise DataError(
-                        f"{path}, {location(None, column)} has pages that are too {fault}; write it "
-                        "again with common settings"
+                        f"{path}, {location(None, column)} has pages that are too {fault}; write "
+                        "it again with common settings"
                     )
 
 

@@ -79,8 +79,8 @@ def scaling(data: Tensor | Rows) -> Scaling:
     if not bool(torch.isfinite(scale).all()):
         column = int((~torch.isfinite(scale)).nonzero()[0])
         raise DataError(
-            f"{location(None, column)} (counted from 1) has no finite standard deviation: its values "
-            "are not finite, or so large that their squares overflow; rescale it"
+            f"{location(None, column)} (counted from 1) has no finite standard deviation: its "
+            "values are not finite, or so large that their squares overflow; rescale it"
         )
     constant = scale <= 10 * torch.finfo((data[:1] * 1.0).dtype).eps * mean.abs()
     return Scaling(mean, torch.where(constant, 1.0, scale), constant)
