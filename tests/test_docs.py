@@ -58,6 +58,7 @@ SHORTENED = {
 PARSED = {
     "gibbsite fit mnist": "needs a download of 11 MB, then many minutes",
     "gibbsite fit mnist --hidden 500": "the same",
+    "gibbsite fit codes.npy --visible categorical": "a file of the reader's",
 }
 """Lines of which only the options are checked, and why."""
 

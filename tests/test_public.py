@@ -12,6 +12,7 @@ MANY_ARGUMENTS = {
     "fit": 14,  # rbm, data, and one for each slot of the loop
     "BernoulliRBM": 17,  # hyperparameters, which scikit-learn wants flat in the constructor
     "GaussianRBM": 19,
+    "Dataset": 8,  # a record, which readers get and seldom make
 }
 MOST_ARGUMENTS = 7
 

@@ -57,7 +57,7 @@ def test_gibbsite_13_2_weights_of_rows(case):
     for weights in (w / w.mean(), w):  # of all the data, and of a batch of it
         batch = Batch(v, torch.from_numpy(weights))
         if "visible.log_sigma" in case.theta:
-            found, model = case.rbm.data_phase(v, batch.shares()), gb.exact.model_phase(case.rbm)
+            found, model = case.rbm.data_phase(v, batch.shares), gb.exact.model_phase(case.rbm)
             found = {name: found[name] - batch.total() * model[name] for name in NAMES}
         else:
             found, _, _ = gb.ExactGradient().step(case.rbm, batch, None)

@@ -21,7 +21,7 @@ def test_formulas():
     assert layer.energy(x).item() == pytest.approx((1 / 0.5) ** 2 / 2 + (4 / 2) ** 2 / 2)
     assert layer.statistic(x).tolist() == pytest.approx([2 / 0.5, 3 / 2])
     assert layer.mean(inputs).tolist() == pytest.approx([1 + 0.5 * 0.3, -1 - 2 * 0.4])
-    assert layer.variance(inputs).tolist() == pytest.approx([0.25, 4.0])
+    assert layer.moments(inputs).variance.tolist() == pytest.approx([0.25, 4.0])
 
 
 def test_log_prob_is_the_normal_density():
@@ -113,10 +113,10 @@ def test_shared_scale_gets_the_summed_gradient():
     """Sharing sigma is adding up the gradients of the units that share it."""
     shared = gb.Gaussian(3, sigma=0.8, learn_sigma=True)
     apart = gb.Gaussian(3, sigma=[0.8] * 3, learn_sigma=True)
-    units = shared.marginals(torch.tensor([[0.3, -1.0, 2.0], [0.0, 0.4, 0.1]]))
+    units = shared.moments(torch.tensor([[0.3, -1.0, 2.0], [0.0, 0.4, 0.1]]))
     arguments = (units, torch.tensor([0.4, 0.6]), lambda: torch.tensor([0.2, 0.5, -0.3]))
-    one = shared.parameter_gradient(*arguments)["log_sigma"]
-    many = apart.parameter_gradient(*arguments)["log_sigma"]
+    one = shared.gradient(*arguments)["log_sigma"]
+    many = apart.gradient(*arguments)["log_sigma"]
     assert one.shape == (1,)
     torch.testing.assert_close(one[0], many.sum())
 
@@ -131,9 +131,9 @@ def test_initial_bias_is_the_column_mean():
 def test_grid_is_exact_in_double_precision(spread):
     """Mean, variance and mass of a normal of width sigma anywhere within the spread."""
     layer = gb.Gaussian(1, sigma=0.7).double()
-    points, log_weights = layer.unit_grid(torch.tensor([spread]).double())
+    points, log_weights = layer.unit_states(0, spread)
     assert points.dtype == log_weights.dtype == torch.float64
-    x, weight = points[:, 0].detach().numpy(), log_weights[:, 0].exp().detach().numpy()
+    x, weight = points[:, 0].detach().numpy(), log_weights.exp().detach().numpy()
     density = weight * norm.pdf(x, 0.7 * spread, 0.7)
     np.testing.assert_allclose(density.sum(), 1, atol=1e-14)
     np.testing.assert_allclose(density @ x, 0.7 * spread, atol=1e-13)

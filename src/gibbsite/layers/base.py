@@ -202,8 +202,7 @@ class Layer(nn.Module, ABC):
     @property
     def n_states(self) -> float:
         """Number of states of the layer; infinite if one of its units has endless states."""
-        bits = math.fsum(map(math.log2, self.sizes))
-        return float(math.prod(self.sizes)) if bits < 1000 else math.inf
+        return math.prod(map(float, self.sizes))
 
     def states(self, start: int, stop: int) -> Tensor:
         """States of index start to stop - 1, (stop - start, width); finite layers only.

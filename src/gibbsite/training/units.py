@@ -51,7 +51,6 @@ def units_far_from_standard(rbm: RBM, data: Rows) -> str:
     rows = data[data.spaced_index()][:, measured_columns(rbm.visible, data.shape[1]).cpu()]
     mean, scale = column_moments(rows)
     varies = scale > 10 * torch.finfo(rows.dtype).eps * mean.abs()
-    varies &= rbm.visible.measured.to(varies.device)
     scale = scale[varies]
     distance = mean[varies].abs() / scale
     if not bool(((scale < NARROW) | (scale > WIDE) | (distance > AWAY)).any()):
