@@ -75,7 +75,7 @@ def resume(run: arg.Run, quiet: arg.Quiet = False, as_json: arg.AsJson = False) 
     The model becomes what it would have been without the stop, bit for bit.
     """
     set_verbosity(quiet, as_json)
-    Settings.read(run / "run.json")  # a folder that holds no run is told before it is locked
+    Settings.read(run / "run.json")  # raises for a folder without a run before it is locked
     with locked(run):
         job, epoch = resume_job(run)
         _print_plan(job)

@@ -161,14 +161,14 @@ def _integers(table: Rows) -> np.ndarray | None:
 def _needs_double(table: np.ndarray) -> bool:
     """True if float32 moves an entry by over 1e-5 of its column's standard deviation.
 
-    So it does with times in seconds, ids, or anything else far from 0 for its spread.
+    So it does with times in seconds, ids, or anything else far from 0 for its deviation.
     """
     if table.dtype.itemsize < 4 or table.dtype == np.float32:
         return False
     exact = table.astype(np.float64)
-    moved, spread = abs(exact - table.astype(np.float32)).max(0), exact.std(0)
-    varies = spread > 1e-12 * abs(exact).max(0)
-    return bool((moved[varies] > ROUNDED * spread[varies]).any())
+    rounding, deviation = abs(exact - table.astype(np.float32)).max(0), exact.std(0)
+    varies = deviation > 1e-12 * abs(exact).max(0)
+    return bool((rounding[varies] > ROUNDED * deviation[varies]).any())
 
 
 def _check_finite(table: Rows, source: str, known: Source) -> None:
