@@ -98,8 +98,6 @@ class Settings:
             raise ArgumentError(f"--momentum {complete.momentum}: expected 0 up to less than 1")
         check_budget(complete.budget)
         check_strength(l2=complete.l2, l1=complete.l1)
-        if not 0 < complete.sigma < math.inf:
-            raise ArgumentError(f"--sigma {complete.sigma}: expected a number above 0")
         if self.checkpoint_every is None:
             complete = replace(
                 complete, checkpoint_every=max(1, complete.epochs // AUTOMATIC_CHECKPOINTS)
