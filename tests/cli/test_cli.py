@@ -290,7 +290,7 @@ BAD = {
     "negative rate": (["fit", "digits", "--learning-rate", "-1"], "learning-rate -1"),
     "momentum of 1": (["fit", "digits", "--momentum", "1"], "momentum 1"),
     "negative penalty": (["fit", "digits", "--l2", "-1"], "--l2 -1.0: expected"),
-    "sigma of 0": (["fit", "patches", "--sigma", "0"], "--sigma 0.0: .* above 0"),
+    "sigma of 0": (["fit", "patches", "--sigma", "0"], "--sigma 0.0: expected a number above 0"),
     "sigma of nan": (["fit", "digits", "--sigma", "nan"], "--sigma nan"),
     "negative seed": (["fit", "digits", "--seed", "-1"], "--seed -1"),
     "huge seed": (["fit", "digits", "--seed", str(2**63)], "--seed 9223372036854775808"),

@@ -169,7 +169,8 @@ class Gaussian(Layer):
     @classmethod
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
         """`Layer.for_columns`, with a sigma for each unit even where one number is given."""
-        sigma = torch.as_tensor(options.pop("sigma", 1.0)).expand(len(greatest))
+        sigma = as_scales("sigma", options.pop("sigma", 1.0), len(greatest), torch.zeros(()))
+        sigma = sigma.expand(len(greatest))
         return super().for_columns(greatest, sigma=sigma, **options)
 
     def learned_scales(self) -> dict[str, slice]:
