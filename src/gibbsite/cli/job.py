@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -148,6 +149,8 @@ class Job:
 
 def _make_visible(source: datasets.Dataset, settings: Settings) -> Layer:
     """A visible layer for the data; of the options it gets those that its kinds of unit have."""
+    if not 0 < settings.sigma < math.inf:  # the layer's own error would not name the option
+        raise ArgumentError(f"--sigma {settings.sigma}: expected a number above 0")
     options = {name: getattr(settings, name) for name in ("sigma", "learn_sigma", "trials")}
     return layer_for(source.visible, source.greatest(), options)
 
