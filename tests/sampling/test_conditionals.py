@@ -234,7 +234,7 @@ def test_all_units_clamped_stay():
 
 @pytest.mark.parametrize("clamp", [[[math.inf, 0, 0, 0]], [[0, 0, NAN, -math.inf]]])
 def test_infinite_clamps_are_refused(clamp):
-    with pytest.raises(gb.DataError, match="clamp holds infinity"):
+    with pytest.raises(gb.DataError, match="infinity are not data"):
         Conditionals(BINARY.rbm, clamp=torch.tensor(clamp))
 
 
@@ -252,3 +252,24 @@ def test_the_generator_decides(clamped):
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(v, torch.from_numpy(BINARY.v))
+
+
+@pytest.mark.parametrize(
+    ("layer", "clamp", "message"),
+    [
+        (lambda: gb.Bernoulli(2), [[2.0, math.nan]], r"2 at row 1.*\[0, 1\]"),
+        (lambda: gb.Spin(2), [[0.5, math.nan]], "0.5 at row 1"),
+        (lambda: gb.Categorical(1, 3), [[1.0, math.nan, math.nan]], "unit 1 .* only"),
+        (lambda: gb.Categorical(1, 3), [[1.0, 1.0, 0.0]], "2 ones for unit 1"),
+    ],
+)
+def test_clamps_that_no_unit_can_be_in_are_refused(layer, clamp, message):
+    rbm = gb.RBM(layer(), gb.Bernoulli(2))
+    with pytest.raises(gb.DataError, match=message):
+        Conditionals(rbm, clamp=torch.tensor(clamp))
+
+
+def test_temperatures_of_another_shape_are_refused():
+    rbm = gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2))
+    with pytest.raises(gb.ArgumentError, match=r"beta of shape \(2,\): expected \(2, 1\)"):
+        Conditionals(rbm).sweep(torch.zeros(2, 2), beta=torch.ones(2))

@@ -319,3 +319,21 @@ def test_a_checkpoint_goes_before_the_state(tmp_path):
 def test_histories_compare_by_their_records():
     assert gb.History([{"epoch": 1}], state=1) == gb.History([{"epoch": 1}], state=2)
     assert "state" not in repr(gb.History())
+
+
+def test_penalties_may_use_autograd():
+    """The gradient of log sum_j |W_j|, of which no formula is given."""
+
+    def group_penalty(rbm, gradient):
+        norm = rbm.weight.norm(dim=0).sum().log()
+        (slope,) = torch.autograd.grad(norm, [rbm.weight])
+        gradient["weight"].sub_(slope, alpha=0.1)
+
+    data = (torch.rand(60, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    norms = []
+    for penalties in ([], [group_penalty]):
+        rbm = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(4))
+        g = torch.Generator().manual_seed(1)
+        gb.fit(rbm, data, gradient=gb.CD(), penalties=penalties, epochs=5, generator=g)
+        norms.append(rbm.weight.norm().item())
+    assert norms[1] < norms[0]

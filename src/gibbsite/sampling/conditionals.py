@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.errors import DataError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers import Form, fast, tempered
 from gibbsite.model import RBM
 
@@ -29,7 +29,8 @@ class Conditionals:
         rbm: the model, which must not change meanwhile; after an update make a new object.
         base: f (visible.width,) and g (hidden.width,); none is 0.
         clamp: (rows, visible.width), NaN where a unit is free; one row is for all. A unit of
-            several columns is free or clamped in all of them.
+            several columns is free or clamped in all of them. Raises `DataError` for what no unit
+            can be in.
     """
 
     def __init__(
@@ -40,9 +41,7 @@ class Conditionals:
         self._visible_scaled_weight = rbm.visible.scaled_weight(weight).detach()
         self._hidden_scaled_weight = rbm.hidden.scaled_weight(weight.T).detach()
         self.base: tuple[Tensor | None, Tensor | None] = base or (None, None)
-        self.clamp = None if clamp is None else rbm.visible.coerce(clamp)
-        if self.clamp is not None and bool(torch.isinf(self.clamp).any()):
-            raise DataError("clamp holds infinity; give a value, or NaN for a free unit")
+        self.clamp = None if clamp is None else _checked(rbm, clamp)
         self._visible, self._hidden = fast(rbm.visible), fast(rbm.hidden)
 
     def hidden_inputs(self, v: Tensor, out: Tensor | None = None) -> Tensor:
@@ -80,6 +79,19 @@ class Conditionals:
         return self.draw_visible(self.visible_inputs(h), generator, beta), h
 
 
+def _checked(rbm: RBM, clamp: Tensor) -> Tensor:
+    """The clamp as a tensor; `DataError` unless what it holds may be states of whole units."""
+    clamp = rbm.visible.coerce(clamp)
+    rows = clamp.reshape(-1, rbm.visible.width)
+    free, columns = torch.isnan(rows), map(rbm.visible.unit_columns, range(rbm.visible.n))
+    for unit, own in enumerate(columns if rbm.visible.width > rbm.visible.n else ()):
+        if bool((free[:, own] != free[:, own][:, :1]).any()):
+            raise DataError(f"unit {unit + 1} is clamped in some of its columns only; give all")
+    states = rbm.visible.overdispersed(len(rows), torch.Generator(rows.device).manual_seed(0))
+    rbm.visible.check_data(torch.where(free, states, rows))
+    return clamp
+
+
 def _draw(
     form: Form,
     inputs: Tensor,
@@ -88,5 +100,9 @@ def _draw(
     base: Tensor | None,
 ) -> Tensor:
     if isinstance(beta, Tensor):
+        if beta.shape != (len(inputs), 1):
+            raise ArgumentError(
+                f"beta of shape {tuple(beta.shape)}: expected ({len(inputs)}, 1), or a number"
+            )
         return form.sample(tempered(inputs, beta, base), generator)
     return form.sample(inputs, generator, beta, base)

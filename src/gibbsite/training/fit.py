@@ -266,7 +266,7 @@ def _epoch(run: Run) -> tuple[int, float]:
     updates, norms = run.updates(), []
     watching = [c for c in run.callbacks if hasattr(c, "after_update")]
     try:
-        with ops.fitting_threads(run.work()), torch.no_grad():
+        with ops.fitting_threads(run.work()):
             for norm, info in _updates(run):
                 updates += 1
                 norms.append(norm)
@@ -307,7 +307,8 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
 def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     """Make one update by the rows of that index; returns the norm and info of the gradient."""
     rbm = run.rbm
-    v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
+    with torch.no_grad():  # but not around what users bring, who may want autograd
+        v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
     weights = None if run.weights is None else run.weights[index.to(run.weights.device)]
     batch = Batch(v, weights, index=index)
     gradient, run.state, info = run.gradient.step(rbm, batch, run.state, run.generator)
@@ -321,6 +322,7 @@ def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     return norm, info
 
 
+@torch.no_grad()
 def _step(rbm: RBM, optimizer: Optimizer, gradient: Mapping[str, Tensor]) -> float:
     """Make an optimiser step uphill, unless the gradient is not finite; returns its norm.
 
