@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -192,9 +194,9 @@ def divergence(rbm: RBM) -> str:
     weights lower the energy. Z is infinite if the norm is not below 1 and both layers Gaussian, or
     both rectified and no weight negative; otherwise it may be.
     """
-    ours, theirs = rbm.visible.curvature().double(), rbm.hidden.curvature().double()
-    if not (bool(ours.isfinite().any()) and bool(theirs.isfinite().any())):
+    if any(map(_is_bounded, (rbm.visible, rbm.hidden))):
         return ""
+    ours, theirs = rbm.visible.curvature().double(), rbm.hidden.curvature().double()
     scaled = rbm.weight.double() / (ours.sqrt()[:, None] * theirs.sqrt())
     if min(rbm.visible.interval[0], rbm.hidden.interval[0]) >= 0:
         scaled = scaled.clamp(min=0)
@@ -206,15 +208,20 @@ def divergence(rbm: RBM) -> str:
 
 def _check_pair(visible: Layer, hidden: Layer) -> None:
     """Raise `ArgumentError` for two layers with which no positive weight leaves Z finite."""
-    ours, theirs = visible.curvature(), hidden.curvature()
-    unbounded = bool(ours.isfinite().any()) and bool(theirs.isfinite().any())
-    if unbounded and not (bool((ours > 0).all()) and bool((theirs > 0).all())):
+    if any(map(_is_bounded, (visible, hidden))):
+        return
+    if not all(bool((layer.curvature() > 0).all()) for layer in (visible, hidden)):
         raise ArgumentError(
             f"visible {visible.describe()} and hidden {hidden.describe()}: any positive weight "
             "would make Z infinite, as states have no bounds on either side and the energy of one "
             "grows more slowly than a square. Make one layer of bounded units, such as "
             "gb.Bernoulli, or, if it is your own, define its `curvature`"
         )
+
+
+def _is_bounded(layer: Layer) -> bool:
+    """True if all states lie in an interval that ends, as those that can be counted do."""
+    return all(map(math.isfinite, layer.interval)) or max(layer.sizes) < math.inf
 
 
 def _of(side: str, found: str) -> str:
