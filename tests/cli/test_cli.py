@@ -213,6 +213,7 @@ def test_a_better_model_is_not_warned_of(tmp_path):
     assert "warning" not in told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_baselines_of_real_columns_without_a_test_set(tmp_path):
     """They are fitted to the rows evaluated, and this is said; one Gaussian is among them."""
@@ -405,6 +406,7 @@ def test_exit_codes_are_in_the_help():
     assert "130 interrupted by Ctrl-C" in text
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_model_and_the_history(tmp_path):
     arguments = ["fit", "digits", "--epochs", "100000", "--hidden", "4", "-o", "run"]
     process = subprocess.Popen(

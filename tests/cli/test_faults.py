@@ -29,6 +29,7 @@ def told():
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_ends_a_run_with_a_message_and_a_model(told, name, code):
     assert told[name]["code"] == code

@@ -75,6 +75,7 @@ def whole(tmp_path_factory, table):
 # kills
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_bytes():
     """A few kills; `benchmarks/robustness.py` does a hundred."""
     result = subprocess.run(

@@ -542,6 +542,7 @@ def test_odd_tables_work_or_are_refused_by_name(data):
 # in a pipeline
 
 
+@pytest.mark.slow
 def test_a_search_in_two_processes():
     X = np.concatenate([BINARY, 1 - BINARY])
     y = np.repeat([0, 1], 40)

@@ -288,6 +288,7 @@ def test_saved_and_loaded(case, side, tmp_path):
     torch.testing.assert_close(loaded.free_energy(v), rbm.free_energy(v), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @each_case
 @each_side
 def test_training_raises_the_likelihood(case, side):

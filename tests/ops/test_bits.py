@@ -63,6 +63,7 @@ def test_a_matrix_that_is_not_binary_is_left_to_torch(columns, across, value, pl
     torch.testing.assert_close(out, x @ weight, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 @layouts
 def test_sums_do_not_depend_on_the_number_of_threads(columns, across):
     x, weight = bits(1100, 300, 0, columns), integers(300, 130, 1, across) / 7

@@ -147,6 +147,7 @@ def test_tails_go_beyond_what_one_word_tells():
     assert abs(count - expected) < 6 * math.sqrt(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7, 500, 3000])
 def test_draws_depend_neither_on_threads_nor_on_rows_below(n):
     def draw(threads: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
