@@ -87,12 +87,12 @@ def test_draws_invert_the_distribution_at_the_numbers_of_their_place(
 @each_dtype
 @each_backend
 def test_frequencies(kernels, dtype):
-    """Of inputs moved by a bias, a scale and a base."""
+    """Of inputs moved by a bias and a scale."""
     g, sizes = generator(), [3, 5, 2]
-    x, bias, base = (torch.randn(10, generator=g, dtype=dtype) for _ in range(3))
-    fields = (bias + base + 0.3 * (x - base)).double().numpy()
+    x, bias = (torch.randn(10, generator=g, dtype=dtype) for _ in range(2))
+    fields = (bias + 0.3 * x).double().numpy()
     rows = x.expand(200_000, 10).clone()
-    states = chosen(kernels.draw_categorical_(rows, bias, sizes, g, 0.3, base), sizes)
+    states = chosen(kernels.draw_categorical_(rows, bias, sizes, g, 0.3), sizes)
     p = np.ones(1)
     for part in np.split(fields, [3, 8]):
         p = np.outer(p, softmax(part)).ravel()
@@ -158,11 +158,9 @@ def test_results_do_not_depend_on_the_number_of_threads(name):
 @each_dtype
 def test_spins_are_binary_draws_at_twice_the_field(dtype):
     g = generator()
-    x, bias, base = (
-        torch.randn(*shape, generator=g, dtype=dtype) for shape in ((50, 7), (7,), (7,))
-    )
-    found = numba.draw_spin_(x.clone(), bias, generator(1), 0.5, base)
-    ones = numba.draw_bernoulli_(x.clone(), 2 * (bias + 0.5 * base), generator(1), 1.0)
+    x, bias = (torch.randn(*shape, generator=g, dtype=dtype) for shape in ((50, 7), (7,)))
+    found = numba.draw_spin_(x.clone(), bias, generator(1), 0.5)
+    ones = numba.draw_bernoulli_(x.clone(), 2 * bias, generator(1), 1.0)
     assert torch.equal(found, 2 * ones - 1)
 
 

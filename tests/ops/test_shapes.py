@@ -21,16 +21,16 @@ def arguments(rows: int = ROWS, n: int = N, m: int = M, dtype=torch.float32) -> 
     w, b, c = zeros(n, m), zeros(n), zeros(m)
     ones = torch.ones(n, dtype=dtype)
     return {
-        "draw_bernoulli_": (zeros(rows, n), zeros(n), None, 1.0, zeros(n)),
+        "draw_bernoulli_": (zeros(rows, n), zeros(n), None, 1.0),
         "draw_probabilities_": (zeros(rows, n),),
-        "draw_gaussian_": (zeros(rows, n), zeros(n), ones, None, 1.0, zeros(n)),
-        "draw_rectified_": (zeros(rows, n), zeros(n), ones, None, 1.0, zeros(n)),
+        "draw_gaussian_": (zeros(rows, n), zeros(n), ones, None, 1.0),
+        "draw_rectified_": (zeros(rows, n), zeros(n), ones, None, 1.0),
         "draw_double_rectified_": (
             *(zeros(rows, n), (zeros(n), zeros(n)), (ones, ones.clone())),
-            *(None, 1.0, zeros(n)),
+            *(None, 1.0),
         ),
-        "draw_spin_": (zeros(rows, n), zeros(n), None, 1.0, zeros(n)),
-        "draw_categorical_": (zeros(rows, n), zeros(n), (2, n - 2), None, 1.0, zeros(n)),
+        "draw_spin_": (zeros(rows, n), zeros(n), None, 1.0),
+        "draw_categorical_": (zeros(rows, n), zeros(n), (2, n - 2), None, 1.0),
         "mean_categorical_": (zeros(rows, n), zeros(n), (2, n - 2)),
         "mean_bernoulli_": (zeros(rows, n), zeros(n)),
         "softplus_sum": (zeros(rows, n), zeros(n)),

@@ -35,7 +35,15 @@ class Form:
         base: Tensor | None = None,
     ) -> Tensor:
         """Draw x given base + scale (inputs - base); inputs are (rows, width), base (width,)."""
-        return self.layer.sample(tempered(inputs, scale, base), generator)
+        shift = None if base is None else (1 - scale) * base
+        return self._draw(inputs, generator, scale, shift)
+
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
+    ) -> Tensor:
+        """Draw x given shift + scale * inputs; shift is (width,), none is 0."""
+        scaled = tempered(inputs, scale, None)
+        return self.layer.sample(scaled if shift is None else scaled + shift, generator)
 
     def moments(self, inputs: Tensor) -> Moments:
         """`Layer.moments`."""
@@ -62,15 +70,11 @@ class FastBernoulli(Form):
 
     layer: Bernoulli
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_bernoulli_(inputs, bias, generator, scale, base)
+        bias = _plus(self.layer.bias.detach(), shift)
+        return ops.kernels_for(inputs).draw_bernoulli_(inputs, bias, generator, scale)
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
@@ -98,16 +102,12 @@ class FastGaussian(Form):
 
     layer: Gaussian
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels = ops.kernels_for(inputs)
         bias, sigma = self.layer.bias.detach(), self.layer.sigma.detach()
-        return kernels.draw_gaussian_(inputs, bias, sigma, generator, scale, base)
+        mean = _plus(bias, None if shift is None else sigma * shift)
+        return ops.kernels_for(inputs).draw_gaussian_(inputs, mean, sigma, generator, scale)
 
 
 class FastSpin(Form):
@@ -115,15 +115,11 @@ class FastSpin(Form):
 
     layer: Spin
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_spin_(inputs, bias, generator, scale, base)
+        bias = _plus(self.layer.bias.detach(), shift)
+        return ops.kernels_for(inputs).draw_spin_(inputs, bias, generator, scale)
 
     def moments(self, inputs: Tensor) -> Moments:
         return Means(inputs.add_(self.layer.bias.detach()).tanh_())
@@ -134,15 +130,11 @@ class FastCategorical(Form):
 
     layer: Categorical
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
-        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale, base)
+        kernels, bias = ops.kernels_for(inputs), _plus(self.layer.bias.detach(), shift)
+        return kernels.draw_categorical_(inputs, bias, self.layer.sizes, generator, scale)
 
     def moments(self, inputs: Tensor) -> Moments:
         kernels, bias = ops.kernels_for(inputs), self.layer.bias.detach()
@@ -154,15 +146,11 @@ class FastReLU(Form):
 
     layer: ReLU
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels, bias, gamma = ops.kernels_for(inputs), self.layer.bias, self.layer.gamma
-        return kernels.draw_rectified_(inputs, bias.detach(), gamma, generator, scale, base)
+        bias, gamma = _plus(self.layer.bias.detach(), shift), self.layer.gamma
+        return ops.kernels_for(inputs).draw_rectified_(inputs, bias, gamma, generator, scale)
 
 
 class FastDReLU(Form):
@@ -170,15 +158,13 @@ class FastDReLU(Form):
 
     layer: DReLU
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        kernels, (biases, gammas) = ops.kernels_for(inputs), self.layer.sides()
-        return kernels.draw_double_rectified_(inputs, biases, gammas, generator, scale, base)
+        biases, gammas = self.layer.sides()
+        plus, minus = (_plus(bias, shift) for bias in biases)
+        kernels = ops.kernels_for(inputs)
+        return kernels.draw_double_rectified_(inputs, (plus, minus), gammas, generator, scale)
 
 
 class FastMixed(Form):
@@ -186,17 +172,13 @@ class FastMixed(Form):
 
     layer: Mixed
 
-    def sample(
-        self,
-        inputs: Tensor,
-        generator: torch.Generator | None = None,
-        scale: float = 1.0,
-        base: Tensor | None = None,
+    def _draw(
+        self, inputs: Tensor, generator: torch.Generator | None, scale: float, shift: Tensor | None
     ) -> Tensor:
-        draws = []
-        for (part, own), columns in zip(self._split(inputs), self.layer.columns, strict=True):
-            own_base = None if base is None else base[columns]
-            draws.append(part.sample(own, generator, scale, own_base))
+        draws = [
+            part._draw(own, generator, scale, None if shift is None else shift[columns])
+            for (part, own), columns in zip(self._split(inputs), self.layer.columns, strict=True)
+        ]
         return torch.cat(draws, -1)
 
     def moments(self, inputs: Tensor) -> Moments:
@@ -236,6 +218,10 @@ def fast(layer: Layer) -> Form:
 def is_bernoulli(layer: Layer) -> bool:
     """True for exactly binary units, which the fused updates of training are for."""
     return type(layer) is Bernoulli
+
+
+def _plus(bias: Tensor, shift: Tensor | None) -> Tensor:
+    return bias if shift is None else bias + shift
 
 
 def tempered(inputs: Tensor, scale: float | Tensor, base: Tensor | None) -> Tensor:

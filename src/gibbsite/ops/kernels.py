@@ -43,15 +43,13 @@ class Kernels:
         bias: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
-        """x <- 1 with probability sigmoid(bias + base + scale (x - base)), else 0.
+        """x <- 1 with probability sigmoid(bias + scale x), else 0; x is (rows, n), bias (n,).
 
-        x is (rows, n), bias and base (n,); no base is 0. Probabilities of a one and of a zero are
-        exact to 2^-53 or better.
+        Probabilities of a one and of a zero are exact to 2^-53 or better.
         """
-        fit_columns(x, bias, base)
-        x.mul_(scale).add_(tempered_bias(bias, base, scale))
+        fit_columns(x, bias)
+        x.mul_(scale).add_(bias)
         return x.copy_(uniform(x, generator) < x.double().sigmoid_())  # float32 rounds it to 1
 
     def draw_probabilities_(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -65,14 +63,13 @@ class Kernels:
         bias: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
-        """x <- +1 with probability sigmoid(2 (bias + base + scale (x - base))), else -1.
+        """x <- +1 with probability sigmoid(2 (bias + scale x)), else -1.
 
         Shapes and exactness as in `draw_bernoulli_`.
         """
-        fit_columns(x, bias, base)
-        ones = self.draw_bernoulli_(x, 2 * tempered_bias(bias, base, scale), generator, 2 * scale)
+        fit_columns(x, bias)
+        ones = self.draw_bernoulli_(x, 2 * bias, generator, 2 * scale)
         return ones.mul_(2).sub_(1)
 
     def draw_categorical_(
@@ -82,16 +79,15 @@ class Kernels:
         sizes: Sequence[int],
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         """x <- 1 in one column of each unit, with the probabilities of its softmax, else 0.
 
-        The softmax is of bias + base + scale (x - base). x is (rows, width), bias and base
-        (width,); unit i has the next sizes[i] columns. Probabilities are exact to 2^-50.
+        The softmax is of bias + scale x. x is (rows, width), bias (width,); unit i has the next
+        sizes[i] columns. Probabilities are exact to 2^-50.
         """
-        fit_columns(x, bias, base)
+        fit_columns(x, bias)
         fit_segments(x, sizes)
-        x.mul_(scale).add_(tempered_bias(bias, base, scale))
+        x.mul_(scale).add_(bias)
         ends = split(x, sizes, -torch.inf).double().softmax(-1).cumsum(-1)
         states = (ends <= uniform(ends[..., :1], generator) * ends[..., -1:]).sum(-1, keepdim=True)
         drawn = torch.arange(ends.shape[-1], device=x.device) == states
@@ -104,17 +100,15 @@ class Kernels:
         sigma: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
-        """x <- Normal(bias + sigma (base + scale (x - base)), sigma^2).
+        """x <- Normal(bias + sigma scale x, sigma^2); x is (rows, n), bias and sigma (n,).
 
-        x is (rows, n), bias, sigma and base (n,); no base is 0. The tails reach beyond 8 sigma.
+        The tails reach beyond 8 sigma.
         """
-        fit_columns(x, bias, sigma, base)
+        fit_columns(x, bias, sigma)
         # in float32 torch's own noise ends before 6 sigma
         noise = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
-        mean = tempered_bias(bias, None if base is None else sigma * base, scale)
-        return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(mean)
+        return x.mul_(scale).add_(noise.to(x.dtype)).mul_(sigma).add_(bias)
 
     def draw_rectified_(
         self,
@@ -123,15 +117,14 @@ class Kernels:
         gamma: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
-        """x <- Normal(a / gamma, 1 / gamma) cut at 0, with a = bias + base + scale (x - base).
+        """x <- Normal(a / gamma, 1 / gamma) cut at 0, with a = bias + scale x.
 
-        x is (rows, n), bias, gamma and base (n,); no base is 0. By inversion, in float64.
+        x is (rows, n), bias and gamma (n,). By inversion, in float64.
         """
-        fit_columns(x, bias, gamma, base)
+        fit_columns(x, bias, gamma)
         spread = gamma.double().rsqrt()
-        z = spread * (tempered_bias(bias, base, scale) + scale * x.double())
+        z = spread * (bias + scale * x.double())
         return x.copy_(spread * inverse_survival(z, uniform(x, generator)))
 
     def draw_double_rectified_(
@@ -141,18 +134,17 @@ class Kernels:
         gammas: tuple[Tensor, Tensor],
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         """x <- a draw from exp(a x - gamma x^2 / 2) with a, gamma of the side of 0 that x is on.
 
-        a = bias + base + scale (x - base). x is (rows, n); biases and gammas, of the sides above
-        and below, and base are (n,); no base is 0. By inversion, in float64.
+        a = bias + scale x. x is (rows, n); biases and gammas, of the sides above and below, are
+        (n,). By inversion, in float64.
         """
-        fit_columns(x, *biases, *gammas, base)
+        fit_columns(x, *biases, *gammas)
         above, below = (gamma.double().rsqrt() for gamma in gammas)
         inputs = scale * x.double()
-        z = above * (tempered_bias(biases[0], base, scale) + inputs)
-        negated = -below * (tempered_bias(biases[1], base, scale) + inputs)
+        z = above * (biases[0] + inputs)
+        negated = -below * (biases[1] + inputs)
         log_odds = half_line(z).log_integral - half_line(negated).log_integral
         positive = uniform(x, generator) < torch.sigmoid(log_odds + above.log() - below.log())
         t = inverse_survival(torch.where(positive, z, negated), uniform(x, generator))
@@ -303,24 +295,18 @@ def uniform(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return draws.add_(2.0**-55)  # k 2^-53 may be 0; half a step would round the last to 1
 
 
-def tempered_bias(bias: Any, base: Any, scale: float) -> Any:
-    """bias + (1 - scale) base, the bias that goes with inputs times scale; no base is 0."""
-    return bias if base is None else bias + (1 - scale) * base
-
-
 def fit(x: Tensor, shape: Sequence[int], like: Tensor) -> None:
     """Raise `DataError` unless x has that shape, and the dtype and device of `like`."""
     if x.shape != shape or x.dtype != like.dtype or x.device != like.device:
         raise misfit(x, shape, like)
 
 
-def fit_columns(x: Tensor, *vectors: Tensor | None) -> None:
+def fit_columns(x: Tensor, *vectors: Tensor) -> None:
     """Raise `DataError` unless x is of floats and each vector has one entry a column."""
     if x.ndim == 0 or not x.dtype.is_floating_point:
         raise misfit(x, ("rows", "columns"), SINGLE)
     for other in vectors:
-        if other is not None:
-            fit(other, x.shape[-1:], x)
+        fit(other, x.shape[-1:], x)
 
 
 def fit_segments(x: Tensor, sizes: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.ops.dispatch import compiler, kernel, key, run
-from gibbsite.ops.kernels import Kernels, fit_each, fit_rows, tempered_bias
+from gibbsite.ops.kernels import Kernels, fit_each, fit_rows
 
 LOOKUP_WORK = 2**20
 """Multiply-adds from which a matrix product may gain from lookup tables."""
@@ -67,11 +67,9 @@ class Numba(Kernels):
         bias: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
-        run("draw_bernoulli", rows, start, rows.dtype.type(scale), key(generator))
+        run("draw_bernoulli", rows, vector(bias, rows), rows.dtype.type(scale), key(generator))
         return x
 
     @with_fallback
@@ -87,11 +85,10 @@ class Numba(Kernels):
         bias: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
-        run("draw_spin", rows, 2 * start, rows.dtype.type(2 * scale), key(generator))
+        twice = 2 * vector(bias, rows), rows.dtype.type(2 * scale)
+        run("draw_spin", rows, *twice, key(generator))
         return x
 
     @with_fallback
@@ -102,12 +99,10 @@ class Numba(Kernels):
         sizes: Sequence[int],
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
-        columns = first_columns(sizes, rows)
-        run("draw_categorical", rows, start, columns, rows.dtype.type(scale), key(generator))
+        columns, factor = first_columns(sizes, rows), rows.dtype.type(scale)
+        run("draw_categorical", rows, vector(bias, rows), columns, factor, key(generator))
         return x
 
     @with_fallback
@@ -118,14 +113,11 @@ class Numba(Kernels):
         sigma: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x)
-        deviation = vector(sigma, rows)
-        shift = None if base is None else deviation * vector(base, rows)
-        mean = tempered_bias(vector(bias, rows), shift, scale)
+        vectors = vector(bias, rows), vector(sigma, rows)
         name = "draw_gaussian" if x.dtype == torch.float32 else "draw_gaussian_double"
-        run(name, rows, mean, deviation, rows.dtype.type(scale), key(generator))
+        run(name, rows, *vectors, rows.dtype.type(scale), key(generator))
         return x
 
     @with_fallback
@@ -136,12 +128,11 @@ class Numba(Kernels):
         gamma: Tensor,
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x, np.float32)
         sigma = inverse_sqrt(vector(gamma, rows))
-        start = tempered_bias(vector(bias, rows), vector(base, rows), scale)
-        run("draw_rectified", rows, start, sigma, np.float32(scale), key(generator))
+        bias = vector(bias, rows)
+        run("draw_rectified", rows, bias, sigma, np.float32(scale), key(generator))
         return x
 
     @with_fallback
@@ -152,12 +143,10 @@ class Numba(Kernels):
         gammas: tuple[Tensor, Tensor],
         generator: torch.Generator | None = None,
         scale: float = 1.0,
-        base: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x, np.float32)
         sigmas = inverse_sqrt(np.stack([vector(gamma, rows) for gamma in gammas]))
         starts = np.stack([vector(bias, rows) for bias in biases])
-        starts = tempered_bias(starts, vector(base, rows), scale)
         run("draw_double_rectified", rows, starts, sigmas, np.float32(scale), key(generator))
         return x
 
@@ -299,10 +288,8 @@ def matrix(x: Tensor, dtype: Any = None) -> Any:
     return array(x, dtype)
 
 
-def vector(x: Tensor | None, rows: Any, axis: int = 1) -> Any:
+def vector(x: Tensor, rows: Any, axis: int = 1) -> Any:
     """x as a contiguous array with an entry for each column (axis 1) or row (0) of a matrix."""
-    if x is None:
-        return None
     values = to_numpy(x, rows.dtype)
     if values.shape != (rows.shape[axis],):
         raise Unsuitable
