@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers import Layer, Moments, check_layer, first_fault
+from gibbsite.layers import Layer, Moments, as_layer, first_fault
 from gibbsite.precision import in_double
 
 
@@ -45,8 +47,8 @@ class RBM(nn.Module):
         super().__init__()
         if visible is hidden:
             raise ArgumentError("visible and hidden are the same object; make one layer for each")
-        self.visible = check_layer("visible", visible)
-        self.hidden = check_layer("hidden", hidden)
+        self.visible = as_layer("visible", visible)
+        self.hidden = as_layer("hidden", hidden)
         if visible.like.dtype != hidden.like.dtype:
             raise ArgumentError(
                 f"visible is {visible.like.dtype}, hidden {hidden.like.dtype}; make both the same, "
@@ -223,7 +225,7 @@ def _of(side: str, found: str) -> str:
 
 @torch.no_grad()
 def imprecision(rbm: RBM, v: Tensor) -> str:
-    """A description of free energies F(v) that are known to no better than a nat, or "".
+    """A description of free energies F(v) that are known to no better than a nat, or nan, or "".
 
     Floating-point numbers near F lie |F| times the machine epsilon apart, and a log-likelihood, and
     the odds behind a gradient, are differences of such numbers.
@@ -232,6 +234,8 @@ def imprecision(rbm: RBM, v: Tensor) -> str:
     largest = rbm.free_energy(v).abs().max().item()
     if largest * torch.finfo(kind).eps < 1:
         return ""
+    if math.isnan(largest):  # which max hands on
+        return "free energies that are nan, where a log-partition is not finite for every input"
     return (
         f"free energies of {largest:.0e} nats, too large for {kind} to tell one nat from the next"
     )
