@@ -225,17 +225,20 @@ def _of(side: str, found: str) -> str:
 
 @torch.no_grad()
 def imprecision(rbm: RBM, v: Tensor) -> str:
-    """A description of free energies F(v) that are known to no better than a nat, or nan, or "".
+    """A description of free energies F(v) that are known to no better than a nat, or "".
+
+    Also of a log-partition that is nan, of either layer.
 
     Floating-point numbers near F lie |F| times the machine epsilon apart, and a log-likelihood, and
     the odds behind a gradient, are differences of such numbers.
     """
     kind = rbm.weight.dtype
     largest = rbm.free_energy(v).abs().max().item()
+    back = rbm.visible.log_partition(rbm.visible_inputs(rbm.hidden_mean(v)))
+    if math.isnan(largest) or bool(back.isnan().any()):
+        return "a log-partition of nan, which must be finite at every input"
     if largest * torch.finfo(kind).eps < 1:
         return ""
-    if math.isnan(largest):  # which max hands on
-        return "free energies that are nan, where a log-partition is not finite for every input"
     return (
         f"free energies of {largest:.0e} nats, too large for {kind} to tell one nat from the next"
     )
