@@ -14,7 +14,7 @@ from torch import nn
 
 import gibbsite as gb
 from gibbsite.gradients import Info
-from gibbsite.layers import Finite, Means, fast
+from gibbsite.layers import Finite, Layer, Means, fast, require
 from gibbsite.layers.fast import FORMS, FastBernoulli
 from gibbsite.sampling import Conditionals, GibbsInfo, GibbsState
 from gibbsite.testing import check_gradient, check_layer, check_sampler
@@ -42,14 +42,14 @@ class OneHot(Finite):
     def energy(self, x):
         return -(x @ self.bias)
 
-    def by_unit(self, inputs):
+    def fields(self, inputs):
         return (self.bias + inputs).unflatten(-1, (self.n, 3))
 
     def log_partition(self, inputs):
-        return self.by_unit(inputs).logsumexp(-1).sum(-1)
+        return self.fields(inputs).logsumexp(-1).sum(-1)
 
     def moments(self, inputs):
-        return Means(self.by_unit(inputs).softmax(-1).flatten(-2))
+        return Means(self.fields(inputs).softmax(-1).flatten(-2))
 
     @torch.no_grad()
     def sample(self, inputs, generator=None):
@@ -62,6 +62,17 @@ class OneHot(Finite):
 
     def encode(self, codes):
         return nn.functional.one_hot(codes, 3).flatten(-2).to(self.bias.dtype)
+
+    def by_unit(self, x):
+        return x.unflatten(-1, (self.n, 3)).argmax(-1).to(x.dtype)
+
+    def pull(self, weight):
+        return (weight[2::3] - weight[::3]) / 2
+
+    def check(self, rows):
+        units = rows.unflatten(-1, (self.n, 3))
+        good = ((units == 0) | (units == 1)).all(-1) & (units.sum(-1) == 1)
+        require(rows, good.repeat_interleave(3, -1), "one of three columns is 1, the others 0")
 
     @torch.no_grad()
     def inputs_for(self, rows):
@@ -145,6 +156,8 @@ class Squared(gb.Gaussian):
 
 class ColumnsForUnits(OneHot):
     """Each column a binary unit of its own."""
+
+    check = Layer.check
 
     def sample(self, inputs, generator=None):
         return torch.bernoulli(self.mean(inputs).detach(), generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers import Layer, Moments, check_layer, first_fault
+from gibbsite.layers import Layer, Moments, as_layer, first_fault
 from gibbsite.precision import in_double
 
 
@@ -47,8 +47,8 @@ class RBM(nn.Module):
         super().__init__()
         if visible is hidden:
             raise ArgumentError("visible and hidden are the same object; make one layer for each")
-        self.visible = check_layer("visible", visible)
-        self.hidden = check_layer("hidden", hidden)
+        self.visible = as_layer("visible", visible)
+        self.hidden = as_layer("hidden", hidden)
         if visible.like.dtype != hidden.like.dtype:
             raise ArgumentError(
                 f"visible is {visible.like.dtype}, hidden {hidden.like.dtype}; make both the same, "
@@ -232,11 +232,16 @@ def _of(side: str, found: str) -> str:
 def imprecision(rbm: RBM, v: Tensor) -> str:
     """A description of free energies F(v) that are known to no better than a nat, or "".
 
+    Also of a log-partition that is nan, of either layer.
+
     Floating-point numbers near F lie |F| times the machine epsilon apart, and a log-likelihood, and
     the odds behind a gradient, are differences of such numbers.
     """
     kind = rbm.weight.dtype
     largest = rbm.free_energy(v).abs().max().item()
+    back = rbm.visible.log_partition(rbm.visible_inputs(rbm.hidden_mean(v)))
+    if math.isnan(largest) or bool(back.isnan().any()):
+        return "a log-partition of nan, which must be finite at every input"
     if largest * torch.finfo(kind).eps < 1:
         return ""
     return (

@@ -47,6 +47,15 @@ def test_exact_log_likelihood_of_each_row(case, method):
     assert result.verdict == "trustworthy"
 
 
+def test_a_result_prints_how_many_rows_not_each():
+    rows = torch.ones(500, 2)
+    shown = repr(gb.evaluate(gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2)), rows))
+    assert shown.startswith("Evaluation(log_likelihood=-1.386")
+    assert "method='exact'" in shown
+    assert "rows=<500 rows>" in shown
+    assert len(shown) < 500
+
+
 @each_case
 @each_estimate
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

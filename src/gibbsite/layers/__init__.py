@@ -1,18 +1,20 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Layer, Means, Moments, check_layer
+from gibbsite.layers.base import Layer, as_layer
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.binomial import Binomial
 from gibbsite.layers.by_column import column_types, kind_of, layer_for
 from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.fast import Form, fast, tempered
-from gibbsite.layers.faults import first_fault
+from gibbsite.layers.faults import first_fault, require
 from gibbsite.layers.finite import Finite
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed
+from gibbsite.layers.moments import Means, Moments
 from gibbsite.layers.names import layer_type, name_of, register_layer
 from gibbsite.layers.poisson import Poisson
+from gibbsite.layers.quadrature import gauss_legendre
 from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
 from gibbsite.layers.truncated_exponential import TruncatedExponential
@@ -50,14 +52,16 @@ __all__ = [
     "ReLU",
     "Spin",
     "TruncatedExponential",
-    "check_layer",
+    "as_layer",
     "column_types",
     "fast",
     "first_fault",
+    "gauss_legendre",
     "kind_of",
     "layer_for",
     "layer_type",
     "name_of",
     "register_layer",
+    "require",
     "tempered",
 ]

@@ -7,39 +7,24 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gibbsite.checks import as_array, as_tensor, check_counts, check_memory, not_finite
-from gibbsite.errors import ArgumentError, DataError, EntryError
+from gibbsite.checks import as_tensor, check_counts, check_memory
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers.codes import state_codes
-from gibbsite.layers.faults import first_fault, require
+from gibbsite.layers.faults import (
+    first_fault,
+    require_finite,
+    require_one_column,
+    require_within,
+)
+from gibbsite.layers.moments import Means, Moments, inputs_with_means
 
 MEAN_ROUNDING = 1e-3
 """Distance beyond the range of states that the rounding of a running mean may account for."""
-
-BISECTIONS = 60
-FARTHEST_INPUT = 2.0**20
-
-
-class Moments(Protocol):
-    """Expectations of independent units, (rows, width) each, in a named tuple.
-
-    A layer whose gradient needs more than the mean has a named tuple of its own.
-    """
-
-    @property
-    def mean(self) -> Tensor: ...
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-
-class Means(NamedTuple):
-    """Expectations of units of which no more than the mean is needed."""
-
-    mean: Tensor
 
 
 class Layer(nn.Module, ABC):
@@ -70,7 +55,7 @@ class Layer(nn.Module, ABC):
     """Number of states of each unit, (n,); infinite for those that cannot be enumerated."""
 
     interval: tuple[float, float] = (-math.inf, math.inf)
-    """Least and greatest value of an entry of a state."""
+    """Least and greatest value of an entry of a state; without it units count as unbounded."""
 
     whole: bool = False
     """True if data are codes or counts: bytes then stand for themselves, not for grey levels."""
@@ -98,14 +83,17 @@ class Layer(nn.Module, ABC):
 
     @abstractmethod
     def log_partition(self, inputs: Tensor) -> Tensor:
-        r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$: (...)."""
+        r"""$\log\int\exp(-\text{energy}(x) + \text{statistic}(x)\cdot\text{inputs})\,dx$: (...).
+
+        Finite for all real inputs: weights that grow in training may give any.
+        """
 
     @abstractmethod
     def moments(self, inputs: Tensor) -> Moments:
         """E[x | inputs], and what else `gradient` needs; (..., width) each."""
 
     def moments_at(self, x: Tensor) -> Moments:
-        """`moments` of units whose states x are known."""
+        """`moments` of units whose states x are known: the same named tuple."""
         return Means(x)
 
     def gradient(
@@ -113,14 +101,22 @@ class Layer(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         r"""Weighted sum over rows of $-\partial E/\partial\theta$ for the layer's own parameters.
 
-        Here that of a bias with energy $-b\cdot x$. Weights are (rows,). `coupling` gives the
-        weighted sum of statistic(x) * inputs, (width,), for a parameter inside the statistic.
+        It leads uphill, hence the minus. Here that of a bias with energy $-b\cdot x$: E[x].
+
+        Args:
+            moments: what `moments` or `moments_at` gave, (rows, width) each.
+            weights: (rows,), of either sign.
+            coupling: gives the weighted sum of E[statistic(x)] * inputs, (width,), which moves with
+                a parameter inside the statistic, as sigma in the x / sigma of Gaussian units.
         """
         return {"bias": weights @ moments.mean}
 
     @abstractmethod
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw x ~ p(x | inputs), unit by unit: (..., width)."""
+        """Draw x ~ p(x | inputs), unit by unit: (..., width), in the dtype of inputs.
+
+        Inputs of 1e4 give finite numbers, unless they are states too large for the dtype.
+        """
 
     def mean(self, inputs: Tensor) -> Tensor:
         """E[x | inputs], (..., width)."""
@@ -140,11 +136,17 @@ class Layer(nn.Module, ABC):
     # biases
 
     def bias_shift(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Changes of parameters that do what constant inputs, (width,), do."""
+        """Changes of parameters, by name, that do what constant inputs, (width,), do.
+
+        Initialisation, centring and annealing move biases by it. Linear in the inputs.
+        """
         return {"bias": inputs}
 
     def input_gradient(self, gradient: dict[str, Tensor]) -> Tensor:
-        """Derivative by constant inputs, (width,), given those by the layer's parameters."""
+        """Derivative by constant inputs, (width,), given those by the layer's parameters.
+
+        The adjoint of `bias_shift`, from which it follows; centred gradients need it.
+        """
         per_input = self.bias_shift(torch.ones_like(self.like).new_ones(self.width))
         return torch.stack([part * gradient[name] for name, part in per_input.items()]).sum(0)
 
@@ -158,21 +160,10 @@ class Layer(nn.Module, ABC):
     def inputs_for(self, rows: Tensor) -> Tensor:
         """Constant inputs, (width,), that give units without weights the means of rows.
 
-        By bisection, as the mean of a unit rises with its input; for units of one column.
+        By bisection; units of several columns need a method of their own, else `ArgumentError`.
         """
-        target = rows.mean(0)
-        reach = torch.ones_like(target)
-        while float(reach.max()) < FARTHEST_INPUT:
-            within = (self.mean(reach) >= target) & (self.mean(-reach) <= target)
-            if bool(within.all()):
-                break
-            reach = torch.where(within, reach, 2 * reach)
-        low, high = -reach, reach
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            above = self.mean(middle) >= target
-            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        return (low + high) / 2
+        require_one_column(self, "inputs_for")
+        return inputs_with_means(self.mean, rows.mean(0))
 
     def initialize(self, rows: Tensor) -> None:
         """Move the biases so that the layer alone, without weights, fits each column of rows."""
@@ -225,7 +216,9 @@ class Layer(nn.Module, ABC):
     def unit_states(self, unit: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
         """Points (k, columns of the unit) and log-weights (k,) that sum or integrate over a unit.
 
-        `reach` bounds |inputs|, so that a unit with endless states knows how far to look.
+        Log-weights are logs of the measure alone: 0 for a sum over states, the log of the weight
+        of a quadrature (`gauss_legendre`) for an integral. Each column's input is at most `reach`
+        in size, by which units with endless states know how far to look; a bias comes on top.
         """
 
     @torch.no_grad()
@@ -254,7 +247,7 @@ class Layer(nn.Module, ABC):
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the layer's dtype and device."""
+        """The layer's first parameter, whose dtype and device are the layer's."""
         return next(iter(self._parameters.values()))  # type: ignore[return-value]
 
     def zero_inputs(self, rows: int) -> Tensor:
@@ -269,12 +262,16 @@ class Layer(nn.Module, ABC):
         return ""
 
     def check_states(self, x: Tensor) -> None:
-        """Raise `DataError` unless x holds states, (rows, width), as `sample` gives them."""
+        """Raise `DataError` unless x holds states, (rows, width), as `sample` gives them.
+
+        For chains and files. Override it only if `check` takes data that are no states, as
+        probabilities are for binary units.
+        """
         self.check_means(x)
         self.check_data(x)
 
     def check_means(self, x: Tensor) -> None:
-        """Raise `DataError` unless rows of x, (rows, width), may be means of states."""
+        """Raise `DataError` unless rows of x, (rows, width), may be means, in `interval`."""
         if x.ndim != 2 or x.shape[1] != self.width or x.dtype != self.like.dtype:
             raise DataError(
                 f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.width}), "
@@ -301,34 +298,27 @@ class Layer(nn.Module, ABC):
         return x
 
     def check_data(self, data: Tensor) -> Tensor:
-        """`coerce`, and raise `DataError` unless data are (rows, width), at least one, and fit."""
+        """`coerce`, and raise `DataError` unless data are (rows, width), at least one, and fit.
+
+        Shape and finiteness are seen to here; what else makes a state is `check`'s, to override.
+        """
         given, data = data, self.coerce(data)
         if data.ndim != 2 or len(data) == 0:
             raise DataError(
                 f"data of shape {tuple(data.shape)}: expected (rows, {self.width}), at least one "
                 "row"
             )
-        if not bool(torch.isfinite(torch.stack(torch.aminmax(data))).all()):
-            row, column = (int(i) for i in (~torch.isfinite(data)).nonzero()[0])
-            entries = given if isinstance(given, Tensor) else as_array(given)
-            fault, remedy = not_finite(float(entries[row, column]), data.dtype)
-            raise EntryError(fault, row, column, remedy)
+        require_finite(data, given)
         self.check(data)
         return data
 
     def check(self, rows: Tensor) -> None:
         """Raise `EntryError` unless rows, finite and (rows, width), hold states of the units.
 
-        Here every entry must lie in `interval`.
+        Override it if states are not all of an interval. Here every entry must lie in `interval`.
         """
-        low, high = self.interval
-        least, greatest = torch.aminmax(rows.detach())
-        if float(least) < low or float(greatest) > high:
-            remedy = (
-                f"{type(self).__name__} units take values in [{low:g}, {high:g}]; rescale the data "
-                "or use Gaussian units"
-            )
-            require(rows, (rows >= low) & (rows <= high), remedy)
+        units = f"{type(self).__name__} units"
+        require_within(rows, *self.interval, units, "rescale the data or use Gaussian units")
 
     @property
     def checks_extremes(self) -> bool:
@@ -347,14 +337,20 @@ class Layer(nn.Module, ABC):
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
         """A layer of one unit a column of data, given the greatest value in each, (n,).
 
-        Of the options it takes those that its constructor has, unless they are None.
+        Of the options it takes those that its constructor has, unless they are None. Raises
+        `ArgumentError` if the constructor needs others.
         """
-        known = inspect.signature(cls).parameters
-        given = {k: x for k, x in options.items() if k in known and x is not None}
+        signature = inspect.signature(cls)
+        given = {k: x for k, x in options.items() if k in signature.parameters and x is not None}
+        try:
+            signature.bind(len(greatest), **given)
+        except TypeError as error:
+            raise ArgumentError(f"no {cls.__name__} for columns of data alone: {error}") from None
         return cls(len(greatest), **given)
 
     def by_unit(self, x: Tensor) -> Tensor:
         """States or means by unit, (..., n), as data have them; of one-hot columns the code."""
+        require_one_column(self, "by_unit")
         return x
 
     def as_grey(self, x: Tensor) -> Tensor:
@@ -363,6 +359,7 @@ class Layer(nn.Module, ABC):
 
     def pull(self, weight: Tensor) -> Tensor:
         """What columns of a weight, (width, m), add to each unit towards greater values: (n, m)."""
+        require_one_column(self, "pull")
         return weight
 
     def learned_scales(self) -> dict[str, slice]:
@@ -381,7 +378,10 @@ class Layer(nn.Module, ABC):
 
     @classmethod
     def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, Any]) -> Layer:
-        """A layer ready to take stored tensors of the given shapes."""
+        """A layer of n units ready to take stored tensors, by `load_state_dict`.
+
+        Shapes are by tensor, options as `options` gave them; some types need these, not n.
+        """
         return cls(n, **options)
 
     def describe(self) -> str:
@@ -392,7 +392,7 @@ class Layer(nn.Module, ABC):
         return str(self.n)
 
 
-def check_layer(name: str, value: object) -> Layer:
+def as_layer(name: str, value: object) -> Layer:
     """Return value if it is a layer, else raise `ArgumentError`."""
     if not isinstance(value, Layer):
         raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")

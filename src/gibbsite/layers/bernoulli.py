@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from gibbsite import ops
 from gibbsite.errors import DataError
-from gibbsite.layers.base import Means
 from gibbsite.layers.finite import Finite
+from gibbsite.layers.moments import Means
 
 
 class Bernoulli(Finite):

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
-from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.base import Layer
 from gibbsite.layers.faults import require
 from gibbsite.layers.finite import Finite
+from gibbsite.layers.moments import Means
 
 MAX_TRIALS = 2**24
 """Counts beyond this are no longer exact in float32."""

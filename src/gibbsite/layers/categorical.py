@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gibbsite import ops
 from gibbsite.checks import as_tensor, check_counts, check_memory, not_finite
 from gibbsite.errors import ArgumentError, EntryError
-from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.base import Layer
 from gibbsite.layers.finite import Finite
+from gibbsite.layers.moments import Means
 from gibbsite.ops.segments import join, split
 
 

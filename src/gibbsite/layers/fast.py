@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers.base import Layer, Means, Moments
+from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.drelu import DReLU
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed, joined
+from gibbsite.layers.moments import Means, Moments
 from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows

@@ -1,12 +1,15 @@
-"""The first entry at fault, for messages."""
+"""Refusals of data, parameters and layers, with the first entry at fault."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from gibbsite.errors import EntryError
+from gibbsite.checks import as_array, not_finite
+from gibbsite.errors import ArgumentError, EntryError
 
 
 def require(data: Tensor, good: Tensor, remedy: str) -> None:
@@ -14,6 +17,33 @@ def require(data: Tensor, good: Tensor, remedy: str) -> None:
     if not bool(good.all()):
         row, column = (int(i) for i in (~good).nonzero()[0])
         raise EntryError(f"{data[row, column].item():g}", row, column, remedy)
+
+
+def require_within(data: Tensor, low: float, high: float, units: str, remedy: str) -> None:
+    """`require` entries in [low, high]; one pass over good data."""
+    least, greatest = torch.aminmax(data.detach())
+    if float(least) < low or float(greatest) > high:
+        told = f"{units} take values in [{low:g}, {high:g}]; {remedy}"
+        require(data, (data >= low) & (data <= high), told)
+
+
+def require_finite(data: Tensor, given: object) -> None:
+    """Raise an `EntryError` that names the first entry of data, made from `given`, not finite."""
+    if bool(torch.isfinite(torch.stack(torch.aminmax(data))).all()):
+        return
+    row, column = (int(i) for i in (~torch.isfinite(data)).nonzero()[0])
+    entries = given if isinstance(given, Tensor) else as_array(given)
+    fault, remedy = not_finite(float(entries[row, column]), data.dtype)
+    raise EntryError(fault, row, column, remedy)
+
+
+def require_one_column(layer: Any, method: str) -> None:
+    """Raise `ArgumentError` if a layer of several columns a unit lacks a method of its own."""
+    if layer.width != layer.n:
+        raise ArgumentError(
+            f"{layer.describe()} has {layer.width} columns for {layer.n} units, and no {method} "
+            f"of its own; define {method}"
+        )
 
 
 def first_fault(name: str, value: Tensor, good: Callable[[Tensor], Tensor]) -> str:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gibbsite.checks import as_array, as_tensor
 from gibbsite.errors import ArgumentError, EntryError
-from gibbsite.layers.base import Layer, Moments, check_layer
+from gibbsite.layers.base import Layer, as_layer
+from gibbsite.layers.moments import Moments
 from gibbsite.layers.names import layer_type, name_of
 
 
@@ -331,7 +332,7 @@ def _check_parts(layers: tuple[Layer, ...]) -> None:
     if not layers:
         raise ArgumentError("no layers; pass at least one, such as gb.Mixed(gb.Bernoulli(3))")
     for index, layer in enumerate(layers):
-        check_layer(f"layer {index}", layer)
+        as_layer(f"layer {index}", layer)
     inner = [id(module) for layer in layers for module in layer.modules()]
     if len(set(inner)) < len(inner):
         raise ArgumentError("the same layer appears twice; make one object for each part")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite.errors import RateError, TooLargeError
-from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.base import Layer
 from gibbsite.layers.faults import first_fault, require
+from gibbsite.layers.moments import Means
 
 MAX_RATE = 2.0**40
 """The largest rate of a draw; beyond it rounding in the acceptance step of the draw shows."""

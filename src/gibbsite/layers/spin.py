@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gibbsite import ops
-from gibbsite.layers.base import Means
 from gibbsite.layers.faults import require
 from gibbsite.layers.finite import Finite
+from gibbsite.layers.moments import Means
 
 
 class Spin(Finite):

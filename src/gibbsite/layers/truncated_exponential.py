@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gibbsite.layers.base import Layer, Means
+from gibbsite.layers.base import Layer
+from gibbsite.layers.moments import Means
 from gibbsite.layers.quadrature import PANEL_EXPONENT, gauss_legendre
 from gibbsite.ops.kernels import uniform
 

@@ -44,6 +44,11 @@ class Evaluation(NamedTuple):
     optimistic: float | None
     log_partition: LogPartition
 
+    def __repr__(self) -> str:
+        shown = self._asdict() | {"rows": f"<{len(self.rows)} rows>"}
+        parts = (f"{k}={x if k == 'rows' else repr(x)}" for k, x in shown.items())
+        return f"Evaluation({', '.join(parts)})"
+
     @property
     def verdict(self) -> str:
         """``trustworthy``, or the checks that failed and what to increase."""

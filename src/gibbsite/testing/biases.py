@@ -58,11 +58,17 @@ def input_gradient_is_the_adjoint(case: LayerCase) -> None:
 def layers_fit_the_means(case: LayerCase) -> None:
     """inputs_for, initialize and fitted give a layer without weights the means of rows.
 
-    Up to the counts that a finite unit may add to its states, of which no probability is 0 then.
+    Of rows at inputs near 0, and at inputs so large that columns of one unit depend on each
+    other. Up to the counts that a finite unit may add to its states, so that none has none.
     """
-    layer = case.layer
-    rows = layer.sample(0.5 * case.inputs[:1].expand(ROWS, -1), case.generator())
-    mean, nothing = rows.mean(0), layer.zero_inputs(1)
+    far = 2 * (case.inputs + case.inputs.sign())
+    for inputs in (0.5 * case.inputs[0], *far):
+        rows = case.layer.sample(inputs.expand(ROWS, -1), case.generator())
+        _require_fit(case, rows)
+
+
+def _require_fit(case: LayerCase, rows: Tensor) -> None:
+    layer, mean, nothing = case.layer, rows.mean(0), case.layer.zero_inputs(1)
     tolerance = 10 / ROWS
     with unchanged("inputs_for", *layer.parameters()):
         found = layer.mean(layer.inputs_for(rows)[None])[0]

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gibbsite.layers import Layer
-from gibbsite.layers import check_layer as require_layer
+from gibbsite.layers import Layer, as_layer
 from gibbsite.testing.compare import require
 
 ROWS = 4
@@ -47,7 +46,7 @@ class LayerCase:
     @classmethod
     def random(cls, make: Callable[[int], Layer], n: int, seed: int) -> LayerCase:
         """In float64."""
-        layer = require_layer("make(n)", make(n)).double()
+        layer = as_layer("make(n)", make(n)).double()
         generator = torch.Generator(layer.like.device).manual_seed(seed)
         perturb(layer, generator)
         inputs = SPREAD * _normal(layer.zero_inputs(ROWS), generator)

@@ -9,8 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gibbsite.errors import GibbsiteError
+
 FAILURE = 1e-6
 """Probability that a correct sampler fails one comparison of all its means."""
+
+
+MUST_BE_FINITE = "log_partition and moments must be finite for all real inputs"
 
 
 def require(good: bool | Tensor, message: str) -> None:
@@ -83,10 +88,13 @@ def total_variation_limit(p: Tensor, draws: int) -> float:
 
 @contextmanager
 def naming(subject: str) -> Iterator[None]:
-    """Put the subject before the message of a failure, and beside that of any other error."""
+    """Put the subject before the message of a failure, and beside that of any other error.
+
+    A typed error of the object's own, as of a layer that refuses what it drew, is a failure too.
+    """
     try:
         yield
-    except AssertionError as error:
+    except (AssertionError, GibbsiteError) as error:
         raise AssertionError(f"{subject}: {error}") from None
     except Exception as error:
         error.add_note(f"raised while checking {subject}")

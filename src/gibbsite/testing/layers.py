@@ -8,7 +8,7 @@ import torch
 
 from gibbsite.checks import check_counts
 from gibbsite.layers import Layer
-from gibbsite.testing import biases, draws, formulas, states
+from gibbsite.testing import biases, data, draws, formulas, states
 from gibbsite.testing.case import LayerCase
 from gibbsite.testing.compare import naming
 
@@ -18,8 +18,9 @@ IN_DOUBLE: tuple[Check, ...] = (
     states.columns_belong_to_units,
     *formulas.FORMULAS,
     *biases.DOUBLE,
+    *data.DOUBLE,
 )
-IN_BOTH: tuple[Check, ...] = (*draws.DRAWS_AND_FORM, *states.STATES, *biases.BOTH)
+IN_BOTH: tuple[Check, ...] = (*draws.DRAWS_AND_FORM, *states.STATES, *data.BOTH, *biases.BOTH)
 
 
 def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> None:
@@ -41,7 +42,9 @@ def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> N
     - samples have the mean, covariance and characteristic function, within limits that a correct
       layer exceeds with probability 1e-6; they are states, independent, decided by the generator;
     - the fast form (`gibbsite.layers.fast`) agrees with the layer's methods;
-    - states are enumerated once each; bad data are refused; nothing is NaN at inputs of 1e4;
+    - states are enumerated once each, within interval and up to its ends; what is no state is
+      refused, points between two states included; nothing is NaN at inputs of 1e4;
+    - by_unit, as_grey, pull and for_columns have the shapes that files and pictures need;
     - inputs_for, initialize and fitted meet the means of rows; stored layers come back.
 
     Args:
