@@ -358,7 +358,7 @@ class Layer(nn.Module, ABC):
         return self.by_unit(x)
 
     def pull(self, weight: Tensor) -> Tensor:
-        """What columns of a weight, (width, m), add to each unit towards greater values: (n, m)."""
+        """Pull of weights, (width, m), on each unit towards greater values: (n, m)."""
         require_one_column(self, "pull")
         return weight
 

@@ -157,7 +157,7 @@ class DReLU(Layer):
         return torch.minimum(self.gamma_plus, self.gamma_minus).detach()
 
     def _standard(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """What `half_line` takes for |x| above and below 0."""
+        """Arguments of `half_line` for |x| above and below 0."""
         above = (self.bias_plus + inputs) / self.gamma_plus.sqrt()
         below = (self.bias_minus + inputs) / self.gamma_minus.sqrt()
         return above, -below

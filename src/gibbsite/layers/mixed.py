@@ -273,7 +273,7 @@ class Mixed(Layer):
     # parameters and units by part
 
     def _by_part(self, x: Any, convert: Callable[[Layer, Any], Tensor]) -> Tensor:
-        """What `convert` makes of each part's share of x, which is by column, or else by unit."""
+        """Results of `convert` for each part's share of x, which is by column, or else by unit."""
         by_column = x.shape[-1] == self.width
         done, first = [], 0
         for layer in self.parts():
