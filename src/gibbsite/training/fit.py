@@ -113,9 +113,9 @@ def fit(
         DataError: data of the wrong width, not finite, or not fit for the visible units.
             Columns of Gaussian units far from mean 0 and standard deviation 1 only bring a warning
             by the logger "gibbsite": see `to_standard_units`.
-        DivergenceError: an update became non-finite, or free energies of the data too large for
-            the dtype to resolve a nat. The model is put back to the end of the last epoch, and the
-            error carries the step and the history.
+        DivergenceError: an update became non-finite, a log-partition nan, or free energies of the
+            data too large for the dtype to resolve a nat. The model is put back to the end of the
+            last epoch, and the error carries the step and the history.
         OutputError: another run keeps its state in that folder, or nothing can be written there.
         ModelFileError: every checkpoint is damaged, or they are of another model.
 
