@@ -92,8 +92,8 @@ def fit(
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
-        projections: called in turn as ``projection(rbm)`` after each update, to move the parameters
-            back to where they may be.
+        projections: called in turn as ``projection(rbm)`` after each update, without autograd, to
+            move the parameters, in place, back to where they may be.
         callbacks: called as ``callback(rbm, record)`` after each epoch; the figures that they
             return join the record. One with a method ``after_update(rbm, update)`` is called after
             updates too (`Update`): after each if its attribute ``every_update`` is true, else
@@ -317,8 +317,9 @@ def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     for layer, own in layer_gradients(rbm, gradient):
         layer.precondition_(own)
     norm = _step(rbm, run.optimizer, gradient)
-    for projection in run.projections:
-        projection(rbm)
+    with torch.no_grad():
+        for projection in run.projections:
+            projection(rbm)
     return norm, info
 
 
