@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ def _pilot(path: Path, grid: list[float], generator: torch.Generator | None) -> 
     By that of normal log ratios of standard deviation s at either end: $s/\sqrt{\pi}$, where small.
     """
     v, lengths = path.start(PILOT_CHAINS, generator), []
-    for old, new in zip(grid[:-1], grid[1:], strict=True):
+    for old, new in itertools.pairwise(grid):
         inputs = path.conditionals.hidden_inputs(v)
         lengths.append(path.log_ratio(v, inputs, old, new).std().item() / math.sqrt(math.pi))
         h = path.conditionals.draw_hidden(inputs, generator, new)
@@ -274,4 +275,4 @@ def _rungs_for(barrier: float) -> int:
 
 
 def _rises(betas: Sequence[float]) -> bool:
-    return all(old < new for old, new in zip(betas[:-1], betas[1:], strict=True))
+    return all(old < new for old, new in itertools.pairwise(betas))
