@@ -14,7 +14,7 @@ from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.model import RBM, fault, with_parameters
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
-from gibbsite.sampling.ladder import ExchangeInfo, Pair, Passages, Replicas, exchange_and_move
+from gibbsite.sampling.ladder import ExchangeInfo, Pairs, Passages, Replicas, exchange_and_move
 from gibbsite.sampling.tempering import START_SWEEPS, check_replicas
 
 Parameters = dict[str, Tensor]
@@ -75,8 +75,8 @@ class Trajectory:
     moves all of them by a Gibbs sweep. Leaves p(v) invariant at the last rung.
 
     In `PCD`, where the model moves, a copy of it becomes a rung as soon as the last pair accepts
-    less than `target` of its exchanges (running mean), up to 64. After training, `trajectory` of the
-    state gives the sampler of the trained model. Costs a Gibbs chain and a half for each rung.
+    less than `target` of its exchanges (running mean), up to 64. After training, `Trajectory.of` gives
+    the sampler of the trained model. Costs a Gibbs chain and a half for each rung.
     Source: Bereux, Decelle, Furtlehner, Rosset, Seoane (2025), Fast, accurate training and sampling
     of restricted Boltzmann machines, section 4, parallel trajectory tempering.
 
@@ -179,25 +179,36 @@ class Models:
     def __init__(self, rungs: Sequence[Conditionals]) -> None:
         self.rungs = rungs
 
-    def hidden_inputs(self, v: Sequence[Tensor]) -> list[Tensor]:
+    def hidden_inputs(self, v: Tensor) -> Tensor:
         """Inputs of the hidden layer of each model, given the rows on its rung."""
-        return [model.hidden_inputs(rows) for model, rows in zip(self.rungs, v, strict=True)]
+        pairs = zip(self.rungs, v, strict=True)
+        return torch.stack([model.hidden_inputs(rows) for model, rows in pairs])
 
-    def pair(self, lower: int, v: Sequence[Tensor], inputs: Sequence[Tensor]) -> Pair:
-        """The rows on a rung and on the one above it, under either model."""
-        (one, other), (x, y) = self.rungs[lower : lower + 2], v[lower : lower + 2]
+    def pairs(self, first: int, v: Tensor, inputs: Tensor) -> Pairs:
+        """The rows of neighbouring rungs, two and two, under both models of each."""
+        found = [
+            self._pair(low, *v[low : low + 2], *inputs[low : low + 2])
+            for low in range(first, len(v) - 1, 2)
+        ]
+        return Pairs(*map(torch.stack, zip(*found, strict=True)))
+
+    def _pair(
+        self, lower: int, x: Tensor, y: Tensor, own_x: Tensor, own_y: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One entry of each of `Pairs`, of rows x on a rung and y on the next."""
+        one, other = self.rungs[lower : lower + 2]
         high, low = other.hidden_inputs(x), one.hidden_inputs(y)
-        up = _log_mass(other, x, high) - _log_mass(one, x, inputs[lower])
-        down = _log_mass(other, y, inputs[lower + 1]) - _log_mass(one, y, low)
-        return Pair(up, down, low, high)
+        up = _log_mass(other, x, high) - _log_mass(one, x, own_x)
+        down = _log_mass(other, y, own_y) - _log_mass(one, y, low)
+        return up, down, low, high
 
-    def moved(self, inputs: Sequence[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+    def moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
         """v of each rung after a Gibbs sweep of its model."""
         rows = []
         for model, own in zip(self.rungs, inputs, strict=True):
             h = model.draw_hidden(own, generator)
             rows.append(model.draw_visible(model.visible_inputs(h), generator))
-        return rows
+        return torch.stack(rows)
 
 
 def _log_mass(model: Conditionals, v: Tensor, inputs: Tensor) -> Tensor:
