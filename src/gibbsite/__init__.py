@@ -15,7 +15,7 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
+from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
 from gibbsite.io import load, save
 from gibbsite.layers import (
     Bernoulli,
@@ -59,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "FPCD",
     "L1",
     "L2",
     "PCD",
@@ -88,6 +89,7 @@ __all__ = [
     "Mixed",
     "ModelFileError",
     "Monitor",
+    "NoiseCD",
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",
