@@ -50,7 +50,7 @@ from gibbsite.sampling import (
     sample,
     split_r_hat,
 )
-from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
+from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
     from gibbsite.estimators import BernoulliRBM, GaussianRBM
@@ -65,6 +65,7 @@ __all__ = [
     "PCD",
     "RBM",
     "ArgumentError",
+    "Averaged",
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
