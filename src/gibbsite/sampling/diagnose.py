@@ -1,0 +1,211 @@
+"""Diagnosis of a model: does it mix, from where, within how many steps, and what to believe."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gibbsite.checks import check_counts, check_generator, check_memory
+from gibbsite.diagnosis import (
+    EQUILIBRIUM,
+    OUT_OF_EQUILIBRIUM,
+    SLOW,
+    UNKNOWN,
+    Course,
+    Diagnosis,
+    Mixing,
+    fingerprint,
+)
+from gibbsite.errors import ArgumentError
+from gibbsite.model import RBM, check_usable
+from gibbsite.sampling.discrepancy import Features, best_step, moment_discrepancy
+from gibbsite.sampling.gibbs import Gibbs
+from gibbsite.sampling.occupancy import compare_occupancy
+from gibbsite.sampling.recording import (
+    Recording,
+    Starts,
+    make_starts,
+    measured_agreement,
+    measured_times,
+    record_chains,
+)
+from gibbsite.sampling.run import Sampler, advance
+
+LEAST_BUDGET = 16
+LEAST_CHAINS = 16
+
+MAX_R_HAT = 1.05
+SLOW_R_HAT = 1.1
+LENGTH = 20.0
+"""Least length of the record, in autocorrelation times, to be sure of them."""
+
+SLOW_LENGTH = 5.0
+"""Least length with which they can be told at all."""
+
+FORGOTTEN = 10.0
+"""Autocorrelation times to sample for: what is left of a start falls as exp(-2 t/tau)."""
+
+REFERENCE_ROWS = 1000
+"""Rows of data that chains are compared with."""
+
+
+@torch.no_grad()
+def diagnose(
+    rbm: RBM,
+    data: Tensor | None = None,
+    *,
+    sampler: Sampler | None = None,
+    chains: int = 100,
+    budget: int = 2000,
+    generator: torch.Generator | None = None,
+) -> Diagnosis:
+    r"""How the model mixes, from where, and what it has to be sampled with.
+
+    Equal groups of chains start at rows of data (if given), at noise (`random_start`), at coins
+    (`Layer.overdispersed` of the visible layer) and at the other corner (v given an overdispersed
+    h), and run for `budget` steps. Measured over the second half:
+
+    - integrated autocorrelation times of the free energy and of the slowest hidden unit's mean
+      (`autocorrelation_time`);
+    - split R-hat of the free energy, nested R-hat over the starts (`nested_r_hat`) of the free
+      energy and of every hidden unit's mean;
+    - the shares of up to ten clusters (k-means of E[h|v]) that chains from data and all others
+      visit: their total variation, beside that of chains permuted between the groups.
+
+    and over the whole run, from noise: the discrepancy between moments of the chains and of the
+    data as a function of steps. If it falls and then rises again, the model was trained out of
+    equilibrium, by chains too short for it (`gibbsite.sampling.discrepancy.best_step`). Without
+    data, chains are compared with the others' ends, and such a model is recognised only if these
+    differ.
+
+    Verdict, by ``Diagnosis.kind``:
+
+    - "equilibrium": starts and chains agree (R-hats at most 1.05), clusters too, and the record is
+      20 autocorrelation times long. Steps to use: ten autocorrelation times, which leave
+      exp(-20) of a start's influence along one exponential.
+    - "slow": the same, but only 5 times long, or R-hats at most 1.1; same steps.
+    - "out of equilibrium": the discrepancy rose; steps are those of its minimum.
+    - "unknown": none of these within the budget.
+
+    Nothing can notice a mode that no start leads to.
+
+    Args:
+        data: (rows, visible.width), or states of persistent chains.
+        sampler: the one to judge; by default `Gibbs`.
+        chains: in all starts, at least 16.
+        budget: steps of each chain, at least 16.
+
+    Raises `ArgumentError` and, for data that do not fit, `DataError`.
+
+    Sources: Sokal (1997); Gelman et al. (2013), section 11.4; Margossian et al. (2024), "Nested
+    R-hat", section 3; Decelle, Furtlehner, Seoane (2021) and Agoritsas et al. (2023) for the rise
+    and fall.
+
+    >>> import torch, gibbsite as gb
+    >>> rbm, g = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(3)), torch.Generator().manual_seed(0)
+    >>> gb.diagnose(rbm, budget=400, generator=g).verdict
+    'at equilibrium: sample with Gibbs, 10 steps'
+    """
+    check_counts(LEAST_CHAINS, chains=chains)
+    check_counts(LEAST_BUDGET, budget=budget)
+    check_generator(generator)
+    check_usable(rbm)
+    check_memory(f"{chains} chains", chains, sum(rbm.weight.shape) + budget)
+    _check_sampler(sampler)
+    reference = None if data is None else _reference(rbm, data, generator)
+    each = chains // (3 if data is None else 4)
+    starts = make_starts(rbm, each, reference, generator)
+    sampler = sampler or Gibbs()
+    recording = record_chains(sampler, rbm, starts, budget, reference, generator)
+    course, nearest = _course(rbm, recording, starts, reference)
+    mixing = _mixing(sampler, recording, each, budget, generator)
+    kind, steps = _judge(mixing, nearest)
+    return Diagnosis(kind, mixing.sampler, steps, fingerprint(rbm), (mixing,), course)
+
+
+def steps_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
+    """A budget of steps with which `diagnose` takes at most about so many seconds; at least 16.
+
+    By the time of a few steps: not reproducible, so keep the result if that matters.
+    """
+    if not 0 < seconds < math.inf:
+        raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
+    generator = torch.Generator(rbm.weight.device).manual_seed(0)  # leave the global one alone
+    each, sampler = max(1, chains // 4), Gibbs()
+    v = torch.cat(list(make_starts(rbm, each, None, generator).values()))
+    state, few = advance(sampler, rbm, sampler.init(rbm, v, generator), 5, generator), 20
+    started = time.perf_counter()
+    for _ in range(few):
+        state = advance(sampler, rbm, state, 1, generator)
+        rbm.free_energy(state.v)
+    step = (time.perf_counter() - started) / few * 4 / 3
+    return max(LEAST_BUDGET, int(seconds / step))
+
+
+def _check_sampler(sampler: Any) -> None:
+    """Raise `ArgumentError` unless it is a sampler, or None."""
+    if sampler is not None and not (hasattr(sampler, "init") and hasattr(sampler, "step")):
+        raise ArgumentError(f"sampler={sampler!r}: expected a sampler such as gb.Gibbs()")
+
+
+def _reference(rbm: RBM, data: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Rows of data as states: all of them, or a thousand drawn at random."""
+    rows = rbm.visible.check_data(data)
+    device = rows.device if generator is None else generator.device
+    if len(rows) > REFERENCE_ROWS:
+        order = torch.randperm(len(rows), generator=generator, device=device)
+        rows = rows[order[:REFERENCE_ROWS].to(rows.device)]
+    return rbm.visible.observe(rows, generator)
+
+
+def _course(
+    rbm: RBM, recording: Recording, starts: Starts, reference: Tensor | None
+) -> tuple[Course, int | None]:
+    """The course of fresh chains, and the step of their best if they fall and rise."""
+    each = len(starts["noise"])
+    others = recording.last[each:] if reference is None else reference
+    found = [moment_discrepancy(Features(rbm, others), v) for v in recording.fresh]
+    course = Course(
+        tuple(recording.steps),
+        tuple(starts),
+        tuple(map(tuple, recording.energies.T.tolist())),
+        tuple(entry.value for entry in found),
+        tuple(entry.stderr for entry in found),
+        "chains" if reference is None else "data",
+    )
+    return course, best_step(recording.steps, found)
+
+
+def _mixing(
+    sampler: Sampler,
+    recording: Recording,
+    each: int,
+    budget: int,
+    generator: torch.Generator | None,
+) -> Mixing:
+    """The mixing of a sampler, with the tests it fails."""
+    times, agreement = measured_times(recording), measured_agreement(recording, each)
+    first = torch.arange(len(recording.last), device=recording.last.device) < each
+    occupancy = compare_occupancy(recording.shares, first, generator)
+    mixing = Mixing(
+        type(sampler).__name__,
+        budget,
+        len(recording.last),
+        *times,
+        *agreement,
+        *occupancy,
+        *ladder_figures(recording.state),
+    )
+    return _with_problems(mixing)
+
+
+def ladder_figures(state: Any) -> tuple[float | None, float | None]:
+    """Trips of all chains and the barrier, of a sampler with a ladder; None each without."""
+    if not hasattr(state, "trips"):
+        return None, None
+    return float(state.trips.sum()), float(state.barrier())
