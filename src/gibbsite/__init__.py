@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gibbsite import datasets, exact, testing
+from gibbsite.diagnosis import Diagnosis
 from gibbsite.energy_based import EnergyBasedModel
 from gibbsite.errors import (
     ArgumentError,
@@ -46,6 +47,7 @@ from gibbsite.sampling import (
     Gibbs,
     Tempering,
     autocorrelation_time,
+    diagnose,
     random_start,
     reconstruct,
     sample,
@@ -74,6 +76,7 @@ __all__ = [
     "Checkpoints",
     "DReLU",
     "DataError",
+    "Diagnosis",
     "DivergenceError",
     "EnergyBasedModel",
     "Evaluation",
@@ -101,6 +104,7 @@ __all__ = [
     "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
+    "diagnose",
     "evaluate",
     "exact",
     "fit",

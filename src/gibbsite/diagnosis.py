@@ -108,7 +108,7 @@ class Diagnosis:
         mixing: of each sampler tried, in order.
         course: of Gibbs chains, or those of the sampler given.
         betas: ladder of inverse temperatures, of Tempering.
-        base_means: (visible.width,), means of the independent units that the ladder starts from.
+        base: (visible.width,), inputs of the independent visible units that the ladder starts from.
     """
 
     kind: str
@@ -118,7 +118,7 @@ class Diagnosis:
     mixing: tuple[Mixing, ...]
     course: Course
     betas: tuple[float, ...] = ()
-    base_means: tuple[float, ...] = ()
+    base: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -263,7 +263,7 @@ _DIAGNOSIS = {
     "steps": _optional(_whole),
     "fingerprint": _text,
     "betas": _many(_number),
-    "base_means": _many(_number),
+    "base": _many(_number),
 }
 
 
@@ -290,6 +290,6 @@ def _check_whole(found: Diagnosis) -> None:
         or len(course.energies) != len(course.starts)
         or any(len(row) != len(course.steps) for row in rows)
         or (betas and not (rising and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1))
-        or any(map(math.isinf, found.base_means))
+        or any(map(math.isinf, found.base))
     ):
         raise ValueError("a certificate whose parts do not belong together")

@@ -1,6 +1,7 @@
 """Markov chains whose stationary distribution is the model."""
 
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.diagnose import diagnose, steps_within
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
 from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
@@ -28,9 +29,11 @@ __all__ = [
     "advance",
     "autocorrelation_time",
     "check_clamp",
+    "diagnose",
     "overdispersed_start",
     "random_start",
     "reconstruct",
     "sample",
     "split_r_hat",
+    "steps_within",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,13 +29,13 @@ from gibbsite.sampling.gibbs import Gibbs
 from gibbsite.sampling.occupancy import compare_occupancy
 from gibbsite.sampling.recording import (
     Recording,
-    Starts,
     make_starts,
     measured_agreement,
     measured_times,
     record_chains,
 )
 from gibbsite.sampling.run import Sampler, advance
+from gibbsite.sampling.tempering import Tempering, TemperingState
 
 LEAST_BUDGET = 16
 LEAST_CHAINS = 16
@@ -49,6 +50,11 @@ SLOW_LENGTH = 5.0
 
 FORGOTTEN = 10.0
 """Autocorrelation times to sample for: what is left of a start falls as exp(-2 t/tau)."""
+
+LEAST_STEPS = 10
+
+LADDERS = 5
+"""Gibbs chains for each chain of Tempering, which has many rungs."""
 
 REFERENCE_ROWS = 1000
 """Rows of data that chains are compared with."""
@@ -118,14 +124,20 @@ def diagnose(
     check_memory(f"{chains} chains", chains, sum(rbm.weight.shape) + budget)
     _check_sampler(sampler)
     reference = None if data is None else _reference(rbm, data, generator)
-    each = chains // (3 if data is None else 4)
-    starts = make_starts(rbm, each, reference, generator)
-    sampler = sampler or Gibbs()
-    recording = record_chains(sampler, rbm, starts, budget, reference, generator)
-    course, nearest = _course(rbm, recording, starts, reference)
-    mixing = _mixing(sampler, recording, each, budget, generator)
-    kind, steps = _judge(mixing, nearest)
-    return Diagnosis(kind, mixing.sampler, steps, fingerprint(rbm), (mixing,), course)
+    task = _Task(rbm, reference, budget, generator)
+    first, recording = task.judge(sampler or Gibbs(), chains)
+    course, nearest = task.course(recording)
+    print_of = fingerprint(rbm)
+    if nearest is not None:
+        return Diagnosis(OUT_OF_EQUILIBRIUM, first.sampler, nearest, print_of, (first,), course)
+    kind, steps = _recommended(first)
+    mixing: tuple[Mixing, ...] = (first,)
+    if kind == UNKNOWN and sampler is None:
+        second, recording = task.judge(Tempering(data=reference), chains // LADDERS)
+        kind, steps = _recommended(second)
+        mixing = first, second
+    ladder = {} if kind == UNKNOWN else _ladder(recording.state)
+    return Diagnosis(kind, mixing[-1].sampler, steps, print_of, mixing, course, **ladder)
 
 
 def steps_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
@@ -163,49 +175,97 @@ def _reference(rbm: RBM, data: Tensor, generator: torch.Generator | None) -> Ten
     return rbm.visible.observe(rows, generator)
 
 
-def _course(
-    rbm: RBM, recording: Recording, starts: Starts, reference: Tensor | None
-) -> tuple[Course, int | None]:
-    """The course of fresh chains, and the step of their best if they fall and rise."""
-    each = len(starts["noise"])
-    others = recording.last[each:] if reference is None else reference
-    found = [moment_discrepancy(Features(rbm, others), v) for v in recording.fresh]
-    course = Course(
-        tuple(recording.steps),
-        tuple(starts),
-        tuple(map(tuple, recording.energies.T.tolist())),
-        tuple(entry.value for entry in found),
-        tuple(entry.stderr for entry in found),
-        "chains" if reference is None else "data",
-    )
-    return course, best_step(recording.steps, found)
+class _Task(NamedTuple):
+    """The model, the rows it is compared with, the steps of each chain."""
+
+    rbm: RBM
+    reference: Tensor | None
+    budget: int
+    generator: torch.Generator | None
+
+    def judge(self, sampler: Sampler, chains: int) -> tuple[Mixing, Recording]:
+        """The mixing of a sampler's chains, and their record."""
+        each = max(3, chains // (3 if self.reference is None else 4))
+        starts = make_starts(self.rbm, each, self.reference, self.generator)
+        recording = record_chains(
+            sampler, self.rbm, starts, self.budget, self.reference, self.generator
+        )
+        first = torch.arange(len(recording.last), device=recording.last.device) < each
+        mixing = Mixing(
+            type(sampler).__name__,
+            self.budget,
+            len(recording.last),
+            *measured_times(recording),
+            *measured_agreement(recording, each),
+            *compare_occupancy(recording.shares, first, self.generator),
+            *_trips_and_barrier(recording.state),
+        )
+        return replace(mixing, problems=tuple(_problems(mixing))), recording
+
+    def course(self, recording: Recording) -> tuple[Course, int | None]:
+        """The course of fresh chains, and the step of their best if they fall and rise."""
+        names, each = recording.starts, len(recording.fresh[0])
+        others = recording.last[each:] if self.reference is None else self.reference
+        features = Features(self.rbm, others)
+        found = [moment_discrepancy(features, v) for v in recording.fresh]
+        course = Course(
+            tuple(recording.steps),
+            names,
+            tuple(map(tuple, recording.energies.T.tolist())),
+            tuple(entry.value for entry in found),
+            tuple(entry.stderr for entry in found),
+            "chains" if self.reference is None else "data",
+        )
+        return course, best_step(recording.steps, found)
 
 
-def _mixing(
-    sampler: Sampler,
-    recording: Recording,
-    each: int,
-    budget: int,
-    generator: torch.Generator | None,
-) -> Mixing:
-    """The mixing of a sampler, with the tests it fails."""
-    times, agreement = measured_times(recording), measured_agreement(recording, each)
-    first = torch.arange(len(recording.last), device=recording.last.device) < each
-    occupancy = compare_occupancy(recording.shares, first, generator)
-    mixing = Mixing(
-        type(sampler).__name__,
-        budget,
-        len(recording.last),
-        *times,
-        *agreement,
-        *occupancy,
-        *ladder_figures(recording.state),
-    )
-    return _with_problems(mixing)
+def _problems(mixing: Mixing) -> Iterator[str]:
+    """The tests of equilibrium that a sampler fails, each in words."""
+    for value, what in (
+        (mixing.split_r_hat, "split R-hat of the free energy"),
+        (mixing.nested_r_hat, "nested R-hat of the free energy over the starts"),
+        (mixing.unit_r_hat, "nested R-hat of a hidden unit over the starts"),
+    ):
+        if not value <= MAX_R_HAT:
+            yield f"{mixing.sampler}: {what} is {value:.3f} > {MAX_R_HAT}"
+    record = mixing.steps - mixing.steps // 2
+    for tau, what in (
+        (mixing.energy_time, "the free energy"),
+        (mixing.unit_time, f"hidden unit {mixing.slowest_unit + 1}"),
+    ):
+        if not record >= LENGTH * tau:
+            yield (
+                f"{mixing.sampler}: {record} steps are {record / tau:.1f} autocorrelation times of "
+                f"{what}, fewer than {LENGTH:.0f}"
+            )
+    if mixing.occupancy > mixing.occupancy_limit:
+        yield (
+            f"{mixing.sampler}: shares of clusters differ by {mixing.occupancy:.2f} between the "
+            f"starts, more than chance explains ({mixing.occupancy_limit:.2f})"
+        )
 
 
-def ladder_figures(state: Any) -> tuple[float | None, float | None]:
-    """Trips of all chains and the barrier, of a sampler with a ladder; None each without."""
-    if not hasattr(state, "trips"):
+def _recommended(mixing: Mixing) -> tuple[str, int | None]:
+    """The kind of verdict on a sampler, and the steps to use."""
+    steps = max(LEAST_STEPS, math.ceil(FORGOTTEN * mixing.time))
+    if not mixing.problems:
+        return EQUILIBRIUM, steps
+    agree = max(mixing.split_r_hat, mixing.nested_r_hat, mixing.unit_r_hat) <= SLOW_R_HAT
+    long_enough = mixing.steps - mixing.steps // 2 >= SLOW_LENGTH * mixing.time
+    if agree and long_enough and mixing.occupancy <= mixing.occupancy_limit:
+        return SLOW, steps
+    return UNKNOWN, None
+
+
+def _trips_and_barrier(state: Any) -> tuple[float | None, float | None]:
+    """Trips of all chains, and the barrier, of a sampler with a ladder; None each without."""
+    if not isinstance(state, TemperingState):
         return None, None
-    return float(state.trips.sum()), float(state.barrier())
+    return float(state.passages.trips.sum()), state.barrier()
+
+
+def _ladder(state: Any) -> dict[str, tuple[float, ...]]:
+    """The ladder of a sampler that has one, to be used again."""
+    if not isinstance(state, TemperingState):
+        return {}
+    return {"betas": tuple(map(float, state.betas)), "base": tuple(state.base.tolist())}

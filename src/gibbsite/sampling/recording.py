@@ -67,6 +67,7 @@ class Recording(NamedTuple):
         halves: moments of all hidden units' means, in each half of the records.
         shares: of the records that each chain spent in each cluster, (chains, clusters).
         state: of the sampler at the end.
+        starts: their names, in the order of the chains.
     """
 
     steps: list[int]
@@ -80,6 +81,7 @@ class Recording(NamedTuple):
     halves: tuple[RunningMoments, RunningMoments]
     shares: Tensor
     state: Any
+    starts: tuple[str, ...]
 
 
 @torch.no_grad()
@@ -138,6 +140,8 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
         halves[2 * record >= records].add(means)
         nearest = torch.cdist(means, centres).argmin(1, keepdim=True)
         shares.scatter_add_(1, nearest, ones / records)
+    if chains.steps[-1] < budget:
+        chains.note()
     return Recording(
         chains.steps,
         torch.stack(chains.energies),
@@ -150,6 +154,7 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
         halves,
         shares,
         chains.state,
+        chains.starts,
     )
 
 
@@ -163,6 +168,7 @@ class _Chains:
         self.state: Any = sampler.init(rbm, torch.cat(list(starts.values())), generator)
         self.each = len(starts["noise"])
         self.noise = self.each * list(starts).index("noise")
+        self.starts = tuple(starts)
         self.done = 0
         self.steps: list[int] = []
         self.energies: list[Tensor] = []
