@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class RBM(nn.Module):
     weight: Tensor
     visible: Layer
     hidden: Layer
+    certificate: Any = None
+    """The `Diagnosis` of the model as it is, by `gb.diagnose`; kept in its file. Or None."""
 
     def __init__(self, visible: Layer, hidden: Layer) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ from gibbsite.sampling.run import (
     overdispersed_start,
     random_start,
     reconstruct,
-    sample,
 )
+from gibbsite.sampling.samples import certificate_of, certified_sampler, sample
 from gibbsite.sampling.tempering import Tempering, TemperingState
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "TemperingState",
     "advance",
     "autocorrelation_time",
+    "certificate_of",
+    "certified_sampler",
     "check_clamp",
     "diagnose",
     "overdispersed_start",

@@ -29,6 +29,7 @@ from gibbsite.sampling.gibbs import Gibbs
 from gibbsite.sampling.occupancy import compare_occupancy
 from gibbsite.sampling.recording import (
     Recording,
+    fresh_course,
     make_starts,
     measured_agreement,
     measured_times,
@@ -55,6 +56,9 @@ LEAST_STEPS = 10
 
 LADDERS = 5
 """Gibbs chains for each chain of Tempering, which has many rungs."""
+
+SHORT = 2
+"""Short chains from noise, which last an eighth of the budget, for each of the others."""
 
 REFERENCE_ROWS = 1000
 """Rows of data that chains are compared with."""
@@ -126,7 +130,7 @@ def diagnose(
     reference = None if data is None else _reference(rbm, data, generator)
     task = _Task(rbm, reference, budget, generator)
     first, recording = task.judge(sampler or Gibbs(), chains)
-    course, nearest = task.course(recording)
+    course, nearest = task.course(recording, fresh_course(sampler or Gibbs(), rbm, SHORT * chains, budget // 8, generator))
     print_of = fingerprint(rbm)
     if nearest is not None:
         return Diagnosis(OUT_OF_EQUILIBRIUM, first.sampler, nearest, print_of, (first,), course)
@@ -163,6 +167,8 @@ def _check_sampler(sampler: Any) -> None:
     """Raise `ArgumentError` unless it is a sampler, or None."""
     if sampler is not None and not (hasattr(sampler, "init") and hasattr(sampler, "step")):
         raise ArgumentError(f"sampler={sampler!r}: expected a sampler such as gb.Gibbs()")
+    if getattr(sampler, "clamp", None) is not None:
+        raise ArgumentError("sampler has units clamped, which says nothing of the model; free them")
 
 
 def _reference(rbm: RBM, data: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -202,12 +208,15 @@ class _Task(NamedTuple):
         )
         return replace(mixing, problems=tuple(_problems(mixing))), recording
 
-    def course(self, recording: Recording) -> tuple[Course, int | None]:
+    def course(
+        self, recording: Recording, short: list[Tensor]
+    ) -> tuple[Course, int | None]:
         """The course of fresh chains, and the step of their best if they fall and rise."""
-        names, each = recording.starts, len(recording.fresh[0])
+        names, each = recording.starts, recording.fresh[0].shape[1]
         others = recording.last[each:] if self.reference is None else self.reference
         features = Features(self.rbm, others)
-        found = [moment_discrepancy(features, v) for v in recording.fresh]
+        fresh = [*short, *recording.fresh[len(short) :]]
+        found = [moment_discrepancy(features, v) for v in fresh]
         course = Course(
             tuple(recording.steps),
             names,

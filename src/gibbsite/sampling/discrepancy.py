@@ -55,55 +55,48 @@ def kernel(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Discrepancy(NamedTuple):
-    """Squared distance, and its value without each of the chains, (chains,), for its error."""
+    """Squared distance of a sample from the reference, and its standard error over the chains."""
 
     value: float
-    without: Tensor
-
-    @property
-    def stderr(self) -> float:
-        """Jackknife standard error over the chains."""
-        return jackknife(self.without)
-
-
-def jackknife(without: Tensor) -> float:
-    """Standard error of a statistic from its values with each draw left out, (draws,)."""
-    return math.sqrt((len(without) - 1) * without.var(correction=0).item())
+    stderr: float
 
 
 def moment_discrepancy(features: Features, v: Tensor) -> Discrepancy:
-    """Unbiased squared distance in feature space of the rows of v, 3 or more, and the reference.
+    """Unbiased squared distance in feature space of chains and the reference.
 
-    The U-statistic of Gretton et al. (2012), "A kernel two-sample test", JMLR 13, lemma 6: of
-    mean 0 if both are draws of one distribution, so it may be negative.
+    The U-statistic of Gretton et al. (2012), "A kernel two-sample test", JMLR 13, lemma 6, of the
+    means over each chain's records: of mean 0 if both are draws of one distribution, so it may be
+    negative. Its error is a jackknife over the chains, given the reference.
+
+    Args:
+        v: (records, chains, width), at least 3 chains.
     """
-    sample, reference = features(v), features.reference
-    own, cross, theirs = (
-        kernel(sample, sample).fill_diagonal_(0),
-        kernel(sample, reference).mean(1),
-        kernel(reference, reference).fill_diagonal_(0),
-    )
-    n, m = len(v), len(theirs)
-    constant = theirs.sum() / (m * (m - 1))
-    value = own.sum() / (n * (n - 1)) - 2 * cross.mean() + constant
-    left = own.sum() - 2 * own.sum(1)
+    records, n = v.shape[:2]
+    sample, reference = features(v.flatten(0, 1)), features.reference
+    pairs = kernel(sample, sample).reshape(records, n, records, n).mean((0, 2)).fill_diagonal_(0)
+    cross = kernel(sample, reference).mean(1).reshape(records, n).mean(0)
+    theirs, m = kernel(reference, reference).fill_diagonal_(0).sum(), len(features.energies)
+    constant = theirs / (m * (m - 1))
+    value = pairs.sum() / (n * (n - 1)) - 2 * cross.mean() + constant
+    left = pairs.sum() - 2 * pairs.sum(1)
     without = left / ((n - 1) * (n - 2)) - 2 * (cross.sum() - cross) / (n - 1) + constant
-    return Discrepancy(value.item(), without.cpu())
+    return Discrepancy(value.item(), math.sqrt((n - 1) * without.var(correction=0).item()))
 
 
 def best_step(steps: Sequence[int], course: Sequence[Discrepancy]) -> int | None:
     """Steps of fresh chains at which they are nearest to the reference, if then they leave it.
 
-    The discrepancy must have risen since by `ERRORS` standard errors (jackknife of the difference,
-    as the chains are the same), by `LEAST_RISE`, and to twice its least value. Then the model was
+    The discrepancy must have risen since by `ERRORS` standard errors of the difference, by
+    `LEAST_RISE`, and to twice its least value. Then the model was
     trained out of equilibrium: only its transient looks like the data. Sources: Decelle,
     Furtlehner, Seoane (2021), "Equilibrium and non-equilibrium regimes in the learning of RBMs",
     NeurIPS; Agoritsas et al. (2023), "Explaining the effects of non-convergent sampling in the
     training of energy-based models", ICML.
     """
-    least, last = min(course, key=lambda found: found.value), course[-1]
+    last = course[-1]
+    least = min(course, key=lambda found: found.value + 2 * found.stderr)  # for sure, not by luck
     rise = last.value - least.value
-    certain = rise > ERRORS * jackknife(last.without - least.without)
+    certain = rise > ERRORS * math.hypot(last.stderr, least.stderr)
     if certain and rise > LEAST_RISE and last.value > 2 * least.value:
         return steps[course.index(least)]
     return None

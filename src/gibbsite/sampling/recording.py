@@ -24,6 +24,9 @@ MOST_RECORDS = 1000
 SLOW_UNITS = 10
 """Hidden units whose series are kept: those that were slowest before."""
 
+LATE = 20
+"""Times in the second half at which the states of chains from noise are kept."""
+
 CLUSTERS = 10
 CLUSTERED_ROWS = 2000
 
@@ -58,7 +61,8 @@ class Recording(NamedTuple):
     Attributes:
         steps: 1, 2, 4 and so on, at which the course was recorded.
         energies: mean free energies then, (steps, starts).
-        fresh: states then of the chains from noise, one tensor for each.
+        fresh: states of the chains from noise then, (1, chains, visible.width) each; the last
+            are those of about 20 times in the second half.
         last: states of all chains at the end.
         energy_series: (records, chains), of the second half of the steps.
         unit_series: means of the slowest hidden units, (records, chains, units).
@@ -113,6 +117,19 @@ def record_chains(
         return _second_half(chains, budget, slowest_units(warm), centres)
 
 
+def fresh_course(
+    sampler: Sampler, rbm: RBM, chains: int, steps: int, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """States of chains from noise after 1, 2, 4 and so on up to `steps` steps.
+
+    (1, chains, visible.width) each, as `Recording.fresh`; short chains, so there can be many.
+    """
+    run = _Chains(sampler, rbm, {"noise": random_start(rbm, chains, generator)}, generator)
+    with ops.fitting_threads(rbm.weight.numel() * chains):
+        run.to(steps)
+    return run.fresh
+
+
 def slowest_units(moments: RunningMoments) -> Tensor:
     """Numbers of the units with the longest autocorrelation times, by the spread of chains' means.
 
@@ -130,10 +147,12 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
     records = (budget - chains.done) // stride
     energies, slow, halves = [], [], (RunningMoments(), RunningMoments())
     shares = rbm.weight.new_zeros(len(chains.v), len(centres))
-    ones = rbm.weight.new_ones(len(chains.v), 1)
+    ones, late = rbm.weight.new_ones(len(chains.v), 1), []
     for record in range(records):
         chains.to(chains.done + stride if record < records - 1 else budget)
         inputs = rbm.hidden_inputs(chains.v)
+        if record % max(1, records // LATE) == 0:
+            late.append(chains.noise)
         energies.append(rbm.visible.energy(chains.v) - rbm.hidden.log_partition(inputs))
         means = rbm.hidden.mean(inputs)
         slow.append(means[:, units])
@@ -145,7 +164,7 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
     return Recording(
         chains.steps,
         torch.stack(chains.energies),
-        chains.fresh,
+        [*chains.fresh[:-1], torch.stack(late)],
         chains.v,
         torch.stack(energies),
         torch.stack(slow),
@@ -167,7 +186,7 @@ class _Chains:
         self.sampler, self.rbm, self.generator = sampler, rbm, generator
         self.state: Any = sampler.init(rbm, torch.cat(list(starts.values())), generator)
         self.each = len(starts["noise"])
-        self.noise = self.each * list(starts).index("noise")
+        self._noise = self.each * list(starts).index("noise")
         self.starts = tuple(starts)
         self.done = 0
         self.steps: list[int] = []
@@ -178,6 +197,11 @@ class _Chains:
     def v(self) -> Tensor:
         """Visible states of all chains."""
         return self.state.v
+
+    @property
+    def noise(self) -> Tensor:
+        """Those of the chains from noise."""
+        return self.v[self._noise : self._noise + self.each].clone()
 
     def to(self, step: int) -> None:
         """Move on to that step."""
@@ -195,7 +219,7 @@ class _Chains:
         """Note the free energies of all chains and the states of those from noise."""
         self.steps.append(self.done)
         self.energies.append(self.rbm.free_energy(self.v).reshape(-1, self.each).mean(1))
-        self.fresh.append(self.v[self.noise : self.noise + self.each].clone())
+        self.fresh.append(self.noise[None])
 
 
 class Times(NamedTuple):
