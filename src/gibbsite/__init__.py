@@ -46,6 +46,7 @@ from gibbsite.rows import Rows
 from gibbsite.sampling import (
     Gibbs,
     Tempering,
+    Trajectory,
     autocorrelation_time,
     diagnose,
     random_start,
@@ -100,6 +101,7 @@ __all__ = [
     "Spin",
     "Tempering",
     "TooLargeError",
+    "Trajectory",
     "TrajectoryAIS",
     "TruncatedExponential",
     "autocorrelation_time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ class Diagnosis:
         mixing: of each sampler tried, in order.
         course: of Gibbs chains, or those of the sampler given.
         betas: ladder of inverse temperatures, of Tempering.
-        base: (visible.width,), inputs of the independent visible units that the ladder starts from.
+        means: (visible.width,), of the independent units that the ladder starts from.
     """
 
     kind: str
@@ -118,7 +119,7 @@ class Diagnosis:
     mixing: tuple[Mixing, ...]
     course: Course
     betas: tuple[float, ...] = ()
-    base: tuple[float, ...] = ()
+    means: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -126,9 +127,7 @@ class Diagnosis:
         if self.kind == EQUILIBRIUM:
             return f"at equilibrium: sample with {self.sampler}, {self.steps} steps"
         if self.kind == SLOW:
-            return (
-                f"mixes, but slowly: sample with {self.sampler} and at least {self.steps} steps"
-            )
+            return f"mixes, but slowly: sample with {self.sampler} and at least {self.steps} steps"
         if self.kind == OUT_OF_EQUILIBRIUM:
             return (
                 f"out of equilibrium: samples look right only near {self.steps} steps of "
@@ -263,7 +262,7 @@ _DIAGNOSIS = {
     "steps": _optional(_whole),
     "fingerprint": _text,
     "betas": _many(_number),
-    "base": _many(_number),
+    "means": _many(_number),
 }
 
 
@@ -281,7 +280,7 @@ def _check_whole(found: Diagnosis) -> None:
     """Raise `ValueError` unless the parts belong together."""
     course, betas = found.course, found.betas
     rows = [*course.energies, course.discrepancy, course.stderr]
-    rising = all(a < b for a, b in zip(betas, betas[1:], strict=False))
+    rising = all(a < b for a, b in itertools.pairwise(betas))
     steps_known = found.kind == UNKNOWN or bool(found.steps)
     if (
         found.kind not in KINDS
@@ -290,6 +289,6 @@ def _check_whole(found: Diagnosis) -> None:
         or len(course.energies) != len(course.starts)
         or any(len(row) != len(course.steps) for row in rows)
         or (betas and not (rising and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1))
-        or any(map(math.isinf, found.base))
+        or any(map(math.isinf, found.means))
     ):
         raise ValueError("a certificate whose parts do not belong together")

@@ -14,6 +14,7 @@ from gibbsite.sampling.run import (
 )
 from gibbsite.sampling.samples import certificate_of, certified_sampler, sample
 from gibbsite.sampling.tempering import Tempering, TemperingState
+from gibbsite.sampling.trajectory import Trajectory, TrajectoryState
 
 __all__ = [
     "PILOT_CHAINS",
@@ -26,6 +27,8 @@ __all__ = [
     "Sampler",
     "Tempering",
     "TemperingState",
+    "Trajectory",
+    "TrajectoryState",
     "advance",
     "autocorrelation_time",
     "certificate_of",

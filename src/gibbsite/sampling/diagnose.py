@@ -129,19 +129,21 @@ def diagnose(
     _check_sampler(sampler)
     reference = None if data is None else _reference(rbm, data, generator)
     task = _Task(rbm, reference, budget, generator)
-    first, recording = task.judge(sampler or Gibbs(), chains)
-    course, nearest = task.course(recording, fresh_course(sampler or Gibbs(), rbm, SHORT * chains, budget // 8, generator))
-    print_of = fingerprint(rbm)
+    judged = sampler or Gibbs()
+    mixing, recording = task.judge(judged, chains)
+    short = fresh_course(judged, rbm, SHORT * chains, max(1, budget // 8), generator)
+    course, nearest = task.course(recording, short)
+    tried: tuple[Mixing, ...] = (mixing,)
+    found = fingerprint(rbm)
     if nearest is not None:
-        return Diagnosis(OUT_OF_EQUILIBRIUM, first.sampler, nearest, print_of, (first,), course)
-    kind, steps = _recommended(first)
-    mixing: tuple[Mixing, ...] = (first,)
+        return Diagnosis(OUT_OF_EQUILIBRIUM, mixing.sampler, nearest, found, tried, course)
+    kind, steps = _recommended(mixing)
     if kind == UNKNOWN and sampler is None:
-        second, recording = task.judge(Tempering(data=reference), chains // LADDERS)
-        kind, steps = _recommended(second)
-        mixing = first, second
-    ladder = {} if kind == UNKNOWN else _ladder(recording.state)
-    return Diagnosis(kind, mixing[-1].sampler, steps, print_of, mixing, course, **ladder)
+        mixing, recording = task.judge(Tempering(data=reference), chains // LADDERS)
+        kind, steps = _recommended(mixing)
+        tried = *tried, mixing
+    ladder = _ladder(recording.state)
+    return Diagnosis(kind, mixing.sampler, steps, found, tried, course, *ladder)
 
 
 def steps_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
@@ -208,9 +210,7 @@ class _Task(NamedTuple):
         )
         return replace(mixing, problems=tuple(_problems(mixing))), recording
 
-    def course(
-        self, recording: Recording, short: list[Tensor]
-    ) -> tuple[Course, int | None]:
+    def course(self, recording: Recording, short: list[Tensor]) -> tuple[Course, int | None]:
         """The course of fresh chains, and the step of their best if they fall and rise."""
         names, each = recording.starts, recording.fresh[0].shape[1]
         others = recording.last[each:] if self.reference is None else self.reference
@@ -268,13 +268,13 @@ def _recommended(mixing: Mixing) -> tuple[str, int | None]:
 
 def _trips_and_barrier(state: Any) -> tuple[float | None, float | None]:
     """Trips of all chains, and the barrier, of a sampler with a ladder; None each without."""
-    if not isinstance(state, TemperingState):
+    if not hasattr(state, "passages"):
         return None, None
     return float(state.passages.trips.sum()), state.barrier()
 
 
-def _ladder(state: Any) -> dict[str, tuple[float, ...]]:
-    """The ladder of a sampler that has one, to be used again."""
+def _ladder(state: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Betas and base means of a sampler that has them, to be used again."""
     if not isinstance(state, TemperingState):
-        return {}
-    return {"betas": tuple(map(float, state.betas)), "base": tuple(state.base.tolist())}
+        return (), ()
+    return tuple(map(float, state.betas)), tuple(state.means.tolist())

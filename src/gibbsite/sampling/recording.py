@@ -196,12 +196,13 @@ class _Chains:
     @property
     def v(self) -> Tensor:
         """Visible states of all chains."""
-        return self.state.v
+        v: Tensor = self.state.v
+        return v
 
     @property
     def noise(self) -> Tensor:
         """Those of the chains from noise."""
-        return self.v[self._noise : self._noise + self.each].clone()
+        return self.v.narrow(0, self._noise, self.each).clone()
 
     def to(self, step: int) -> None:
         """Move on to that step."""

@@ -15,12 +15,10 @@ from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM, check_usable
 from gibbsite.sampling.gibbs import Gibbs
 from gibbsite.sampling.run import Sampler, advance, overdispersed_start, random_start
-from gibbsite.sampling.tempering import Tempering
+from gibbsite.sampling.tempering import COUNTED_AS, Tempering
 
 STEPS = 1000
 """Steps of a model without a certificate."""
-
-_BASE_ROWS = 1000
 
 _log = logging.getLogger("gibbsite")
 
@@ -93,7 +91,7 @@ def _clamped(sampler: Sampler, clamp: Tensor | None) -> Sampler:
         return sampler
     if not (is_dataclass(sampler) and hasattr(sampler, "clamp")):
         raise ArgumentError(f"{sampler!r} has no field clamp; use gb.Gibbs() or gb.Tempering()")
-    clamped: Sampler = replace(sampler, clamp=clamp)  # type: ignore[type-var]
+    clamped: Sampler = replace(sampler, clamp=clamp)
     return clamped
 
 
@@ -109,8 +107,9 @@ def certified_sampler(
     """The sampler that a certificate names, with its ladder; `Gibbs` without one."""
     if certificate is None or certificate.sampler != Tempering.__name__ or not certificate.betas:
         return Gibbs()
-    base = torch.tensor(certificate.base).to(rbm.weight)
-    rows = rbm.visible.sample(base.expand(_BASE_ROWS, -1), generator)
+    means = torch.tensor(certificate.means).to(rbm.weight).expand(COUNTED_AS, -1)
+    base = rbm.visible.inputs_for(means).expand(COUNTED_AS, -1)
+    rows = rbm.visible.sample(base, generator)  # means of categories are no data
     return Tempering(betas=certificate.betas, data=rows)
 
 
