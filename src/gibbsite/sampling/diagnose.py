@@ -35,7 +35,7 @@ from gibbsite.sampling.recording import (
     measured_times,
     record_chains,
 )
-from gibbsite.sampling.run import Sampler, advance
+from gibbsite.sampling.run import Sampler, advance, random_start
 from gibbsite.sampling.tempering import Tempering, TemperingState
 
 LEAST_BUDGET = 16
@@ -149,20 +149,29 @@ def diagnose(
 def steps_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
     """A budget of steps with which `diagnose` takes at most about so many seconds; at least 16.
 
-    By the time of a few steps: not reproducible, so keep the result if that matters.
+    By the time of a few steps of both samplers. Not reproducible: keep the result if that matters.
     """
+    check_counts(LEAST_CHAINS, chains=chains)
     if not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds={seconds!r}: expected a number above 0")
     generator = torch.Generator(rbm.weight.device).manual_seed(0)  # leave the global one alone
-    each, sampler = max(1, chains // 4), Gibbs()
-    v = torch.cat(list(make_starts(rbm, each, None, generator).values()))
-    state, few = advance(sampler, rbm, sampler.init(rbm, v, generator), 5, generator), 20
+    gibbs = _seconds_a_step(Gibbs(), rbm, chains, generator)
+    ladder = _seconds_a_step(Tempering(), rbm, chains // LADDERS, generator)
+    return max(LEAST_BUDGET, int(seconds / ((1 + SHORT / 8) * gibbs + ladder)))
+
+
+@torch.no_grad()
+def _seconds_a_step(
+    sampler: Sampler, rbm: RBM, chains: int, generator: torch.Generator, few: int = 10
+) -> float:
+    """Seconds of a step and its record."""
+    state = sampler.init(rbm, random_start(rbm, chains, generator), generator)
+    state = advance(sampler, rbm, state, few, generator)  # the first of a process are slower
     started = time.perf_counter()
     for _ in range(few):
         state = advance(sampler, rbm, state, 1, generator)
         rbm.free_energy(state.v)
-    step = (time.perf_counter() - started) / few * 4 / 3
-    return max(LEAST_BUDGET, int(seconds / step))
+    return (time.perf_counter() - started) / few
 
 
 def _check_sampler(sampler: Any) -> None:
