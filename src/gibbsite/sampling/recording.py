@@ -28,7 +28,6 @@ LATE = 20
 """Times in the second half at which the states of chains from noise are kept."""
 
 CLUSTERS = 10
-CLUSTERED_ROWS = 2000
 
 Starts = dict[str, Tensor]
 """Visible states of each group of chains, (chains, visible.width), by the name of the start."""
@@ -100,7 +99,7 @@ def record_chains(
     """Run chains from the starts for `budget` steps, 16 or more.
 
     Args:
-        reference: rows whose E[h | v] are clustered; the chains themselves if there are none.
+        reference: rows whose E[h | v] are clustered, beside those of the chains after half.
     """
     chains = _Chains(sampler, rbm, starts, generator)
     with ops.fitting_threads(rbm.weight.numel() * chains.v.shape[0]):
@@ -112,7 +111,7 @@ def record_chains(
             chains.to(chains.done + stride)
             warm.add(rbm.hidden_mean(chains.v))
         chains.to(half)
-        rows = chains.v if reference is None else reference[:CLUSTERED_ROWS]
+        rows = chains.v if reference is None else torch.cat([chains.v, reference])
         centres = k_means(rbm.hidden_mean(rows), CLUSTERS, generator)
         return _second_half(chains, budget, slowest_units(warm), centres)
 
