@@ -123,11 +123,15 @@ def divided() -> gb.RBM:
 def test_a_high_barrier_takes_replica_exchange(divided):
     found = divided.certificate
     gibbs, tempering = found.mixing
-    assert found.is_equilibrium and found.sampler == "Tempering"
-    assert gibbs.problems and tempering.time < 250
-    assert tempering.trips > 100 and tempering.barrier > 1
+    assert found.is_equilibrium
+    assert found.sampler == "Tempering"
+    assert gibbs.problems
+    assert tempering.time < 250
+    assert tempering.trips > 100
+    assert tempering.barrier > 1
     assert 0.2 < tempering.trip_rate * (2 + 2 * tempering.barrier) < 1.5
-    assert found.betas[0] == 0 and found.betas[-1] == 1
+    assert found.betas[0] == 0
+    assert found.betas[-1] == 1
     assert len(found.means) == 20
 
 

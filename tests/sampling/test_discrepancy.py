@@ -83,7 +83,7 @@ def test_samples_that_differ_in_correlations_alone_are_apart():
     both = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).repeat(50, 1)
     either = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(50, 1)
     found = moment_discrepancy(Features(rbm, both), either[None])
-    assert found.value > 10 * found.stderr > 0
+    assert found.stderr < 0.01
     # total variance 2: |x x'|^2 is 1 within a sample and 0 across; first moments are all 0
     assert abs(found.value - 2) < 0.1
 
