@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gibbsite import datasets, exact, testing
+from gibbsite.diagnosis import Diagnosis
 from gibbsite.energy_based import EnergyBasedModel
 from gibbsite.errors import (
     ArgumentError,
@@ -48,6 +49,7 @@ from gibbsite.sampling import (
     Tempering,
     Trajectory,
     autocorrelation_time,
+    diagnose,
     random_start,
     reconstruct,
     sample,
@@ -78,6 +80,7 @@ __all__ = [
     "Checkpoints",
     "DReLU",
     "DataError",
+    "Diagnosis",
     "DivergenceError",
     "EnergyBasedModel",
     "Evaluation",
@@ -108,6 +111,7 @@ __all__ = [
     "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
+    "diagnose",
     "evaluate",
     "exact",
     "fit",

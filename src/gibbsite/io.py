@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import stat
@@ -18,11 +19,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from gibbsite.checks import check_memory
-from gibbsite.errors import DataError, ModelFileError, OutputError
+from gibbsite.diagnosis import Diagnosis
+from gibbsite.errors import ArgumentError, DataError, ModelFileError, OutputError
 from gibbsite.layers import Layer, layer_type, name_of
 from gibbsite.model import RBM, check_usable, fault
 
 FORMAT_VERSION = 1
+_log = logging.getLogger("gibbsite")
 _KEY = "gibbsite"  # one metadata key: safetensors does not keep the order of several
 
 
@@ -30,9 +33,10 @@ def save(rbm: RBM, path: str | Path) -> None:
     """Write a model to a safetensors file, atomically: an old file survives a failed write.
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
-    format version and each layer's type, size and options. Raises `OutputError`, and
-    `ArgumentError` for a model with parameters that are not finite, which `load` would refuse, or
-    with a layer of one's own that has no name yet (`register_layer`).
+    format version, each layer's type, size and options, and ``rbm.certificate`` if it fits the
+    parameters. Raises `OutputError`, and `ArgumentError` for a model with parameters that are not
+    finite, which `load` would refuse, or with a layer of one's own that has no name yet
+    (`register_layer`).
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -45,6 +49,7 @@ def save(rbm: RBM, path: str | Path) -> None:
         "version": FORMAT_VERSION,
         "visible": _describe(rbm.visible),
         "hidden": _describe(rbm.hidden),
+        **_certificate_record(rbm),
     }
     tensors = {name: value.cpu().contiguous() for name, value in rbm.state_dict().items()}
     content = to_bytes(tensors, {_KEY: json.dumps(header, sort_keys=True)})
@@ -75,6 +80,7 @@ def load(path: str | Path) -> RBM:
         rbm.load_state_dict(tensors)
         if found := fault(rbm):
             raise ValueError(f"its {found}")
+        rbm.certificate = _read_certificate(path, header, rbm)
     return rbm
 
 
@@ -181,6 +187,27 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 def _describe(layer: Layer) -> dict[str, Any]:
     return {"type": name_of(layer), "n": layer.n, "options": layer.options()}
+
+
+def _certificate_record(rbm: RBM) -> dict[str, Any]:
+    """The header's entry of the model's certificate, if it has one that fits."""
+    certificate = rbm.certificate
+    if certificate is None:
+        return {}
+    if not isinstance(certificate, Diagnosis):
+        raise ArgumentError(f"certificate={certificate!r}: expected what gb.diagnose returns")
+    return {"certificate": certificate.as_record()} if certificate.fits(rbm) else {}
+
+
+def _read_certificate(path: Path, header: dict[str, Any], rbm: RBM) -> Diagnosis | None:
+    """The certificate of a header, None if there is none or it is of other parameters."""
+    if "certificate" not in header:
+        return None
+    certificate = Diagnosis.from_record(header["certificate"])
+    if certificate.fits(rbm):
+        return certificate
+    _log.warning(f"{path}: its certificate is of other parameters and left out; diagnose it anew")
+    return None
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

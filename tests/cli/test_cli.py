@@ -258,7 +258,7 @@ def test_datasets_lists_every_name():
     assert all(name in stdout for name in gb.datasets.NAMES)
 
 
-COMMANDS = ["fit", "resume", "sample", "evaluate", "transform", "info", "datasets"]
+COMMANDS = ["fit", "resume", "diagnose", "sample", "evaluate", "transform", "info", "datasets"]
 
 
 @pytest.mark.parametrize("subcommand", COMMANDS)

@@ -431,6 +431,7 @@ EVERY = {
         *("evaluate", f["model"], f["data"], "--method", "bridge", "--temperatures", 50)
     ],
     "transform": lambda f: ["transform", f["model"], f["data"], "-o", f["folder"] / "f.npy"],
+    "diagnose": lambda f: ["diagnose", f["model"], f["data"], "--budget", 0.05],
     "info": lambda f: ["info", f["model"]],
     "datasets": lambda _: ["datasets"],
 }
@@ -462,7 +463,8 @@ KEYS = {
     },
     "evaluate, bridge": {"conservative", "optimistic", "ess", "warnings"},
     "transform": {"file", "rows", "columns"},
-    "info": {"visible", "hidden", "parameters", "dtype", "tensors", "log_partition"},
+    "diagnose": {"kind", "sampler", "steps", "mixing", "course", "verdict"},
+    "info": {"certificate", "visible", "hidden", "parameters", "dtype", "tensors", "log_partition"},
     "datasets": set(gb.datasets.NAMES),
 }
 
@@ -526,7 +528,7 @@ def test_transform_writes_the_hidden_means_in_order(files, table):
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_device_is_taken_by_every_command_that_computes(files, monkeypatch, capsys, device):
-    for name in ("fit", "sample", "evaluate", "transform"):
+    for name in ("fit", "diagnose", "sample", "evaluate", "transform"):
         code, _, err = once([*EVERY[name](files), "--device", device], monkeypatch, capsys)
         assert code == 0, err
 

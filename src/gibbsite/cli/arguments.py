@@ -198,7 +198,10 @@ CheckpointEvery = Annotated[
 # of sample
 
 Samples = Annotated[int, _option("Samples to draw, one row each.", "-n")]
-GibbsSteps = Annotated[int, _option("Gibbs steps of each chain from its random start.")]
+ChainSteps = Annotated[
+    int | None,
+    _unset("Steps of each chain from its start. Default: of the model's certificate, else 1000."),
+]
 SampleOutput = Annotated[
     Path, _option("File to make: .npy, .csv, or .png for a picture.", "--output", "-o")
 ]
@@ -234,6 +237,21 @@ Picture = Annotated[
     _unset("PNG file to make: the weights and the way of each direction. Default: none."),
 ]
 EvaluateSeed = Annotated[int, _option("Seed of the chains and of binarisation.")]
+
+# of diagnose
+
+ComparedData = Annotated[
+    str | None,
+    _argument("Data to compare chains with. Without: those of the run, if the model has one."),
+]
+DiagnosedChains = Annotated[int, _option("Chains, from all starts together.")]
+DiagnoseBudget = Annotated[
+    float, _option("Seconds to spend, at most about; the longer, the slower a mixing it can tell.")
+]
+DiagnosisPicture = Annotated[
+    Path | None,
+    _unset("PNG file to make: the course of the chains from every start. Default: none."),
+]
 
 # of transform
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -140,5 +141,7 @@ def _finish(job: Job, folder: Path, as_json: bool) -> None:
         print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
     print_figures(figures)
     out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+    command = f"gibbsite diagnose {escape(shlex.quote(str(folder)))}"
+    out.print(f"{command} says how it mixes and what to sample it with", soft_wrap=True)
     if history.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -29,7 +29,7 @@ def sample(
     context: typer.Context,
     model: arg.Model,
     n: arg.Samples = 100,
-    steps: arg.GibbsSteps = 1000,
+    steps: arg.ChainSteps = None,
     output: arg.SampleOutput = Path("samples.npy"),
     image: arg.SampleImage = None,
     seed: arg.SampleSeed = 0,
@@ -37,7 +37,10 @@ def sample(
     quiet: arg.Quiet = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
+    """Draw samples from a model, each from a chain of its own, as its certificate says.
+
+    Without a certificate (`gibbsite diagnose`) by Gibbs sampling.
+    """
     set_verbosity(quiet, as_json)
     rbm = gb.load(model).to(make_device(device))
     columns = rbm.visible.n

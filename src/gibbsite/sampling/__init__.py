@@ -1,6 +1,7 @@
 """Markov chains whose stationary distribution is the model."""
 
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.diagnose import diagnose, steps_within
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
 from gibbsite.sampling.ladder import ExchangeInfo, LadderSampler
@@ -11,8 +12,8 @@ from gibbsite.sampling.run import (
     overdispersed_start,
     random_start,
     reconstruct,
-    sample,
 )
+from gibbsite.sampling.samples import certificate_of, certified_sampler, sample
 from gibbsite.sampling.tempering import Tempering, TemperingState
 from gibbsite.sampling.trajectory import Trajectory, TrajectoryState
 
@@ -33,10 +34,14 @@ __all__ = [
     "TrajectoryState",
     "advance",
     "autocorrelation_time",
+    "certificate_of",
+    "certified_sampler",
     "check_clamp",
+    "diagnose",
     "overdispersed_start",
     "random_start",
     "reconstruct",
     "sample",
     "split_r_hat",
+    "steps_within",
 ]

@@ -154,6 +154,7 @@ def fit(
               projections, callbacks, generator, state)  # fmt: skip
     if stored is not None:
         run.restore(stored)
+    rbm.certificate = None  # of the parameters that now change
     with nullcontext() if checkpoints is None else checkpoints.held():
         try:
             _epochs(run, epochs, checkpoints)
