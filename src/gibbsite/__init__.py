@@ -16,7 +16,7 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
+from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
 from gibbsite.io import load, save
 from gibbsite.layers import (
     Bernoulli,
@@ -33,6 +33,7 @@ from gibbsite.layers import (
 )
 from gibbsite.likelihood import (
     Evaluation,
+    ExchangeLikelihood,
     LogPartition,
     TrajectoryAIS,
     evaluate,
@@ -54,7 +55,7 @@ from gibbsite.sampling import (
     sample,
     split_r_hat,
 )
-from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
+from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
     from gibbsite.estimators import BernoulliRBM, GaussianRBM
@@ -63,11 +64,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "FPCD",
     "L1",
     "L2",
     "PCD",
     "RBM",
     "ArgumentError",
+    "Averaged",
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
@@ -82,6 +85,7 @@ __all__ = [
     "EnergyBasedModel",
     "Evaluation",
     "ExactGradient",
+    "ExchangeLikelihood",
     "Gaussian",
     "GaussianRBM",
     "Gibbs",
@@ -93,6 +97,7 @@ __all__ = [
     "Mixed",
     "ModelFileError",
     "Monitor",
+    "NoiseCD",
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",

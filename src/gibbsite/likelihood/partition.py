@@ -37,7 +37,7 @@ from gibbsite.likelihood.weights import (
 )
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
-from gibbsite.sampling import PILOT_STEPS, Path
+from gibbsite.sampling import PILOT_STEPS, Path, Sampler
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
@@ -78,7 +78,9 @@ class LogPartition(NamedTuple):
         value: the point estimate.
         stderr: its standard error; 0 if exact.
         lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom; `upper` also
-            allows for as much mass as may have stayed unseen by so many draws.
+            allows for as much mass as may have stayed unseen by so many draws. It is infinite if
+            reverse AIS started neither as a certificate asks for (`diagnose`) nor at an equilibrium
+            that the tests confirm.
         ess: effective number of independent paths; infinite if exact.
         method: how it was made.
         forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
@@ -111,6 +113,7 @@ def log_partition(
     data: Tensor | None = None,
     chains: int = 100,
     temperatures: int | Tensor = 1000,
+    sampler: Sampler | None = None,
     generator: torch.Generator | None = None,
     progress: Callable[[Tensor], None] | None = None,
 ) -> LogPartition:
@@ -130,6 +133,7 @@ def log_partition(
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
+        sampler: of the equilibrium chains; default: of the model's certificate, else `Gibbs()`.
         progress: called with the log weights so far after each temperature.
 
     An interruption (Ctrl-C) after the pilot runs gives the estimate so far: the forward run takes
@@ -182,7 +186,7 @@ def log_partition(
     if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
-            start = equilibrium_draws(rbm, chains, steps, data, generator)
+            start = equilibrium_draws(rbm, chains, steps, data, generator, sampler)
             run = anneal(path, betas.flip(0), start.v, generator, progress)
             reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:
@@ -271,11 +275,13 @@ def _combine(
         independent, floor = start.independent, start.floor
         problems = [*problems, *start.problems]
     reach = student_95(estimate.ess - 1) * estimate.stderr
+    believed = start is None or start.certified or not start.problems
+    ceiling = estimate.value + reach + unseen_95(independent) if believed else math.inf
     return LogPartition(
         estimate.value,
         estimate.stderr,
         estimate.value - reach,
-        max(estimate.value + reach + unseen_95(independent), floor),
+        max(ceiling, floor),
         estimate.ess,
         method,
         forward,

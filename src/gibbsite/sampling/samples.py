@@ -14,8 +14,9 @@ from gibbsite.diagnosis import OUT_OF_EQUILIBRIUM, Diagnosis
 from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM, check_usable
 from gibbsite.sampling.gibbs import Gibbs
+from gibbsite.sampling.path import COUNTED_AS, Path
 from gibbsite.sampling.run import Sampler, advance, overdispersed_start, random_start
-from gibbsite.sampling.tempering import COUNTED_AS, Tempering
+from gibbsite.sampling.tempering import Tempering
 
 STEPS = 1000
 """Steps of a model without a certificate."""
@@ -107,9 +108,8 @@ def certified_sampler(
     """The sampler that a certificate names, with its ladder; `Gibbs` without one."""
     if certificate is None or certificate.sampler != Tempering.__name__ or not certificate.betas:
         return Gibbs()
-    means = torch.tensor(certificate.means).to(rbm.weight).expand(COUNTED_AS, -1)
-    base = rbm.visible.inputs_for(means).expand(COUNTED_AS, -1)
-    rows = rbm.visible.sample(base, generator)  # means of categories are no data
+    means = torch.tensor(certificate.means).to(rbm.weight)
+    rows = Path.of_means(rbm, means).start(COUNTED_AS, generator)  # means may be no data
     return Tempering(betas=certificate.betas, data=rows)
 
 
