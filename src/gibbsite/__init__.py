@@ -17,7 +17,7 @@ from gibbsite.errors import (
     TooLargeError,
 )
 from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
-from gibbsite.io import load, save
+from gibbsite.io import load, load_models, save, save_models
 from gibbsite.layers import (
     Bernoulli,
     Binomial,
@@ -118,6 +118,7 @@ __all__ = [
     "free_energy_gap",
     "initialize",
     "load",
+    "load_models",
     "log_partition",
     "pseudo_likelihood",
     "random_start",
@@ -126,6 +127,7 @@ __all__ = [
     "register_layer",
     "sample",
     "save",
+    "save_models",
     "split_r_hat",
     "testing",
 ]

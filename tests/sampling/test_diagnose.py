@@ -226,7 +226,7 @@ def test_the_ladder_of_every_unit_type_comes_back():
     rbm = gb.RBM(gb.Categorical(6, 3), gb.Bernoulli(4))
     found = gb.diagnose(rbm, sampler=gb.Tempering(), budget=100, generator=seeded(0))
     rbm.certificate = found
-    sampler = gb.sampling.certified_sampler(found, rbm, seeded(0))
+    sampler = gb.sampling.certified_sampler(found, rbm)
     assert sampler.betas == found.betas
     assert gb.sample(rbm, 5, generator=seeded(0)).shape == (5, 18)
 

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from gibbsite.layers import LAYERS, Mixed
-from gibbsite.training.named import DeviceName, GradientName, OptimizerName, ScheduleName
+from gibbsite.training.named import (
+    DeviceName,
+    GradientName,
+    OptimizerName,
+    SamplerName,
+    ScheduleName,
+)
 
 
 class MethodName(StrEnum):
@@ -20,6 +26,15 @@ class MethodName(StrEnum):
     ais = "ais"
     reverse_ais = "reverse-ais"
     bridge = "bridge"
+
+
+class ModelSamplerName(StrEnum):
+    """Names of samplers of a trained model."""
+
+    auto = "auto"
+    gibbs = "gibbs"
+    tempering = "tempering"
+    trajectory = "trajectory"
 
 
 _TYPES = ", ".join(name for name, layer in LAYERS.items() if layer is not Mixed)
@@ -134,6 +149,13 @@ ExactGradient = Annotated[
     bool, _option("Short for --gradient exact, on full batches. Default: off.", "--exact")
 ]
 Centered = Annotated[bool, _option("Centre the gradient: faster, steadier, the same fixed points.")]
+Sampler = Annotated[
+    SamplerName,
+    _option(
+        "Chains of pcd and fpcd: gibbs; tempering, replica exchange over temperatures, where modes "
+        "are apart; trajectory, over the models of training, which are kept with the run."
+    ),
+]
 Steps = Annotated[
     int | None, _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.")
 ]
@@ -192,6 +214,16 @@ CheckpointEvery = Annotated[
     _unset(
         "Epochs between checkpoints, from which `gibbsite resume` goes on; 0: none. "
         "Default: 20 in a run."
+    ),
+]
+
+# of sample and evaluate
+
+ModelSampler = Annotated[
+    ModelSamplerName,
+    _option(
+        "Chains of the model. auto: as its certificate says, else by the trajectory kept with its "
+        "run, else gibbs."
     ),
 ]
 

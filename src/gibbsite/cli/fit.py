@@ -21,7 +21,14 @@ from gibbsite.cli.options import Rule, given_options, note_unused
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
 from gibbsite.training.lock import locked
-from gibbsite.training.named import CHAINED, DeviceName, GradientName, OptimizerName, ScheduleName
+from gibbsite.training.named import (
+    CHAINED,
+    DeviceName,
+    GradientName,
+    OptimizerName,
+    SamplerName,
+    ScheduleName,
+)
 
 
 def fit(
@@ -41,6 +48,7 @@ def fit(
     gradient: arg.Gradient = GradientName.pcd,
     exact_gradient: arg.ExactGradient = False,
     centered: arg.Centered = True,
+    sampler: arg.Sampler = SamplerName.gibbs,
     steps: arg.Steps = None,
     chains: arg.Chains = 100,
     epochs: arg.Epochs = None,
@@ -127,6 +135,8 @@ def _unused(job: Job) -> Iterable[Rule]:
     gradient = f"the gradient is {settings.gradient}"
     chained = settings.gradient in CHAINED
     yield not chained, "chains", f"they are those of {', '.join(CHAINED)}, and {gradient}"
+    moved = settings.gradient in ("pcd", "fpcd")
+    yield not moved, "sampler", f"it is of pcd and fpcd, and {gradient}"
     yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
     yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
     yield not job.splits, "test_fraction", "the data say what is held out"

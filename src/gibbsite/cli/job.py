@@ -15,7 +15,7 @@ import gibbsite as gb
 from gibbsite import datasets, exact, plots
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.cli.console import escape, print_error
-from gibbsite.cli.data import MONITOR_ROWS, absolute, fingerprint, load_data
+from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
 from gibbsite.cli.progress import AsSaved, EpochBar, Restore, busy
@@ -24,6 +24,7 @@ from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
+from gibbsite.sampling import trajectory_models
 from gibbsite.training import (
     Held,
     History,
@@ -68,7 +69,11 @@ class Job:
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
         self.gradient = make_gradient(
-            complete.gradient, complete.chains, complete.steps, complete.centered
+            complete.gradient,
+            complete.chains,
+            complete.steps,
+            complete.centered,
+            complete.sampler,
         )
         self.optimizer = make_optimizer(
             complete.optimizer, self.rbm, complete.learning_rate, complete.momentum
@@ -117,6 +122,8 @@ class Job:
             raise
         trained = self.saved(rbm)
         gb.save(trained, folder / "model.safetensors")
+        if models := trajectory_models(rbm, history.state):
+            gb.save_models([self.restore(model) for model in models], folder / TRAJECTORY)
         if history.interrupted:
             print_error(
                 f"interrupted after {len(history)} of {settings.epochs} epochs; the model so far "

@@ -43,6 +43,7 @@ class Settings:
     learn_sigma: bool = True
     gradient: str = "pcd"
     centered: bool = True
+    sampler: str = "gibbs"
     steps: int | None = None
     chains: int = 100
     hidden: int | None = None

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.gradients.base import Batch, Info, layer_gradients
 from gibbsite.gradients.contrastive import equal_shares, with_hidden
 from gibbsite.layers import fast
-from gibbsite.model import RBM, fault
+from gibbsite.model import RBM, fault, with_parameters
 from gibbsite.sampling import Conditionals, Gibbs, Sampler, advance, random_start
-
-M = TypeVar("M", bound=nn.Module)
 
 
 class FPCDState(NamedTuple):
@@ -122,15 +119,7 @@ def _phase(rbm: RBM, v: Tensor, inputs: Tensor, shares: Tensor) -> tuple[dict[st
     return rbm.phase(rbm.visible.moments_at(v), hidden, shares), hidden.mean
 
 
-def shifted(module: M, offsets: Mapping[str, Tensor], prefix: str = "") -> M:
-    """A view of a model with offsets, by ``named_parameters()``, added to its parameters.
-
-    Everything else is shared. The view has the present values, and is not for training.
-    """
-    view = copy.copy(module)
-    own, children = module.named_parameters(recurse=False), module.named_children()
-    vars(view).update(
-        _parameters={name: x.detach() + offsets[prefix + name] for name, x in own},
-        _modules={name: shifted(child, offsets, f"{prefix}{name}.") for name, child in children},
-    )
-    return view
+def shifted(rbm: RBM, offsets: Mapping[str, Tensor]) -> RBM:
+    """A view of a model with offsets, by ``named_parameters()``, added to its parameters."""
+    moved = {name: value.detach() + offsets[name] for name, value in rbm.named_parameters()}
+    return with_parameters(rbm, moved)

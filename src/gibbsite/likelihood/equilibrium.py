@@ -14,11 +14,10 @@ from gibbsite import exact, ops
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
 from gibbsite.sampling import (
+    Gibbs,
     Sampler,
     advance,
     autocorrelation_time,
-    certificate_of,
-    certified_sampler,
     overdispersed_start,
     split_r_hat,
 )
@@ -32,9 +31,6 @@ MAX_UNIT_R_HAT = 1.4
 MIN_TIMES = 20.0
 """Least length of a run, in autocorrelation times of the free energy."""
 
-CERTIFIED_TIMES = 4
-"""Length of a run in the steps of a certificate, ten autocorrelation times; half is recorded."""
-
 LEAST_LADDERS, ROWS_A_LADDER = 8, 8
 MIN_TRIPS = 2.0
 
@@ -47,14 +43,12 @@ class Equilibrium(NamedTuple):
         independent: number of independent draws that the whole run of the chains amounts to.
         floor: lower bound of log Z, in nats: log of the sum of p* over the states visited.
         problems: the checks that failed, each with its remedy; empty if none did.
-        certified: True if the chains ran as a certificate of equilibrium asks for.
     """
 
     v: Tensor
     independent: float
     floor: float = -math.inf
     problems: tuple[str, ...] = ()
-    certified: bool = False
 
 
 @torch.no_grad()
@@ -82,19 +76,12 @@ def equilibrium_draws(
     The states visited bound log Z from below, however badly the chains mix:
     $\log Z \ge \log\sum_x e^{-F(x)}$ over the distinct x seen, on the side with fewer states.
 
-    A model with a certificate of equilibrium (`diagnose`) is sampled by its sampler and for four
-    times its steps at least, as long as the tests above need.
-
     Args:
-        sampler: default: of the certificate, else `Gibbs()`.
+        sampler: default `Gibbs()`.
     """
     if exact.is_small(rbm):
         return Equilibrium(exact.sample(rbm, n, generator), n)
-    certificate = certificate_of(rbm) if sampler is None else None
-    certified = certificate is not None and certificate.is_equilibrium
-    sampler = sampler or certified_sampler(certificate, rbm, generator)
-    if certificate is not None and certificate.steps is not None and certified:
-        steps = max(steps, CERTIFIED_TIMES * certificate.steps)
+    sampler = sampler or Gibbs()
     chains = max(LEAST_LADDERS, n // ROWS_A_LADDER) if hasattr(sampler, "ladder") else n
     v = _starts(rbm, chains, data, generator)
     stride = max(1, steps // (2 * RECORDS))
@@ -110,7 +97,7 @@ def equilibrium_draws(
     independent = chains * max(1.0, records / tau)
     problems = *record.problems(stride, tau), *_too_few_trips(state)
     return Equilibrium(
-        _spread(kept or [state.v], n), independent, record.visited.log_mass, problems, certified
+        _spread(kept or [state.v], n), independent, record.visited.log_mass, problems
     )
 
 

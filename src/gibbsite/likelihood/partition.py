@@ -37,7 +37,7 @@ from gibbsite.likelihood.weights import (
 )
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
-from gibbsite.sampling import PILOT_STEPS, Path, Sampler
+from gibbsite.sampling import PILOT_STEPS, Path, Sampler, certificate_of, certified_sampler
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
@@ -79,8 +79,7 @@ class LogPartition(NamedTuple):
         stderr: its standard error; 0 if exact.
         lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom; `upper` also
             allows for as much mass as may have stayed unseen by so many draws. It is infinite if
-            reverse AIS started neither as a certificate asks for (`diagnose`) nor at an equilibrium
-            that the tests confirm.
+            reverse AIS did not start at equilibrium, as that bounds nothing then.
         ess: effective number of independent paths; infinite if exact.
         method: how it was made.
         forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
@@ -186,7 +185,7 @@ def log_partition(
     if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
-            start = equilibrium_draws(rbm, chains, steps, data, generator, sampler)
+            start = _equilibrium(rbm, chains, steps, data, generator, sampler)
             run = anneal(path, betas.flip(0), start.v, generator, progress)
             reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:
@@ -195,6 +194,23 @@ def log_partition(
             problems = ["interrupted before the reverse run was done; let it finish"]
     problems = [*problems, *rounding_problems(rbm)]
     return _combine(method, log_z0, forward, reverse, start, problems)
+
+
+def _equilibrium(
+    rbm: RBM,
+    chains: int,
+    steps: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
+    sampler: Sampler | None,
+) -> Equilibrium:
+    """Draws by the sampler given, or by that of the model's certificate, for its steps at least."""
+    certificate = certificate_of(rbm)
+    if sampler is None and certificate is not None and certificate.is_equilibrium:
+        sampler = certified_sampler(certificate, rbm)
+        # its steps are ten autocorrelation times; the tests need twenty in the half recorded
+        steps = max(steps, 4 * (certificate.steps or 0))
+    return equilibrium_draws(rbm, chains, steps, data, generator, sampler)
 
 
 def _finish(
@@ -275,13 +291,13 @@ def _combine(
         independent, floor = start.independent, start.floor
         problems = [*problems, *start.problems]
     reach = student_95(estimate.ess - 1) * estimate.stderr
-    believed = start is None or start.certified or not start.problems
-    ceiling = estimate.value + reach + unseen_95(independent) if believed else math.inf
+    upper = max(estimate.value + reach + unseen_95(independent), floor)
+    bounded = start is None or not start.problems
     return LogPartition(
         estimate.value,
         estimate.stderr,
         estimate.value - reach,
-        max(ceiling, floor),
+        upper if bounded else math.inf,
         estimate.ess,
         method,
         forward,

@@ -139,7 +139,8 @@ def diagnose(
         return Diagnosis(OUT_OF_EQUILIBRIUM, mixing.sampler, nearest, found, tried, course)
     kind, steps = _recommended(mixing)
     if kind == UNKNOWN and sampler is None:
-        mixing, recording = task.judge(Tempering(data=reference), chains // LADDERS)
+        means = None if reference is None else reference.mean(0)
+        mixing, recording = task.judge(Tempering(means=means), chains // LADDERS)
         kind, steps = _recommended(mixing)
         tried = *tried, mixing
     ladder = _ladder(recording.state)

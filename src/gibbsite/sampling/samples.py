@@ -14,7 +14,6 @@ from gibbsite.diagnosis import OUT_OF_EQUILIBRIUM, Diagnosis
 from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM, check_usable
 from gibbsite.sampling.gibbs import Gibbs
-from gibbsite.sampling.path import COUNTED_AS, Path
 from gibbsite.sampling.run import Sampler, advance, overdispersed_start, random_start
 from gibbsite.sampling.tempering import Tempering
 
@@ -70,7 +69,7 @@ def sample(
     if steps is not None:
         check_counts(minimum=0, steps=steps)
     certificate = certificate_of(rbm)
-    sampler = sampler or certified_sampler(certificate, rbm, generator)
+    sampler = sampler or certified_sampler(certificate, rbm)
     steps = _steps(certificate, sampler, steps, warn=start is None)
     sampler = _clamped(sampler, clamp)
     v = _start(certificate, rbm, n, generator) if start is None else rbm.visible.check_data(start)
@@ -102,15 +101,12 @@ def certificate_of(rbm: RBM) -> Diagnosis | None:
     return certificate if certificate is not None and certificate.fits(rbm) else None
 
 
-def certified_sampler(
-    certificate: Diagnosis | None, rbm: RBM, generator: torch.Generator | None = None
-) -> Sampler:
+def certified_sampler(certificate: Diagnosis | None, rbm: RBM) -> Sampler:
     """The sampler that a certificate names, with its ladder; `Gibbs` without one."""
     if certificate is None or certificate.sampler != Tempering.__name__ or not certificate.betas:
         return Gibbs()
-    means = torch.tensor(certificate.means).to(rbm.weight)
-    rows = Path.of_means(rbm, means).start(COUNTED_AS, generator)  # means may be no data
-    return Tempering(betas=certificate.betas, data=rows)
+    means = torch.tensor(certificate.means, dtype=rbm.weight.dtype, device=rbm.weight.device)
+    return Tempering(betas=certificate.betas, means=means)
 
 
 def _start(

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite.errors import ArgumentError
 from gibbsite.gradients import CD, FPCD, PCD, Centered, ExactGradient, Gradient, MeanField, NoiseCD
 from gibbsite.model import RBM
+from gibbsite.sampling import Gibbs, Sampler, Tempering, Trajectory
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 
@@ -24,6 +25,14 @@ class GradientName(StrEnum):
     noise_cd = "noise-cd"
     mean_field = "mean-field"
     exact = "exact"
+
+
+class SamplerName(StrEnum):
+    """Names of samplers."""
+
+    gibbs = "gibbs"
+    tempering = "tempering"
+    trajectory = "trajectory"
 
 
 class OptimizerName(StrEnum):
@@ -60,12 +69,30 @@ def check_choice(argument: str, value: object, *choices: str) -> None:
         raise ArgumentError(f"{argument}={value!r}: {expected}")
 
 
-def make_gradient(name: str, chains: int, steps: int, centered: bool) -> Gradient:
-    """The gradient estimator of that name; chains count for `CHAINED`, steps not for exact."""
+def make_sampler(name: str) -> Sampler:
+    """The sampler of that name, with a ladder by need."""
+    check_choice("sampler", name, *SamplerName)
+    makers = {
+        SamplerName.gibbs: Gibbs,
+        SamplerName.tempering: Tempering,
+        SamplerName.trajectory: Trajectory,
+    }
+    sampler: Sampler = makers[SamplerName(name)]()
+    return sampler
+
+
+def make_gradient(
+    name: str, chains: int, steps: int, centered: bool, sampler: str = "gibbs"
+) -> Gradient:
+    """The gradient estimator of that name; chains count for `CHAINED`, steps not for exact.
+
+    The sampler is that of pcd and fpcd.
+    """
     check_choice("gradient", name, *GradientName)
+    moves = make_sampler(sampler)
     makers: dict[str, Callable[[], Gradient]] = {
-        GradientName.pcd: lambda: PCD(chains, steps),
-        GradientName.fpcd: lambda: FPCD(chains, steps),
+        GradientName.pcd: lambda: PCD(chains, steps, moves),
+        GradientName.fpcd: lambda: FPCD(chains, steps, sampler=moves),
         GradientName.cd: lambda: CD(steps),
         GradientName.noise_cd: lambda: NoiseCD(chains, steps),
         GradientName.mean_field: lambda: MeanField(steps),
