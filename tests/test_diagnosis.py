@@ -193,7 +193,7 @@ def test_out_of_equilibrium_starts_from_noise(monkeypatch):
 def test_the_ladder_is_that_of_the_certificate():
     rbm = model()
     found = certificate(rbm, sampler="Tempering")
-    sampler = certified_sampler(found, rbm, seeded())
+    sampler = certified_sampler(found, rbm)
     assert isinstance(sampler, gb.Tempering)
     assert list(sampler.betas) == [0.0, 0.5, 1.0]
     rbm.certificate = found

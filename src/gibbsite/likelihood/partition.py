@@ -208,7 +208,8 @@ def _equilibrium(
     certificate = certificate_of(rbm)
     if sampler is None and certificate is not None and certificate.is_equilibrium:
         sampler = certified_sampler(certificate, rbm)
-        steps = max(steps, 2 * (certificate.steps or 0))  # the first half is not recorded
+        # its steps are ten autocorrelation times; the tests need twenty in the half recorded
+        steps = max(steps, 4 * (certificate.steps or 0))
     return equilibrium_draws(rbm, chains, steps, data, generator, sampler)
 
 
