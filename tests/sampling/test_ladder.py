@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 import torch
 from montecarlo import assert_mean, quantile
-from oracle import bits
 from replicas import (
     CHAINS,
     FINITE,
     NAN,
-    Finite,
+    TWO_MODES,
     assert_alike,
     base_of,
     generator,
     randomized,
+    rejection,
     started,
     stepped,
     tempered,
+    two_modes,
 )
 from scipy.interpolate import PchipInterpolator
 
@@ -326,26 +327,6 @@ def test_passages_are_those_of_rows_followed_one_by_one():
 
 
 # exact rates
-
-
-def rejection(low: np.ndarray, high: np.ndarray) -> float:
-    """Exact rejection rate between rungs with these log p*(v), a sum over all pairs of states."""
-    p, q = (np.exp(x - np.logaddexp.reduce(x)) for x in (low, high))
-    gain = high - low
-    return float(1 - p @ np.minimum(1, np.exp(gain[:, None] - gain)) @ q)
-
-
-TWO_MODES = Finite(gb.Bernoulli(8), gb.Bernoulli(3), bits(8), bits(3))
-
-
-def two_modes(depth: float = 1.5) -> gb.RBM:
-    """8 binary units with two opposite patterns."""
-    rbm = gb.RBM(gb.Bernoulli(8), gb.Bernoulli(3)).double().requires_grad_(False)
-    pattern = torch.tensor([1, -1, 1, 1, -1, -1, 1, -1]).double()
-    rbm.weight.copy_(depth * pattern[:, None].expand(-1, 3))
-    rbm.visible.bias.copy_(-0.5 * rbm.weight.sum(1))
-    rbm.hidden.bias.copy_(-0.5 * rbm.weight.sum(0))
-    return rbm
 
 
 def path_and_masses(rbm, betas, seed=0):

@@ -54,15 +54,12 @@ class TrajectoryState(NamedTuple):
         if not 1 <= len(self.models) == len(self.below) == len(self.passages.rejected):
             raise DataError("a trajectory whose parts have different numbers of rungs")
         check_replicas(rbm, self.v, self.below, self.passages)
-        expected = {name: (x.shape, x.dtype) for name, x in rbm.named_parameters()}
         for parameters in self.models:
-            found = {name: (x.shape, x.dtype) for name, x in parameters.items()}
-            if found != expected:
-                raise DataError("a trajectory with parameters of another model")
-            if problem := fault(with_parameters(rbm, parameters)):
-                raise DataError(f"a trajectory with a model whose {problem}")
-        if not 0 <= self.acceptance <= 1:
-            raise DataError(f"an acceptance rate of {self.acceptance}")
+            _check_parameters(rbm, parameters)
+        if bool(self.models[0]["weight"].any()):
+            raise DataError("a trajectory whose first model has weights")
+        if type(self.acceptance) is not float or not 0 <= self.acceptance <= 1:
+            raise DataError(f"an acceptance rate of {self.acceptance!r:.40}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +125,8 @@ class Trajectory:
         clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
         v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
         models = [_parameters(model) for model in self.models] or [_unweighted(rbm)]
+        for parameters in models:
+            _check_parameters(rbm, parameters)
         check_memory(f"{len(v)} ladders of {len(models)} rungs", len(v) * len(models), v.shape[1])
         below: list[Tensor] = []
         for parameters in models:
@@ -225,6 +224,21 @@ def _log_mass(model: Conditionals, v: Tensor, inputs: Tensor) -> Tensor:
     """log p*(v) = -F(v), (rows,), float64, given the inputs of the hidden layer."""
     rbm = model.rbm
     return rbm.hidden.log_partition(inputs).double() - rbm.visible.energy(v).double()
+
+
+def _check_parameters(rbm: RBM, parameters: Parameters) -> None:
+    """Raise `DataError` unless these may be parameters of a model of the shape and dtype of rbm."""
+    expected = {name: (x.shape, x.dtype) for name, x in rbm.named_parameters()}
+    tensors = isinstance(parameters, dict) and all(
+        isinstance(x, Tensor) for x in parameters.values()
+    )
+    if not tensors or {n: (x.shape, x.dtype) for n, x in parameters.items()} != expected:
+        raise DataError(
+            "a model of the trajectory with parameters of other names, shapes or dtypes; give "
+            "models made like the one to sample from"
+        )
+    if problem := fault(with_parameters(rbm, parameters)):
+        raise DataError(f"a model of the trajectory whose {problem}")
 
 
 def _parameters(rbm: RBM) -> Parameters:
