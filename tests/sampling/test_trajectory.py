@@ -1,4 +1,4 @@
-"""Trajectory as a sampler: exact starts, rungs that are added, clamps, log Z, training, resuming."""
+"""Trajectory as a sampler: exact starts, rungs that are added, log Z, training, resuming."""
 
 import copy
 import itertools
@@ -243,7 +243,7 @@ OF_MODELS = {
     "weight NaN": ("gradient.2.0.weight", lambda x: x * NAN),
     "weights in the first": ("gradient.2.0.weight", lambda x: x + 1),
     "weight short": ("gradient.2.0.weight", lambda x: x[:2]),
-    "weight float64": ("gradient.2.1.weight", lambda x: x.double()),
+    "weight float64": ("gradient.2.0.weight", lambda x: x.double()),
     "weight text": ("gradient.2.0.weight", lambda x: "x"),
     "model a list": ("gradient.2.0", lambda x: list(x.values())),
     "model of other names": ("gradient.2.0", lambda x: x | {"more": x["weight"]}),
@@ -319,12 +319,19 @@ def test_a_target_that_is_no_rate_is_refused(target):
 
 
 def test_models_that_do_not_fit_are_refused():
-    case = FINITE["bernoulli"]
-    first, rbm = rungs_of(case, 2)
+    rbm = FINITE["bernoulli"].model(0)
     with pytest.raises(gb.ArgumentError, match="first of models has weights"):
         gb.Trajectory([rbm, rbm])
-    others = [gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)), copy.deepcopy(first).float()]
-    others[0].weight.detach().zero_()
-    for other in others:
-        with pytest.raises(gb.DataError, match="other names, shapes or dtypes"):
-            gb.Trajectory([other]).init(rbm, torch.zeros(2, 4), generator())
+    other = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2))
+    other.weight.detach().zero_()
+    with pytest.raises(gb.DataError, match="other names or shapes"):
+        gb.Trajectory([other]).init(rbm, torch.zeros(2, 4), generator())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_models_are_taken_in_the_dtype_of_the_model(dtype):
+    first, rbm = rungs_of(FINITE["bernoulli"], 2)
+    rbm, sampler, g = rbm.to(dtype), gb.Trajectory([first]), generator()
+    state, info = sampler.step(rbm, sampler.init(rbm, torch.zeros(9, 4), g), g)
+    state.check(rbm)
+    assert info.up.dtype == torch.float64

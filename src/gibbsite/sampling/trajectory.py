@@ -124,7 +124,7 @@ class Trajectory:
         v = rbm.visible.coerce(v)
         clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
         v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
-        models = [_parameters(model) for model in self.models] or [_unweighted(rbm)]
+        models = [_parameters(model, rbm.weight) for model in self.models] or [_unweighted(rbm)]
         for parameters in models:
             _check_parameters(rbm, parameters)
         check_memory(f"{len(v)} ladders of {len(models)} rungs", len(v) * len(models), v.shape[1])
@@ -234,20 +234,21 @@ def _check_parameters(rbm: RBM, parameters: Parameters) -> None:
     )
     if not tensors or {n: (x.shape, x.dtype) for n, x in parameters.items()} != expected:
         raise DataError(
-            "a model of the trajectory with parameters of other names, shapes or dtypes; give "
-            "models made like the one to sample from"
+            "a model of the trajectory has parameters of other names or shapes; give models made "
+            "like the one to sample from"
         )
     if problem := fault(with_parameters(rbm, parameters)):
         raise DataError(f"a model of the trajectory whose {problem}")
 
 
-def _parameters(rbm: RBM) -> Parameters:
-    return {name: value.detach().clone() for name, value in rbm.named_parameters()}
+def _parameters(rbm: RBM, like: Tensor) -> Parameters:
+    """Copies of the parameters of a model, in the dtype and on the device of a tensor."""
+    return {name: value.detach().to(like, copy=True) for name, value in rbm.named_parameters()}
 
 
 def _unweighted(rbm: RBM) -> Parameters:
     """Parameters of the model, but for weights of 0."""
-    parameters = _parameters(rbm)
+    parameters = _parameters(rbm, rbm.weight)
     return parameters | {"weight": torch.zeros_like(parameters["weight"])}
 
 
@@ -259,7 +260,7 @@ def _with_rung(rbm: RBM, state: TrajectoryState) -> TrajectoryState:
     return TrajectoryState(
         state.v,
         [*state.below, state.v.clone()],
-        [*state.models, _parameters(rbm)],
+        [*state.models, _parameters(rbm, rbm.weight)],
         1.0,
         passages._replace(fresh=fresh, rejected=rejected, sweeps=0),
     )
