@@ -19,6 +19,7 @@ RANKS = [
     {"rows"},
     {"layers"},
     {"model"},
+    {"diagnosis"},
     {"exact", "energy_based", "sampling", "io"},
     {"gradients"},
     {"testing"},

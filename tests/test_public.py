@@ -13,6 +13,8 @@ MANY_ARGUMENTS = {
     "BernoulliRBM": 17,  # hyperparameters, which scikit-learn wants flat in the constructor
     "GaussianRBM": 19,
     "Dataset": 8,  # a record, which readers get and seldom make
+    "Diagnosis": 8,
+    "sample": 8,
 }
 MOST_ARGUMENTS = 7
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gibbsite import datasets, exact, testing
+from gibbsite.diagnosis import Diagnosis
 from gibbsite.energy_based import EnergyBasedModel
 from gibbsite.errors import (
     ArgumentError,
@@ -15,8 +16,8 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
-from gibbsite.io import load, save
+from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
+from gibbsite.io import load, load_models, save, save_models
 from gibbsite.layers import (
     Bernoulli,
     Binomial,
@@ -48,12 +49,13 @@ from gibbsite.sampling import (
     Tempering,
     Trajectory,
     autocorrelation_time,
+    diagnose,
     random_start,
     reconstruct,
     sample,
     split_r_hat,
 )
-from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
+from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
     from gibbsite.estimators import BernoulliRBM, GaussianRBM
@@ -62,11 +64,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "FPCD",
     "L1",
     "L2",
     "PCD",
     "RBM",
     "ArgumentError",
+    "Averaged",
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
@@ -76,6 +80,7 @@ __all__ = [
     "Checkpoints",
     "DReLU",
     "DataError",
+    "Diagnosis",
     "DivergenceError",
     "EnergyBasedModel",
     "Evaluation",
@@ -92,6 +97,7 @@ __all__ = [
     "Mixed",
     "ModelFileError",
     "Monitor",
+    "NoiseCD",
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",
@@ -105,12 +111,14 @@ __all__ = [
     "TruncatedExponential",
     "autocorrelation_time",
     "datasets",
+    "diagnose",
     "evaluate",
     "exact",
     "fit",
     "free_energy_gap",
     "initialize",
     "load",
+    "load_models",
     "log_partition",
     "pseudo_likelihood",
     "random_start",
@@ -119,6 +127,7 @@ __all__ = [
     "register_layer",
     "sample",
     "save",
+    "save_models",
     "split_r_hat",
     "testing",
 ]

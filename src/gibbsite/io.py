@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from gibbsite.checks import check_memory
-from gibbsite.errors import DataError, ModelFileError, OutputError
+from gibbsite.diagnosis import Diagnosis
+from gibbsite.errors import ArgumentError, DataError, ModelFileError, OutputError
 from gibbsite.layers import Layer, layer_type, name_of
 from gibbsite.model import RBM, check_usable, fault
 
 FORMAT_VERSION = 1
+_log = logging.getLogger("gibbsite")
 _KEY = "gibbsite"  # one metadata key: safetensors does not keep the order of several
 
 
@@ -30,9 +33,10 @@ def save(rbm: RBM, path: str | Path) -> None:
     """Write a model to a safetensors file, atomically: an old file survives a failed write.
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
-    format version and each layer's type, size and options. Raises `OutputError`, and
-    `ArgumentError` for a model with parameters that are not finite, which `load` would refuse, or
-    with a layer of one's own that has no name yet (`register_layer`).
+    format version, each layer's type, size and options, and ``rbm.certificate`` if it fits the
+    parameters. Raises `OutputError`, and `ArgumentError` for a model with parameters that are not
+    finite, which `load` would refuse, or with a layer of one's own that has no name yet
+    (`register_layer`).
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -45,6 +49,7 @@ def save(rbm: RBM, path: str | Path) -> None:
         "version": FORMAT_VERSION,
         "visible": _describe(rbm.visible),
         "hidden": _describe(rbm.hidden),
+        **_certificate_record(rbm),
     }
     tensors = {name: value.cpu().contiguous() for name, value in rbm.state_dict().items()}
     content = to_bytes(tensors, {_KEY: json.dumps(header, sort_keys=True)})
@@ -64,18 +69,51 @@ def load(path: str | Path) -> RBM:
     metadata, tensors = read_tensors(path, kind, remedy)
     with refusing(path, kind, remedy):
         header = _read_header(path, metadata)
-        dtype = tensors["weight"].dtype
-        if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"its weight is of {dtype}")
-        for name, value in tensors.items():
-            if value.dtype != dtype:
-                raise ValueError(f"its {name} is of {value.dtype}, its weight of {dtype}")
-        layers = (_rebuild(side, header, tensors) for side in ("visible", "hidden"))
-        rbm = RBM(*layers).to(dtype)
-        rbm.load_state_dict(tensors)
-        if found := fault(rbm):
-            raise ValueError(f"its {found}")
+        rbm = _assemble(header, tensors)
+        rbm.certificate = _read_certificate(path, header, rbm)
     return rbm
+
+
+def save_models(models: Sequence[RBM], path: str | Path) -> None:
+    """Write models of one kind and shape, such as those of a `Trajectory`, to one file.
+
+    A safetensors file as of `save`, where every tensor has one axis more in front, the models'.
+    Raises `ArgumentError` for models that differ in their layers, and as `save`.
+
+    >>> import gibbsite as gb, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "trajectory.safetensors"
+    >>> gb.save_models([gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)) for _ in range(3)], path)
+    >>> len(gb.load_models(path))
+    3
+    """
+    if not models:
+        raise ArgumentError("no models to write")
+    for rbm in models:
+        check_usable(rbm)
+    first, *others = [[_describe(rbm.visible), _describe(rbm.hidden)] for rbm in models]
+    if any(layers != first for layers in others):
+        raise ArgumentError("models with different layers; write each by save")
+    header = {"version": FORMAT_VERSION, "visible": first[0], "hidden": first[1]}
+    states = [rbm.state_dict() for rbm in models]
+    tensors = {name: torch.stack([state[name].cpu() for state in states]) for name in states[0]}
+    content = to_bytes(tensors, {_KEY: json.dumps(header | {"models": len(models)})})
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+
+
+def load_models(path: str | Path) -> list[RBM]:
+    """Read the models that `save_models` wrote; errors are those of `load`."""
+    path = Path(path)
+    kind, remedy = "no file of several models", "restore it from a copy"
+    metadata, tensors = read_tensors(path, kind, remedy)
+    with refusing(path, kind, remedy):
+        header = _read_header(path, metadata)
+        counts = {len(value) for value in tensors.values()}
+        if counts != {header["models"]}:
+            raise ValueError(f"tensors of {sorted(counts)} models, {header['models']!r} said")
+        return [
+            _assemble(header, {name: value[index] for name, value in tensors.items()})
+            for index in range(header["models"])
+        ]
 
 
 def model_file(path: Path) -> Path:
@@ -183,6 +221,27 @@ def _describe(layer: Layer) -> dict[str, Any]:
     return {"type": name_of(layer), "n": layer.n, "options": layer.options()}
 
 
+def _certificate_record(rbm: RBM) -> dict[str, Any]:
+    """The header's entry of the model's certificate, if it has one that fits."""
+    certificate = rbm.certificate
+    if certificate is None:
+        return {}
+    if not isinstance(certificate, Diagnosis):
+        raise ArgumentError(f"certificate={certificate!r}: expected what gb.diagnose returns")
+    return {"certificate": certificate.as_record()} if certificate.fits(rbm) else {}
+
+
+def _read_certificate(path: Path, header: dict[str, Any], rbm: RBM) -> Diagnosis | None:
+    """The certificate of a header, None if there is none or it is of other parameters."""
+    if "certificate" not in header:
+        return None
+    certificate = Diagnosis.from_record(header["certificate"])
+    if certificate.fits(rbm):
+        return certificate
+    _log.warning(f"{path}: its certificate is of other parameters and left out; diagnose it anew")
+    return None
+
+
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not one that Gibbsite wrote")
@@ -193,6 +252,22 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             f"{FORMAT_VERSION}. Install the version of Gibbsite that wrote it"
         )
     return header
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> RBM:
+    """The model of a header and its tensors; an error of any kind if they do not fit."""
+    dtype = tensors["weight"].dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"its weight is of {dtype}")
+    for name, value in tensors.items():
+        if value.dtype != dtype:
+            raise ValueError(f"its {name} is of {value.dtype}, its weight of {dtype}")
+    layers = (_rebuild(side, header, tensors) for side in ("visible", "hidden"))
+    rbm = RBM(*layers).to(dtype)
+    rbm.load_state_dict(tensors)
+    if found := fault(rbm):
+        raise ValueError(f"its {found}")
+    return rbm
 
 
 def _rebuild(side: str, header: dict[str, Any], tensors: dict[str, Any]) -> Layer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class RBM(nn.Module):
     weight: Tensor
     visible: Layer
     hidden: Layer
+    certificate: Any = None
+    """The `Diagnosis` of the model as it is, by `gb.diagnose`; kept in its file. Or None."""
 
     def __init__(self, visible: Layer, hidden: Layer) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gibbsite.diagnosis import Diagnosis
 from gibbsite.errors import ArgumentError
 from gibbsite.io import write_atomically
 from gibbsite.likelihood import LogPartition
@@ -131,6 +132,30 @@ def annealing(result: LogPartition) -> Figure:
     _finish_curve(profiles, "log Z along the way, nats", True)
     profiles.set_xlabel("inverse temperature")
     histogram.legend(fontsize="small")
+    return figure
+
+
+def mixing(diagnosis: Diagnosis) -> Figure:
+    """Course of chains: mean free energy from each start, discrepancy of those from noise.
+
+    Both over steps; the band is two standard errors. A discrepancy that falls and rises again is
+    that of a model trained out of equilibrium.
+    """
+    course = diagnosis.course
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    energies, discrepancy = figure.subplots(1, 2)
+    for name, values in zip(course.starts, course.energies, strict=True):
+        energies.plot(course.steps, values, label=f"from {name}")
+    _finish_curve(energies, "mean free energy, nats", True)
+    value, error = np.array(course.discrepancy), 2 * np.array(course.stderr)
+    discrepancy.plot(course.steps, value, color="black")
+    discrepancy.fill_between(course.steps, value - error, value + error, alpha=0.3)
+    discrepancy.axhline(0, color="grey", linewidth=0.8)
+    title = f"discrepancy from noise to the {course.reference}"
+    _finish_curve(discrepancy, title, False)
+    for axes in (energies, discrepancy):
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("steps")
     return figure
 
 

@@ -10,6 +10,7 @@ import typer
 
 import gibbsite as gb
 from gibbsite.cli.console import escape, print_error
+from gibbsite.cli.diagnose import diagnose
 from gibbsite.cli.evaluate import evaluate
 from gibbsite.cli.fit import fit, resume
 from gibbsite.cli.info import info, list_datasets
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EXIT_CODES,
 )
-for command in (fit, resume, sample, evaluate, transform, info):
+for command in (fit, resume, diagnose, sample, evaluate, transform, info):
     app.command()(command)
 app.command("datasets")(list_datasets)
 

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from gibbsite.layers import LAYERS, Mixed
-from gibbsite.training.named import DeviceName, GradientName, OptimizerName
+from gibbsite.training.named import (
+    DeviceName,
+    GradientName,
+    OptimizerName,
+    SamplerName,
+    ScheduleName,
+)
 
 
 class MethodName(StrEnum):
@@ -20,6 +26,15 @@ class MethodName(StrEnum):
     ais = "ais"
     reverse_ais = "reverse-ais"
     bridge = "bridge"
+
+
+class ModelSamplerName(StrEnum):
+    """Names of samplers of a trained model."""
+
+    auto = "auto"
+    gibbs = "gibbs"
+    tempering = "tempering"
+    trajectory = "trajectory"
 
 
 _TYPES = ", ".join(name for name, layer in LAYERS.items() if layer is not Mixed)
@@ -126,15 +141,25 @@ LearnSigma = Annotated[bool, _option("Gaussian units: train sigma, one for each 
 Gradient = Annotated[
     GradientName,
     _option(
-        "Estimate of the model's phase: pcd and cd sample, mean-field does not, exact enumerates."
+        "Estimate of the model's phase: pcd, fpcd (with fast weights), cd and noise-cd (new chains "
+        "from noise: out of equilibrium) sample, mean-field does not, exact enumerates."
     ),
 ]
 ExactGradient = Annotated[
     bool, _option("Short for --gradient exact, on full batches. Default: off.", "--exact")
 ]
 Centered = Annotated[bool, _option("Centre the gradient: faster, steadier, the same fixed points.")]
-Steps = Annotated[int, _option("Gibbs (or mean-field) steps an update.")]
-Chains = Annotated[int, _option("Persistent chains of pcd.")]
+Sampler = Annotated[
+    SamplerName,
+    _option(
+        "Chains of pcd and fpcd: gibbs; tempering, replica exchange over temperatures, where modes "
+        "are apart; trajectory, over the models of training, which are kept with the run."
+    ),
+]
+Steps = Annotated[
+    int | None, _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.")
+]
+Chains = Annotated[int, _option("Chains of pcd, fpcd and noise-cd.")]
 Epochs = Annotated[
     int | None,
     _unset(
@@ -148,13 +173,24 @@ BatchSize = Annotated[
 LearningRate = Annotated[
     float | None,
     _unset(
-        "Step size at the start, in parameter units per nat; falls linearly to 0. "
+        "Step size at the start, in parameter units per nat; see --schedule. "
         "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0."
     ),
 ]
 Momentum = Annotated[
     float | None,
     _unset("Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9."),
+]
+Schedule = Annotated[
+    ScheduleName,
+    _option("Course of the learning rate: linear to 0, quadratic as its square, constant."),
+]
+Average = Annotated[
+    float,
+    _option(
+        "Save the average of the parameters, exponential over so many epochs, in place of the "
+        "last; all figures are the average's. 0: none."
+    ),
 ]
 Optimizer = Annotated[OptimizerName, _option("Torch optimiser; adam wants rates near 0.001.")]
 L2 = Annotated[float, _option("Weight decay: l2/2 |W|^2 nats.")]
@@ -181,10 +217,23 @@ CheckpointEvery = Annotated[
     ),
 ]
 
+# of sample and evaluate
+
+ModelSampler = Annotated[
+    ModelSamplerName,
+    _option(
+        "Chains of the model. auto: as its certificate says, else by the trajectory kept with its "
+        "run, else gibbs."
+    ),
+]
+
 # of sample
 
 Samples = Annotated[int, _option("Samples to draw, one row each.", "-n")]
-GibbsSteps = Annotated[int, _option("Gibbs steps of each chain from its random start.")]
+ChainSteps = Annotated[
+    int | None,
+    _unset("Steps of each chain from its start. Default: of the model's certificate, else 1000."),
+]
 SampleOutput = Annotated[
     Path, _option("File to make: .npy, .csv, or .png for a picture.", "--output", "-o")
 ]
@@ -220,6 +269,21 @@ Picture = Annotated[
     _unset("PNG file to make: the weights and the way of each direction. Default: none."),
 ]
 EvaluateSeed = Annotated[int, _option("Seed of the chains and of binarisation.")]
+
+# of diagnose
+
+ComparedData = Annotated[
+    str | None,
+    _argument("Data to compare chains with. Without: those of the run, if the model has one."),
+]
+DiagnosedChains = Annotated[int, _option("Chains, from all starts together.")]
+DiagnoseBudget = Annotated[
+    float, _option("Seconds to spend, at most about; the longer, the slower a mixing it can tell.")
+]
+DiagnosisPicture = Annotated[
+    Path | None,
+    _unset("PNG file to make: the course of the chains from every start. Default: none."),
+]
 
 # of transform
 

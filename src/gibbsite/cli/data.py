@@ -17,6 +17,9 @@ from gibbsite.errors import ArgumentError
 from gibbsite.layers import Layer, kind_of
 from gibbsite.rows import Rows
 
+TRAJECTORY = "trajectory.safetensors"
+"""File of a run folder with the models of a `Trajectory`."""
+
 MONITOR_ROWS = 10_000
 """Most rows of a set to measure a model on."""
 

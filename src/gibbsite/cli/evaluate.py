@@ -17,6 +17,7 @@ from gibbsite.cli.data import MONITOR_ROWS, load_as_trained
 from gibbsite.cli.options import check_free, generator_of, note_unused, refuse_both
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.progress import EstimateBar
+from gibbsite.cli.samplers import sampler_of
 from gibbsite.cli.settings import check_budget, temperatures_for
 from gibbsite.datasets import Dataset
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
@@ -40,6 +41,7 @@ def evaluate(
     model: arg.Model,
     data: arg.EvaluatedData,
     method: arg.Method = arg.MethodName.auto,
+    sampler: arg.ModelSampler = arg.ModelSamplerName.auto,
     chains: arg.Paths = 100,
     temperatures: arg.Temperatures = 3000,
     budget: arg.EvaluateBudget = None,
@@ -61,7 +63,7 @@ def evaluate(
     if picture is not None:
         check_free(picture)
     summed = method == "exact" or (method == "auto" and exact.is_small(rbm))
-    unused = "chains temperatures budget picture"
+    unused = "chains temperatures budget picture sampler"
     note_unused(context, [(summed, unused, "log Z is exact here; --method bridge estimates it")])
     if budget is not None:
         temperatures = temperatures if summed else temperatures_for(rbm, budget, chains)
@@ -76,6 +78,7 @@ def evaluate(
                 method.value,
                 chains=chains,
                 temperatures=temperatures,
+                sampler=sampler_of(model, rbm, sampler),
                 generator=generator,
                 progress=bar.show,
             )

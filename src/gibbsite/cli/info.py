@@ -12,6 +12,8 @@ from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import escape, out, print_json, set_verbosity
 from gibbsite.io import model_file
 
+NO_CERTIFICATE = "none; gibbsite diagnose makes one"
+
 
 def info(model: arg.Model, as_json: arg.AsJson = False) -> None:
     """Say what a model file holds."""
@@ -32,6 +34,10 @@ def info(model: arg.Model, as_json: arg.AsJson = False) -> None:
     log_z = record["log_partition"]
     known = f"{log_z:.6g} nats (exact)" if log_z is not None else None
     table.add_row("log Z", known or "not shown: more than 2^20 states on the smaller side")
+    table.add_row(
+        "certificate",
+        escape(record["certificate"]["verdict"] if record["certificate"] else NO_CERTIFICATE),
+    )
     out.print(table)
 
 
@@ -50,6 +56,7 @@ def _inspect(rbm: gb.RBM) -> dict[str, Any]:
             }
             for name, value in rbm.state_dict().items()
         },
+        "certificate": rbm.certificate and rbm.certificate.as_record(),
         "log_partition": gb.log_partition(rbm, "exact").value if exact.is_small(rbm) else None,
     }
 

@@ -16,6 +16,7 @@ from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
 from gibbsite.cli.data import known_categories, load_as_trained, run_record
 from gibbsite.cli.options import check_free, generator_of, note_unused, parse_image
+from gibbsite.cli.samplers import sampler_of
 from gibbsite.cli.settings import Columns
 from gibbsite.errors import ArgumentError
 from gibbsite.layers import Layer
@@ -29,7 +30,8 @@ def sample(
     context: typer.Context,
     model: arg.Model,
     n: arg.Samples = 100,
-    steps: arg.GibbsSteps = 1000,
+    sampler: arg.ModelSampler = arg.ModelSamplerName.auto,
+    steps: arg.ChainSteps = None,
     output: arg.SampleOutput = Path("samples.npy"),
     image: arg.SampleImage = None,
     seed: arg.SampleSeed = 0,
@@ -37,7 +39,11 @@ def sample(
     quiet: arg.Quiet = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Draw samples from a model by Gibbs sampling, each from a chain of its own."""
+    """Draw samples from a model, each from a chain of its own, as its certificate says.
+
+    Without a certificate (`gibbsite diagnose`) by the trajectory of its training, if that was kept,
+    else by Gibbs sampling.
+    """
     set_verbosity(quiet, as_json)
     rbm = gb.load(model).to(make_device(device))
     columns = rbm.visible.n
@@ -52,7 +58,13 @@ def sample(
     if picture and n > plots.MAX_TILES:
         print_note(f"a picture holds {plots.MAX_TILES} samples at most; .npy and .csv all {n}")
         n = plots.MAX_TILES
-    rows = gb.sample(rbm, n, steps=steps, generator=generator_of(seed, rbm.weight.device))
+    rows = gb.sample(
+        rbm,
+        n,
+        sampler=sampler_of(model, rbm, sampler),
+        steps=steps,
+        generator=generator_of(seed, rbm.weight.device),
+    )
     write(rows.cpu())
     _print_file(output, n, columns, "samples", as_json)
 

@@ -21,7 +21,7 @@ from gibbsite.sampling import (
     overdispersed_start,
     split_r_hat,
 )
-from gibbsite.sampling.diagnostics import r_hat
+from gibbsite.sampling.diagnostics import RunningMoments, r_hat
 
 RECORDS = 250
 """About how many times the chains are recorded."""
@@ -139,7 +139,7 @@ class _Record:
     def __init__(self, rbm: RBM, records: int) -> None:
         self.rbm, self.records = rbm, records
         self.energies: list[Tensor] = []
-        self.units = [_Moments(), _Moments()]
+        self.units = [RunningMoments(), RunningMoments()]
         self.visited = _Visited(rbm)
 
     def add(self, v: Tensor, generator: torch.Generator | None) -> None:
@@ -186,24 +186,6 @@ def _disagreement(what: str) -> str:
         "reverse AIS did not start at equilibrium, so it is no bound: chains or halves of their "
         f"run disagree, as split R-hat of {what}; use more temperatures (longer chains)"
     )
-
-
-class _Moments:
-    """Running mean and variance over time of (chains, units) values, in float64."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self._squares = 0, torch.zeros(()), torch.zeros(())
-
-    def add(self, x: Tensor) -> None:
-        x = x.double()
-        self.count += 1
-        change = x - self.mean  # Welford
-        self.mean = self.mean + change / self.count
-        self._squares = self._squares + change * (x - self.mean)
-
-    @property
-    def variance(self) -> Tensor:
-        return self._squares / (self.count - 1)
 
 
 class _Visited:

@@ -23,7 +23,8 @@ class Evaluation(NamedTuple):
     Attributes:
         log_likelihood: mean of log p(v) over the rows.
         stderr: its standard error from log Z alone; 0 if exact.
-        lower, upper: 95% interval from log Z alone.
+        lower, upper: 95% interval from log Z alone; `lower` is -inf where reverse AIS did not start
+            at equilibrium.
         method: of log Z.
         warnings: the checks of log Z that failed; empty if none did.
         rows: log p(v) of each row, (rows,); all share the error of log Z.

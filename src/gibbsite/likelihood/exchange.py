@@ -15,7 +15,7 @@ from gibbsite.errors import ArgumentError
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import balance_point
 from gibbsite.model import RBM
-from gibbsite.sampling import LadderSampler
+from gibbsite.sampling import LadderSampler, replicas_in
 
 KEPT_EVERY = 10
 """Sweeps between the rows of the last rung that are recorded."""
@@ -180,7 +180,7 @@ class ExchangeLikelihood:
     def __call__(self, rbm: RBM, record: dict[str, float]) -> dict[str, float]:
         if int(record.get("epoch", 0)) % self.every:
             return {}
-        state = _replicas(self._state)
+        state = replicas_in(self._state)
         if state is None:
             raise ArgumentError(
                 "ExchangeLikelihood without ladders: train with a gradient such as "
@@ -194,15 +194,6 @@ class ExchangeLikelihood:
             "exchange_stderr": math.hypot(estimate.stderr, estimate.drift / 2),
             "exchange_trips": state.passages.trips.double().mean().item(),
         }
-
-
-def _replicas(state: Any) -> Any:
-    """The replicas within the state of a gradient estimator; None if there are none."""
-    if hasattr(state, "passages") and hasattr(state, "below"):
-        return state
-    if isinstance(state, tuple):
-        return next((found for part in state if (found := _replicas(part)) is not None), None)
-    return None
 
 
 def _bennett(up: Tensor, down: Tensor) -> Tensor:

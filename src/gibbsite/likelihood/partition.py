@@ -37,7 +37,7 @@ from gibbsite.likelihood.weights import (
 )
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
-from gibbsite.sampling import PILOT_STEPS, Path, Sampler
+from gibbsite.sampling import PILOT_STEPS, Path, Sampler, certificate_of, certified_sampler
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
@@ -78,7 +78,8 @@ class LogPartition(NamedTuple):
         value: the point estimate.
         stderr: its standard error; 0 if exact.
         lower, upper: 95% interval, by Student's t with ess - 1 degrees of freedom; `upper` also
-            allows for as much mass as may have stayed unseen by so many draws.
+            allows for as much mass as may have stayed unseen by so many draws. It is infinite if
+            reverse AIS did not start at equilibrium, as that bounds nothing then.
         ess: effective number of independent paths; infinite if exact.
         method: how it was made.
         forward: log Z from forward AIS, too low on average: an optimistic likelihood. Or None.
@@ -131,7 +132,7 @@ def log_partition(
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
-        sampler: of the equilibrium chains; default `Gibbs()`.
+        sampler: of the equilibrium chains; default: of the model's certificate, else `Gibbs()`.
         progress: called with the log weights so far after each temperature.
 
     An interruption (Ctrl-C) after the pilot runs gives the estimate so far: the forward run takes
@@ -184,7 +185,7 @@ def log_partition(
     if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
-            start = equilibrium_draws(rbm, chains, steps, data, generator, sampler)
+            start = _equilibrium(rbm, chains, steps, data, generator, sampler)
             run = anneal(path, betas.flip(0), start.v, generator, progress)
             reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:
@@ -193,6 +194,22 @@ def log_partition(
             problems = ["interrupted before the reverse run was done; let it finish"]
     problems = [*problems, *rounding_problems(rbm)]
     return _combine(method, log_z0, forward, reverse, start, problems)
+
+
+def _equilibrium(
+    rbm: RBM,
+    chains: int,
+    steps: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
+    sampler: Sampler | None,
+) -> Equilibrium:
+    """Draws by the sampler given, or by that of the model's certificate, for its steps at least."""
+    certificate = certificate_of(rbm)
+    if sampler is None and certificate is not None and certificate.is_equilibrium:
+        sampler = certified_sampler(certificate, rbm)
+        steps = max(steps, 2 * (certificate.steps or 0))  # the first half is not recorded
+    return equilibrium_draws(rbm, chains, steps, data, generator, sampler)
 
 
 def _finish(
@@ -273,11 +290,13 @@ def _combine(
         independent, floor = start.independent, start.floor
         problems = [*problems, *start.problems]
     reach = student_95(estimate.ess - 1) * estimate.stderr
+    upper = max(estimate.value + reach + unseen_95(independent), floor)
+    bounded = start is None or not start.problems
     return LogPartition(
         estimate.value,
         estimate.stderr,
         estimate.value - reach,
-        max(estimate.value + reach + unseen_95(independent), floor),
+        upper if bounded else math.inf,
         estimate.ess,
         method,
         forward,

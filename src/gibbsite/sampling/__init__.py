@@ -1,9 +1,10 @@
 """Markov chains whose stationary distribution is the model."""
 
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.diagnose import diagnose, steps_within
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
-from gibbsite.sampling.ladder import ExchangeInfo, LadderSampler
+from gibbsite.sampling.ladder import ExchangeInfo, LadderSampler, replicas_in
 from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
 from gibbsite.sampling.run import (
     Sampler,
@@ -11,10 +12,10 @@ from gibbsite.sampling.run import (
     overdispersed_start,
     random_start,
     reconstruct,
-    sample,
 )
+from gibbsite.sampling.samples import certificate_of, certified_sampler, sample
 from gibbsite.sampling.tempering import Tempering, TemperingState
-from gibbsite.sampling.trajectory import Trajectory, TrajectoryState
+from gibbsite.sampling.trajectory import Trajectory, TrajectoryState, trajectory_models
 
 __all__ = [
     "PILOT_CHAINS",
@@ -33,10 +34,16 @@ __all__ = [
     "TrajectoryState",
     "advance",
     "autocorrelation_time",
+    "certificate_of",
+    "certified_sampler",
     "check_clamp",
+    "diagnose",
     "overdispersed_start",
     "random_start",
     "reconstruct",
+    "replicas_in",
     "sample",
     "split_r_hat",
+    "steps_within",
+    "trajectory_models",
 ]

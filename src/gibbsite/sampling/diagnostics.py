@@ -24,17 +24,29 @@ def autocorrelation_time(series: Tensor) -> float:
     >>> round(gb.autocorrelation_time(noise))
     1
     """
-    series = _check(series)
+    return float(autocorrelation_times(_check(series)[..., None]))
+
+
+def autocorrelation_times(series: Tensor) -> Tensor:
+    """`autocorrelation_time` of each of several quantities, (steps, chains, n), at once: (n,).
+
+    >>> import torch
+    >>> noise = torch.randn(1000, 10, 2, generator=torch.Generator().manual_seed(0))
+    >>> autocorrelation_times(noise).round()
+    tensor([1., 1.], dtype=torch.float64)
+    """
     steps = len(series)
-    centred = series - series.mean()
+    series = series.detach().double().cpu()
+    series = series - series[0, 0]  # constant series become exactly 0
+    centred = series - series.mean((0, 1))
     padded = torch.fft.rfft(centred, n=2 * steps, dim=0)
     covariance = torch.fft.irfft(padded.abs() ** 2, n=2 * steps, dim=0)[:steps].mean(1)
-    if covariance[0] <= 0:
-        return 1.0
-    tau = 2 * torch.cumsum(covariance / covariance[0], 0) - 1
-    within = torch.arange(steps) < _WINDOW * tau
-    last = int(within.long().argmin()) if not bool(within.all()) else steps - 1
-    return max(1.0, float(tau[last]))
+    moves = covariance[0] > 0
+    tau = 2 * torch.cumsum(covariance / covariance[0].where(moves, torch.ones(())), 0) - 1
+    beyond = torch.arange(steps)[:, None] >= _WINDOW * tau
+    beyond[-1] = True
+    last = beyond.long().argmax(0)  # the first lag beyond the window
+    return tau.gather(0, last[None])[0].clamp(min=1.0).where(moves, torch.ones(()))
 
 
 def split_r_hat(series: Tensor) -> float:
@@ -61,6 +73,56 @@ def r_hat(means: Tensor, variances: Tensor, steps: int) -> Tensor:
     ratio = ((steps - 1) / steps + between / within).sqrt()
     constant = torch.where(between > 0, math.inf, 1.0)
     return torch.where(within > 0, ratio, constant)
+
+
+def nested_r_hat(means: Tensor, variances: Tensor, starts: Tensor) -> Tensor:
+    r"""Agreement of groups of chains, each with a start of its own: nested $\hat R$, (...).
+
+    $$\mathfrak n\hat R = \sqrt{1 + B/W}$$
+
+    B is the variance of the groups' means; W the mean over groups of the variance between their
+    chains plus that within chains. 1 if the start is forgotten, even where the chains are too short
+    for `split_r_hat`, which asks for more than that. Source: Margossian et al. (2024), "Nested
+    R-hat", Bayesian Analysis, section 3.
+
+    Args:
+        means, variances: of each chain over its steps, (chains, ...).
+        starts: number of the group of each chain, (chains,): 0, 1, 2 and so on, at least two
+            groups of at least two chains.
+
+    >>> import torch
+    >>> starts, variances = torch.tensor([0, 0, 1, 1]), torch.ones(4)
+    >>> round(nested_r_hat(torch.tensor([0.0, 2.0, 0.0, 2.0]), variances, starts).item(), 2)
+    1.0
+    >>> round(nested_r_hat(torch.tensor([0.0, 0.0, 9.0, 9.0]), variances, starts).item(), 2)
+    6.44
+    """
+    groups = [starts == k for k in range(int(starts.max()) + 1)]
+    between = torch.stack([means[group].mean(0) for group in groups]).var(0)
+    inner = [means[group].var(0) + variances[group].mean(0) for group in groups]
+    within = torch.stack(inner).mean(0)
+    constant = torch.where(between > 0, math.inf, 1.0)
+    return torch.where(within > 0, (1 + between / within).sqrt(), constant)
+
+
+class RunningMoments:
+    """Running mean and variance over time of values, in float64 (Welford)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, x: Tensor) -> None:
+        """Take in the values of another time, of the same shape."""
+        x = x.double()
+        self.count += 1
+        change = x - self.mean
+        self.mean = self.mean + change / self.count
+        self._squares = self._squares + change * (x - self.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance, of two values or more."""
+        return self._squares / (self.count - 1)
 
 
 def _check(series: Tensor) -> Tensor:

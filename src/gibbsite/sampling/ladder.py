@@ -207,6 +207,15 @@ def exchange_and_move(
     return Replicas(below, v, passages), ExchangeInfo(first, pairs.up, pairs.down)
 
 
+def replicas_in(state: Any) -> Any:
+    """The state of a ladder sampler within that of a gradient estimator; None if there is none."""
+    if hasattr(state, "passages") and hasattr(state, "below"):
+        return state
+    if isinstance(state, tuple):
+        return next((found for part in state if (found := replicas_in(part)) is not None), None)
+    return None
+
+
 def equal_parts(ends: Sequence[float], lengths: Sequence[float], parts: int) -> list[float]:
     """Points that cut [ends[0], ends[-1]] into parts of equal length.
 

@@ -12,7 +12,8 @@ from gibbsite import ops
 from gibbsite.layers import Beta, fast
 from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import Conditionals
-from gibbsite.sampling.run import sample
+from gibbsite.sampling.gibbs import Gibbs
+from gibbsite.sampling.run import advance, overdispersed_start
 
 PILOT_CHAINS = 100
 PILOT_STEPS = 100
@@ -41,7 +42,9 @@ class Path:
         The hidden units get their inputs at these means, so both layers start near the model's.
         """
         if data is None:
-            data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
+            gibbs = Gibbs()
+            state = gibbs.init(rbm, overdispersed_start(rbm, PILOT_CHAINS, generator))
+            data = advance(gibbs, rbm, state, PILOT_STEPS, generator).v
         return cls._of_base(rbm, rbm.visible.inputs_for(rbm.visible.check_data(data)))
 
     @classmethod

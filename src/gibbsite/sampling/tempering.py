@@ -103,8 +103,8 @@ class Tempering:
     Args:
         rungs: number of inverse temperatures, 0 and 1 included, at least 2; None for by need.
         betas: the inverse temperatures themselves, rising from 0 to 1, to keep as they are.
-        data: (rows, visible.width), whose means the independent units get; None for those of short
-            Gibbs chains of the model at `init`.
+        means: (visible.width,), mean v of the independent units, as ``data.mean(0)``; None for that
+            of short Gibbs chains of the model at `init`.
         clamp: (chains, visible.width), NaN where a unit is free, values that are held elsewhere;
             one row is for all chains. Then p(v) given these is left invariant.
 
@@ -119,7 +119,7 @@ class Tempering:
 
     rungs: int | None = None
     betas: Sequence[float] | None = None
-    data: Tensor | None = None
+    means: Tensor | None = None
     clamp: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class Tempering:
         v = rbm.visible.coerce(v)
         clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
         v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
-        path = Path.fit(rbm, self.data, generator)
+        path = self._path(rbm, generator)
         betas = self._betas(path, generator)
         check_memory(f"{len(v)} ladders of {len(betas)} rungs", len(v) * len(betas), v.shape[1])
         below = _started(path.clamped(clamp), betas, len(v), generator)
@@ -184,6 +184,16 @@ class Tempering:
         state = state._replace(v=v, below=below, passages=passages)
         due = passages.sweeps >= min(LAST_ROUND, FIRST_ROUND << min(state.rounds, 20))
         return (self._spaced(state) if due and self.betas is None else state), info
+
+    def _path(self, rbm: RBM, generator: torch.Generator | None) -> Path:
+        """The path from units with the means given, or with those of short chains."""
+        if self.means is None:
+            return Path.fit(rbm, None, generator)
+        means = rbm.visible.coerce(self.means)
+        if means.ndim != 1:
+            raise DataError(f"means of shape {tuple(means.shape)}: expected one a column")
+        rbm.visible.check_means(means[None])
+        return Path.of_means(rbm, means)
 
     def _betas(self, path: Path, generator: torch.Generator | None) -> list[float]:
         """The betas given, or such as a pilot run along the path finds."""

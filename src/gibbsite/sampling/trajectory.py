@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,14 @@ from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.model import RBM, fault, with_parameters
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
-from gibbsite.sampling.ladder import ExchangeInfo, Pairs, Passages, Replicas, exchange_and_move
+from gibbsite.sampling.ladder import (
+    ExchangeInfo,
+    Pairs,
+    Passages,
+    Replicas,
+    exchange_and_move,
+    replicas_in,
+)
 from gibbsite.sampling.path import Path
 from gibbsite.sampling.tempering import START_SWEEPS, check_replicas
 
@@ -105,11 +112,16 @@ class Trajectory:
             raise ArgumentError("the first of models has weights; set them to 0, to draw from it")
 
     @classmethod
-    def of(cls, rbm: RBM, state: TrajectoryState) -> Trajectory:
-        """The sampler of a trained model, by the state that its training ended with."""
-        models = [copy.deepcopy(rbm) for _ in state.models]
-        for model, parameters in zip(models, state.models, strict=True):
-            model.load_state_dict(parameters, strict=False)  # but for buffers, which stay the same
+    def of(cls, rbm: RBM, state: Any) -> Trajectory:
+        """The sampler of a trained model, by the state that its training ended with.
+
+        Raises `ArgumentError` for the state of another estimator.
+        """
+        models = trajectory_models(rbm, state)
+        if not models:
+            raise ArgumentError(
+                "a state without a trajectory: train with PCD(sampler=Trajectory())"
+            )
         return cls(models)
 
     def fixed(self, rbm: RBM, state: TrajectoryState) -> Trajectory:
@@ -176,6 +188,15 @@ class Trajectory:
         state = state._replace(v=v, below=below, acceptance=acceptance, passages=passages)
         grows = not self.models and acceptance < self.target and len(below) < MOST_MODELS
         return (_with_rung(rbm, state) if grows else state), info
+
+
+def trajectory_models(rbm: RBM, state: Any) -> list[RBM]:
+    """The models of a `Trajectory` in the state of a gradient estimator; none without one."""
+    found = replicas_in(state)
+    models = [copy.deepcopy(rbm) for _ in getattr(found, "models", ())]
+    for model, parameters in zip(models, getattr(found, "models", ()), strict=True):
+        model.load_state_dict(parameters, strict=False)  # but for buffers, which stay the same
+    return models
 
 
 class Models:

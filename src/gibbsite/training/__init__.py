@@ -1,11 +1,13 @@
 """Training by stochastic gradient ascent of the log-likelihood."""
 
+from gibbsite.training.average import Averaged
 from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fit import fit
 from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
+from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
     Held,
@@ -22,6 +24,7 @@ __all__ = [
     "L1",
     "L2",
     "SGD",
+    "Averaged",
     "Checkpoints",
     "Held",
     "History",
@@ -31,6 +34,7 @@ __all__ = [
     "column_scales",
     "fit",
     "initialize",
+    "polynomial_decay",
     "scaling",
     "scaling_for",
     "to_data_units",
