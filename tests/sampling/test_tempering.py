@@ -140,14 +140,14 @@ def test_columns_that_never_vary(dtype):
     case, g = FINITE["bernoulli"], generator()
     data = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0], [0, 1, 0, 0]]).to(dtype).repeat(20, 1)
     rbm = case.model(1).to(dtype)
-    sampler = gb.Tempering(data=data, rungs=5)
+    sampler = gb.Tempering(means=data.mean(0), rungs=5)
     state = sampler.init(rbm, data, g)
     state.check(rbm)
     assert ((state.means > 0) & (state.means < 1)).all()
     state, info = sampler.step(rbm, state, g)
     assert torch.isfinite(info.up).all()
     assert state.v.dtype == dtype
-    check_sampler(gb.Tempering(data=data, rungs=5), [case.model(1)], chains=4000)
+    check_sampler(gb.Tempering(means=data.mean(0), rungs=5), [case.model(1)], chains=4000)
 
 
 @pytest.mark.slow
@@ -201,6 +201,9 @@ def test_samples_given_a_row_of_clamps_for_each(index):
         (torch.zeros(1, 3), "3 columns"),
         (torch.full((1, 4), 2.0), r"2 at row 1"),
         (torch.full((1, 4), torch.inf), "infinity"),
+        (torch.full((1, 4), 0.5), "states of binary units other than 0 and 1"),
+        (torch.zeros(4), r"shape \(4,\): expected \(chains, 4\)"),
+        (torch.zeros(0, 4), "0 rows"),
     ],
 )
 def test_clamps_that_do_not_fit_are_refused(index, clamp, message):

@@ -156,6 +156,14 @@ def test_log_z_after_training_along_its_own_models():
     assert found.stderr < 0.02
 
 
+@pytest.mark.parametrize("kind", [gb.Tempering, gb.Trajectory])
+def test_log_z_by_rows_of_clamped_units_is_refused(kind):
+    rbm, sampler = two_modes(), kind(clamp=torch.zeros(1, 8))
+    state = sampler.init(rbm, torch.zeros(5, 8), generator())
+    with pytest.raises(gb.ArgumentError, match=r"clamped units; .*gb\.condition"):
+        exchange_log_partition(sampler, rbm, state, 2)
+
+
 # the contract of samplers and of gradients
 
 
