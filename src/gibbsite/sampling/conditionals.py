@@ -78,11 +78,15 @@ class Conditionals:
 def check_clamp(rbm: RBM, clamp: Tensor, chains: int = 0) -> Tensor:
     """Values to hold units at, as a tensor, NaN where free: (rows, visible.width).
 
-    Raises `DataError` unless what it holds may be states of whole units (one of several columns is
+    Raises `DataError` unless what it holds are states of whole units (one of several columns is
     free or clamped in all of them), in one row or, if given, as many as there are chains.
     """
-    clamp = rbm.visible.coerce(clamp)
-    rows = clamp.reshape(-1, rbm.visible.width)
+    rows = rbm.visible.coerce(clamp)
+    if rows.ndim != 2:
+        raise DataError(
+            f"clamped units of shape {tuple(rows.shape)}: expected (chains, {rbm.visible.width}), "
+            "or one row for all chains"
+        )
     if chains and len(rows) not in (1, chains):
         raise DataError(f"{len(rows)} rows of clamped units for {chains} chains; give 1 or as many")
     free, columns = torch.isnan(rows), map(rbm.visible.unit_columns, range(rbm.visible.n))
@@ -90,8 +94,9 @@ def check_clamp(rbm: RBM, clamp: Tensor, chains: int = 0) -> Tensor:
         if bool((free[:, own] != free[:, own][:, :1]).any()):
             raise DataError(f"unit {unit + 1} is clamped in some of its columns only; give all")
     states = rbm.visible.overdispersed(len(rows), torch.Generator(rows.device).manual_seed(0))
-    rbm.visible.check_data(torch.where(free, states, rows))
-    return clamp
+    held = rbm.visible.check_data(torch.where(free, states, rows))
+    rbm.visible.check_states(held)
+    return rows
 
 
 def _draw(

@@ -16,6 +16,9 @@ from torch import Tensor
 from gibbsite.errors import DataError
 from gibbsite.model import RBM
 
+MOST_SWEEPS = 2**53
+"""Sweeps up to which their number, and rates made of it, are exact in float64."""
+
 
 class Pairs(NamedTuple):
     """Rows of pairs of neighbouring rungs, as both rungs see them.
@@ -145,14 +148,20 @@ class Passages(NamedTuple):
 
     def check(self, rbm: RBM) -> None:
         """Raise `DataError` unless the record may be of replicas."""
-        rungs = len(self.rejected) + 1
-        chains = self.trips.shape
-        kinds = all(isinstance(x, Tensor) and x.dtype == torch.bool for x in self.fresh)
-        if not kinds or len(self.fresh) != rungs - 1 or any(x.shape != chains for x in self.fresh):
+        trips = self.trips
+        if not isinstance(trips, Tensor) or (trips.ndim, trips.dtype) != (1, torch.int64):
+            raise DataError("a record of exchanges without whole counts of trips, one a chain")
+        if len(self.fresh) != len(self.rejected) or not all(map(self._is_row_of_flags, self.fresh)):
             raise DataError("a record of exchanges whose rows do not fit its rungs")
-        counts = [self.age, self.sweeps, *self.trips.tolist()]
-        if min(counts) < 0 or not all(0 <= x <= self.sweeps for x in self.rejected):
+        counts = [*trips.tolist(), self.sweeps, self.age]
+        whole = all(type(x) is int for x in counts)
+        if not whole or min(counts) < 0 or max(counts) > self.age or self.age > MOST_SWEEPS:
             raise DataError("a record of exchanges with impossible counts")
+        if not all(type(x) is float and 0 <= x <= self.sweeps for x in self.rejected):
+            raise DataError("a record of exchanges with impossible rates of rejection")
+
+    def _is_row_of_flags(self, x: object) -> bool:
+        return isinstance(x, Tensor) and x.dtype == torch.bool and x.shape == self.trips.shape
 
 
 class Replicas(NamedTuple):
@@ -211,7 +220,7 @@ def equal_parts(ends: Sequence[float], lengths: Sequence[float], parts: int) -> 
     """Points that cut [ends[0], ends[-1]] into parts of equal length.
 
     The length from the first end up to each is interpolated by a monotone cubic (Fritsch and
-    Carlson 1980); `lengths` are those between neighbouring ends, 0 or more.
+    Butland 1984); `lengths` are those between neighbouring ends, 0 or more.
     """
     x = torch.tensor(ends, dtype=torch.float64)
     steps = torch.tensor(lengths, dtype=torch.float64)

@@ -16,6 +16,7 @@ from gibbsite.errors import ArgumentError, DataError
 from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import check_clamp
 from gibbsite.sampling.ladder import (
+    MOST_SWEEPS,
     ExchangeInfo,
     Pairs,
     Passages,
@@ -70,13 +71,14 @@ class TemperingState(NamedTuple):
         if not len(self.betas) == len(self.below) + 1 == len(self.passages.rejected) + 1 >= 2:
             raise DataError("a ladder whose parts have different numbers of rungs")
         check_replicas(rbm, self.v, self.below, self.passages)
-        if not (self.betas[0] == 0 and self.betas[-1] == 1 and _rises(self.betas)):
+        real = all(type(beta) is float for beta in self.betas)
+        if not (real and self.betas[0] == 0 and self.betas[-1] == 1 and _rises(self.betas)):
             raise DataError("betas that do not rise from 0 to 1")
-        if self.means.ndim != 1:
-            raise DataError(f"means of the base of shape {tuple(self.means.shape)}")
+        if not isinstance(self.means, Tensor) or self.means.ndim != 1:
+            raise DataError("means of the base that are no row of a tensor")
         rbm.visible.check_means(self.means[None])
-        if self.rounds < 0:
-            raise DataError(f"a ladder spaced {self.rounds} times")
+        if type(self.rounds) is not int or not 0 <= self.rounds <= MOST_SWEEPS:
+            raise DataError(f"a ladder spaced {self.rounds!r:.40} times")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,8 @@ class Tempering:
     The ladder adapts to equal rejection rates: after 16 steps, then 32, and so on up to every 512,
     the betas are spaced anew along the cumulative barrier, so that the ladder follows a model in
     training. Rows come round from the independent units to the model at a rate of at most
-    $1/(2+2\Lambda)$ a step (`TemperingState.passages`). Without `rungs` there are about $2\Lambda$,
-    more as $\Lambda$ grows.
+    $1/(2+2\Lambda)$ a step, with three rungs or more (`TemperingState.passages`). Without `rungs`
+    there are about $2\Lambda$, more as $\Lambda$ grows.
 
     Costs as much as one Gibbs chain for each rung. Source: Swendsen and Wang (1986); Geyer (1991);
     Syed, Bouchard-Cote, Deligiannidis, Doucet (2022) for the order, the spacing and the rate.
@@ -283,6 +285,8 @@ def _started(
 def check_replicas(rbm: RBM, v: Tensor, below: Sequence[Tensor], passages: Passages) -> None:
     """Raise `DataError` unless every rung holds as many states of the visible layer as the last."""
     for rows in (v, *below):
+        if not isinstance(rows, Tensor):
+            raise DataError(f"a rung with rows of type {type(rows).__name__}: expected a tensor")
         rbm.visible.check_states(rows)
         if not len(rows) == len(v) == len(passages.trips):
             raise DataError(f"rungs of {len(rows)} and of {len(v)} rows")

@@ -61,15 +61,12 @@ class TrajectoryState(NamedTuple):
         if not 1 <= len(self.models) == len(self.below) == len(self.passages.rejected):
             raise DataError("a trajectory whose parts have different numbers of rungs")
         check_replicas(rbm, self.v, self.below, self.passages)
-        expected = {name: (x.shape, x.dtype) for name, x in rbm.named_parameters()}
         for parameters in self.models:
-            found = {name: (x.shape, x.dtype) for name, x in parameters.items()}
-            if found != expected:
-                raise DataError("a trajectory with parameters of another model")
-            if problem := fault(with_parameters(rbm, parameters)):
-                raise DataError(f"a trajectory with a model whose {problem}")
-        if not 0 <= self.acceptance <= 1:
-            raise DataError(f"an acceptance rate of {self.acceptance}")
+            _check_parameters(rbm, parameters)
+        if bool(self.models[0]["weight"].any()):
+            raise DataError("a trajectory whose first model has weights")
+        if type(self.acceptance) is not float or not 0 <= self.acceptance <= 1:
+            raise DataError(f"an acceptance rate of {self.acceptance!r:.40}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +136,9 @@ class Trajectory:
         v = rbm.visible.coerce(v)
         clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
         v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
-        models = [_parameters(model) for model in self.models] or [_unweighted(rbm)]
+        models = [_parameters(model, rbm.weight) for model in self.models] or [_unweighted(rbm)]
+        for parameters in models:
+            _check_parameters(rbm, parameters)
         check_memory(f"{len(v)} ladders of {len(models)} rungs", len(v) * len(models), v.shape[1])
         below: list[Tensor] = []
         for parameters in models:
@@ -248,13 +247,29 @@ def _log_mass(model: Conditionals, v: Tensor, inputs: Tensor) -> Tensor:
     return rbm.hidden.log_partition(inputs).double() - rbm.visible.energy(v).double()
 
 
-def _parameters(rbm: RBM) -> Parameters:
-    return {name: value.detach().clone() for name, value in rbm.named_parameters()}
+def _check_parameters(rbm: RBM, parameters: Parameters) -> None:
+    """Raise `DataError` unless these may be parameters of a model of the shape and dtype of rbm."""
+    expected = {name: (x.shape, x.dtype) for name, x in rbm.named_parameters()}
+    tensors = isinstance(parameters, dict) and all(
+        isinstance(x, Tensor) for x in parameters.values()
+    )
+    if not tensors or {n: (x.shape, x.dtype) for n, x in parameters.items()} != expected:
+        raise DataError(
+            "a model of the trajectory has parameters of other names or shapes; give models made "
+            "like the one to sample from"
+        )
+    if problem := fault(with_parameters(rbm, parameters)):
+        raise DataError(f"a model of the trajectory whose {problem}")
+
+
+def _parameters(rbm: RBM, like: Tensor) -> Parameters:
+    """Copies of the parameters of a model, in the dtype and on the device of a tensor."""
+    return {name: value.detach().to(like, copy=True) for name, value in rbm.named_parameters()}
 
 
 def _unweighted(rbm: RBM) -> Parameters:
     """Parameters of the model, but for weights of 0."""
-    parameters = _parameters(rbm)
+    parameters = _parameters(rbm, rbm.weight)
     return parameters | {"weight": torch.zeros_like(parameters["weight"])}
 
 
@@ -266,7 +281,7 @@ def _with_rung(rbm: RBM, state: TrajectoryState) -> TrajectoryState:
     return TrajectoryState(
         state.v,
         [*state.below, state.v.clone()],
-        [*state.models, _parameters(rbm)],
+        [*state.models, _parameters(rbm, rbm.weight)],
         1.0,
         passages._replace(fresh=fresh, rejected=rejected, sweeps=0),
     )
