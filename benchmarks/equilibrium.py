@@ -1,10 +1,10 @@
-"""Picture of docs/equilibrium.md: training out of equilibrium, and two modes that chains must cross.
+"""Picture of docs/equilibrium.md: training out of equilibrium, and modes that chains must cross.
 
 Run: python benchmarks/equilibrium.py. Left: scikit-learn's 8x8 digits, binary, 64 hidden units,
 seed 0, 150 epochs of (a) new chains from noise at every update, 10 steps each (`gb.NoiseCD`), (b)
-persistent chains (`gb.PCD`). Right: 200 chains of 12 spins that all interact alike, started with all
-spins up; both modes have a probability of 1/2. Writes docs/images/equilibrium.png and prints the
-certificates.
+persistent chains (`gb.PCD`). Right: 200 chains of 12 spins that all interact alike, started with
+all spins up; both modes have a probability of 1/2. Writes docs/images/equilibrium.png and prints
+the certificates.
 """
 
 from __future__ import annotations
