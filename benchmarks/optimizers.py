@@ -2,9 +2,9 @@
 
 Run: GIBBSITE_DATA=... python benchmarks/optimizers.py [SECONDS [NAME ...]]; without names, all of
 them. Every run has so many seconds of processor time, over which its learning rate falls to 0 as
-the square of the share that is left. Log-likelihoods, of the last parameters and of their exponential
-average, are those of 5,000 test images, each binarised once; log Z is by the bridge over 3,000
-temperatures.
+the square of the share that is left. Log-likelihoods, of the last parameters and of their
+exponential average, are those of 5,000 test images, each binarised once; log Z is by the bridge
+over 3,000 temperatures.
 """
 
 from __future__ import annotations

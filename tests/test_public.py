@@ -15,6 +15,8 @@ MANY_ARGUMENTS = {
     "Dataset": 8,  # a record, which readers get and seldom make
     "Diagnosis": 8,
     "sample": 8,
+    "evaluate": 8,
+    "log_partition": 8,
 }
 MOST_ARGUMENTS = 7
 
