@@ -15,7 +15,8 @@ from montecarlo import quantile
 from scipy.stats import binom
 
 import gibbsite as gb
-from gibbsite.sampling.diagnose import steps_within
+from gibbsite.diagnosis import Course
+from gibbsite.sampling.diagnose import _Task, steps_within
 from gibbsite.sampling.recording import make_starts
 
 
@@ -182,6 +183,17 @@ def test_a_model_at_equilibrium_is_not(at_equilibrium, seed):
     found = gb.diagnose(rbm, data, generator=seeded(seed))
     assert found.kind in ("equilibrium", "slow")
     assert found.course.discrepancy[-1] < 0.05
+
+
+@pytest.mark.parametrize(("fits", "expected"), [(True, None), (False, 2)])
+def test_a_rise_of_chains_that_have_not_mixed_is_judged_by_those_that_have(fits, expected):
+    """Gibbs chains stray from the data, yet those of a ladder come back to them, or do not."""
+    rbm = ferromagnet(0.05)
+    data = gb.exact.sample(rbm, 300, generator=seeded(0)) if fits else torch.ones(300, 20)
+    task = _Task(rbm, data, 200, seeded(1))
+    _, recording = task.judge(gb.Tempering(), 40)
+    strayed = Course((1, 2, 4), (), (), (0.5, 0.01, 0.9), (0.01, 0.01, 0.01), "data")
+    assert task.nearer_than_equilibrium(strayed, recording) == expected
 
 
 def test_data_of_one_mode_are_noticed():

@@ -24,7 +24,7 @@ from gibbsite.diagnosis import (
 )
 from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM, check_usable
-from gibbsite.sampling.discrepancy import Features, best_step, moment_discrepancy
+from gibbsite.sampling.discrepancy import Discrepancy, Features, best_step, moment_discrepancy
 from gibbsite.sampling.gibbs import Gibbs
 from gibbsite.sampling.occupancy import compare_occupancy
 from gibbsite.sampling.recording import (
@@ -99,7 +99,8 @@ def diagnose(
       20 autocorrelation times long. Steps to use: ten autocorrelation times, which leave
       exp(-20) of a start's influence along one exponential.
     - "slow": the same, but only 5 times long, or R-hats at most 1.1; same steps.
-    - "out of equilibrium": the discrepancy rose; steps are those of its minimum.
+    - "out of equilibrium": the discrepancy rose, and that of replica exchange is no lower if Gibbs
+      chains do not mix but that does; steps are those of its minimum.
     - "unknown": none of these within the budget.
 
     Nothing can notice a mode that no start leads to.
@@ -133,18 +134,19 @@ def diagnose(
     mixing, recording = task.judge(judged, chains)
     short = fresh_course(judged, rbm, SHORT * chains, max(1, budget // 8), generator)
     course, nearest = task.course(recording, short)
-    tried: tuple[Mixing, ...] = (mixing,)
-    found = fingerprint(rbm)
-    if nearest is not None:
-        return Diagnosis(OUT_OF_EQUILIBRIUM, mixing.sampler, nearest, found, tried, course)
-    kind, steps = _recommended(mixing)
+    first, kind, steps = mixing, *_recommended(mixing)
+    tried: tuple[Mixing, ...] = (first,)
     if kind == UNKNOWN and sampler is None:
         means = None if reference is None else reference.mean(0)
         mixing, recording = task.judge(Tempering(means=means), chains // LADDERS)
         kind, steps = _recommended(mixing)
-        tried = *tried, mixing
+        tried = first, mixing
+        if nearest is not None and kind != UNKNOWN:  # Gibbs may only not have got there yet
+            nearest = task.nearer_than_equilibrium(course, recording)
     ladder = _ladder(recording.state)
-    return Diagnosis(kind, mixing.sampler, steps, found, tried, course, *ladder)
+    if nearest is not None:
+        kind, steps, mixing, ladder = OUT_OF_EQUILIBRIUM, nearest, first, ((), ())
+    return Diagnosis(kind, mixing.sampler, steps, fingerprint(rbm), tried, course, *ladder)
 
 
 def steps_within(rbm: RBM, seconds: float, chains: int = 100) -> int:
@@ -236,6 +238,16 @@ class _Task(NamedTuple):
             "chains" if self.reference is None else "data",
         )
         return course, best_step(recording.steps, found)
+
+    def nearer_than_equilibrium(self, course: Course, recording: Recording) -> int | None:
+        """The step at which fresh chains are nearer to the reference than chains that mix, if any.
+
+        The course ended too early to tell: its end is put to that of the chains recorded.
+        """
+        others = recording.last if self.reference is None else self.reference
+        end = moment_discrepancy(Features(self.rbm, others), recording.late)
+        pairs = zip(course.discrepancy[:-1], course.stderr[:-1], strict=True)
+        return best_step(course.steps, [*(Discrepancy(*pair) for pair in pairs), end])
 
 
 def _problems(mixing: Mixing) -> Iterator[str]:

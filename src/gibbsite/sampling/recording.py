@@ -25,7 +25,7 @@ SLOW_UNITS = 10
 """Hidden units whose series are kept: those that were slowest before."""
 
 LATE = 20
-"""Times in the second half at which the states of chains from noise are kept."""
+"""Times in the second half at which states are kept."""
 
 CLUSTERS = 10
 
@@ -63,6 +63,8 @@ class Recording(NamedTuple):
         fresh: states of the chains from noise then, (1, chains, visible.width) each; the last
             are those of about 20 times in the second half.
         last: states of all chains at the end.
+        late: states of all chains at about 20 times in the second half, (times, chains,
+            visible.width).
         energy_series: (records, chains), of the second half of the steps.
         unit_series: means of the slowest hidden units, (records, chains, units).
         stride: steps between records.
@@ -77,6 +79,7 @@ class Recording(NamedTuple):
     energies: Tensor
     fresh: list[Tensor]
     last: Tensor
+    late: Tensor
     energy_series: Tensor
     unit_series: Tensor
     stride: int
@@ -151,7 +154,7 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
         chains.to(chains.done + stride if record < records - 1 else budget)
         inputs = rbm.hidden_inputs(chains.v)
         if record % max(1, records // LATE) == 0:
-            late.append(chains.noise)
+            late.append(chains.v)
         energies.append(rbm.visible.energy(chains.v) - rbm.hidden.log_partition(inputs))
         means = rbm.hidden.mean(inputs)
         slow.append(means[:, units])
@@ -163,8 +166,9 @@ def _second_half(chains: _Chains, budget: int, units: Tensor, centres: Tensor) -
     return Recording(
         chains.steps,
         torch.stack(chains.energies),
-        [*chains.fresh[:-1], torch.stack(late)],
+        [*chains.fresh[:-1], chains.from_noise(torch.stack(late))],
         chains.v,
+        torch.stack(late),
         torch.stack(energies),
         torch.stack(slow),
         stride,
@@ -198,10 +202,9 @@ class _Chains:
         v: Tensor = self.state.v
         return v
 
-    @property
-    def noise(self) -> Tensor:
-        """Those of the chains from noise."""
-        return self.v.narrow(0, self._noise, self.each).clone()
+    def from_noise(self, states: Tensor) -> Tensor:
+        """Of states of all chains, (times, chains, visible.width), those of chains from noise."""
+        return states.narrow(1, self._noise, self.each)
 
     def to(self, step: int) -> None:
         """Move on to that step."""
@@ -219,7 +222,7 @@ class _Chains:
         """Note the free energies of all chains and the states of those from noise."""
         self.steps.append(self.done)
         self.energies.append(self.rbm.free_energy(self.v).reshape(-1, self.each).mean(1))
-        self.fresh.append(self.noise[None])
+        self.fresh.append(self.from_noise(self.v[None]))
 
 
 class Times(NamedTuple):
