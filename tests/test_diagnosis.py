@@ -31,7 +31,7 @@ def certificate(rbm: gb.RBM, kind="equilibrium", sampler="Gibbs", steps=40, **op
     mixing = Mixing("Gibbs", 100, 16, 1.5, 4.0, 2, 1.0, math.inf, 1.0, 0.1, 0.1, 0.2)
     course = Course((1, 2), ("noise",), ((0.5, 0.25),), (0.5, 0.125), (0.1, 0.1), "chains")
     if sampler == "Tempering":
-        options = {"betas": (0.0, 0.5, 1.0), "means": (0.5,) * 6} | options
+        options = {"betas": (0.0, 0.5, 1.0), "means": ((0.5,) * 6, (0.5,) * 3)} | options
     return Diagnosis(kind, sampler, steps, fingerprint(rbm), (mixing,), course, **options)
 
 
@@ -113,7 +113,7 @@ FORGERIES = {
     "a course too short": lambda r: changed(r, ["course", "stderr"], [0.1]),
     "betas that fall": lambda r: changed(r, ["betas"], [0.0, 0.7, 0.5, 1.0]),
     "betas without an end": lambda r: changed(r, ["betas"], [0.0, 0.5]),
-    "means that are infinite": lambda r: changed(r, ["means"], [None]),
+    "means that are infinite": lambda r: changed(r, ["means"], [[None], [0.5]]),
     "a list for a number": lambda r: changed(r, ["mixing", 0, "occupancy"], [1]),
 }
 

@@ -255,3 +255,23 @@ def test_a_model_with_nan_is_neither_saved_nor_sampled(tmp_path):
         with pytest.raises(gb.ArgumentError, match="the model's weight holds nan"):
             use()
     assert not (tmp_path / "m").exists()
+
+
+def test_several_models_come_back_in_order(tmp_path):
+    models = [gb.RBM(gb.Gaussian(3), gb.Bernoulli(2)) for _ in range(3)]
+    for number, rbm in enumerate(models):
+        torch.nn.init.constant_(rbm.weight, number / 10)
+    gb.save_models(models, tmp_path / "models.safetensors")
+    again = gb.load_models(tmp_path / "models.safetensors")
+    assert [rbm.weight[0, 0].item() for rbm in again] == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_models_that_differ_and_files_of_one_are_refused(tmp_path):
+    path = tmp_path / "models.safetensors"
+    with pytest.raises(gb.ArgumentError, match="different layers"):
+        gb.save_models([gb.RBM(gb.Bernoulli(n), gb.Bernoulli(2)) for n in (3, 4)], path)
+    with pytest.raises(gb.ArgumentError, match="no models"):
+        gb.save_models([], path)
+    gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), path)
+    with pytest.raises(gb.ModelFileError):
+        gb.load_models(path)

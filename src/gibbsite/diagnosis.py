@@ -109,7 +109,7 @@ class Diagnosis:
         mixing: of each sampler tried, in order.
         course: of Gibbs chains, or those of the sampler given.
         betas: ladder of inverse temperatures, of Tempering.
-        means: (visible.width,), of the independent units that the ladder starts from.
+        means: mean v and mean h of the independent units that the ladder starts from.
     """
 
     kind: str
@@ -119,7 +119,7 @@ class Diagnosis:
     mixing: tuple[Mixing, ...]
     course: Course
     betas: tuple[float, ...] = ()
-    means: tuple[float, ...] = ()
+    means: tuple[tuple[float, ...], ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -262,7 +262,7 @@ _DIAGNOSIS = {
     "steps": _optional(_whole),
     "fingerprint": _text,
     "betas": _many(_number),
-    "means": _many(_number),
+    "means": _many(_many(_number)),
 }
 
 
@@ -289,6 +289,7 @@ def _check_whole(found: Diagnosis) -> None:
         or len(course.energies) != len(course.starts)
         or any(len(row) != len(course.steps) for row in rows)
         or (betas and not (rising and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1))
-        or any(map(math.isinf, found.means))
+        or len(found.means) != (2 if betas else 0)
+        or any(math.isinf(mean) for means in found.means for mean in means)
     ):
         raise ValueError("a certificate whose parts do not belong together")

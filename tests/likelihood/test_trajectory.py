@@ -140,10 +140,11 @@ def test_sweeps_leave_every_rung_as_it_is():
     )
     means = torch.full((4,), 0.5).double()
     sampler = gb.Tempering(betas=betas)
-    base = sampling.Path.of_means(rbm, means)
+    hidden = torch.tensor([0.2, 0.5, 0.7]).double()
+    base = sampling.Path.of_means(rbm, means, hidden)
     rungs = [at_beta(base, beta) for beta in betas]
     rows = [gb.exact.sample(rung, n, generator(2)) for rung in rungs]
-    state = sampling.TemperingState.at(rows, betas, means)
+    state = sampling.TemperingState.at(rows, betas, means, hidden)
     state, record = record_exchanges(sampler, rbm, state, 12, generator(3))
     states = rbm.visible.states(0, 16)
     for rung, here in zip(rungs, [*state.below, state.v], strict=True):
@@ -165,14 +166,14 @@ def test_the_error_is_that_of_repetitions():
     """Standard deviation of 30 estimates against the error each tells: within its own error."""
     rbm = random_rbm(gb.Bernoulli(6), 4, seed=2, scale=1.5)
     path, betas = (
-        sampling.Path.of_means(rbm, torch.full((6,), 0.5).double()),
+        sampling.Path.of_means(rbm, *(torch.full((n,), 0.5).double() for n in (6, 4))),
         [0, 0.25, 0.5, 0.75, 1],
     )
     sampler, values, errors = gb.Tempering(betas=betas), [], []
     for seed in range(30):
         g = generator(seed)
         rows = [path.start(10, g) for _ in betas]
-        state = sampling.TemperingState.at(rows, betas, path.means)
+        state = sampling.TemperingState.at(rows, betas, *path.means)
         state, _ = record_exchanges(sampler, rbm, state, 20, g)
         estimate = exchange_estimate(record_exchanges(sampler, rbm, state, 80, g)[1])
         values.append(estimate.value)

@@ -133,7 +133,7 @@ def test_a_high_barrier_takes_replica_exchange(divided):
     assert 0.2 < tempering.trip_rate * (2 + 2 * tempering.barrier) < 1.5
     assert found.betas[0] == 0
     assert found.betas[-1] == 1
-    assert len(found.means) == 20
+    assert [len(means) for means in found.means] == [20, divided.hidden.n]
 
 
 def test_the_sampler_of_a_certificate_finds_both_modes(divided):

@@ -21,7 +21,7 @@ from replicas import (
 import gibbsite as gb
 from gibbsite.sampling import Path, TemperingState
 from gibbsite.sampling.ladder import Passages
-from gibbsite.sampling.tempering import FIRST_ROUND
+from gibbsite.sampling.tempering import FIRST_ROUND, Base
 from gibbsite.testing import check_gradient, check_sampler
 
 BETAS = [0.0, 0.3, 0.6, 0.8, 1.0]
@@ -30,12 +30,12 @@ each_finite = pytest.mark.parametrize("case", FINITE.values(), ids=FINITE)
 
 
 def means_of(rbm):
-    """Mean v of a base other than the model's own."""
-    return rbm.visible.mean(rbm.visible.zero_inputs(1) + 0.5)[0]
+    """Means v and h of a base other than the model's own."""
+    return [layer.mean(layer.zero_inputs(1) + 0.5)[0] for layer in (rbm.visible, rbm.hidden)]
 
 
-def base_at(rbm, means):
-    path = Path.of_means(rbm, means)
+def base_at(rbm, means, hidden_means):
+    path = Path.of_means(rbm, means, hidden_means)
     return path.visible_inputs, path.hidden_inputs
 
 
@@ -44,9 +44,9 @@ def base_at(rbm, means):
 def test_every_rung_keeps_its_distribution(case, by):
     rbm, sampler, g = case.model(5), gb.Tempering(betas=BETAS), generator()
     means = means_of(rbm)
-    base = base_at(rbm, means)
+    base = base_at(rbm, *means)
     tables = [case.p(case.log_mass(rbm, beta, base)) for beta in BETAS]
-    state = TemperingState.at([case.draws(p, CHAINS, g) for p in tables], BETAS, means)
+    state = TemperingState.at([case.draws(p, CHAINS, g) for p in tables], BETAS, *means)
     if by == "advance":
         state = sampler.advance(rbm, state, 7, g)
     for _ in range(7 if by == "step" else 0):
@@ -56,10 +56,11 @@ def test_every_rung_keeps_its_distribution(case, by):
 
 def test_real_units_keep_the_moments_of_every_rung():
     rbm = randomized(gb.RBM(gb.Gaussian(3, sigma=0.7), gb.Bernoulli(3)), 1, 0.8)
-    sampler, means, g = gb.Tempering(betas=BETAS), torch.tensor([0.5, -1, 2]).double(), generator()
-    rungs = [tempered(rbm, base_at(rbm, means), beta) for beta in BETAS]
+    sampler, g = gb.Tempering(betas=BETAS), generator()
+    means = torch.tensor([0.5, -1, 2]).double(), torch.tensor([0.2, 0.5, 0.7]).double()
+    rungs = [tempered(rbm, base_at(rbm, *means), beta) for beta in BETAS]
     rows = [gb.exact.sample(rung, CHAINS, g) for rung in rungs]
-    state = TemperingState.at(rows, BETAS, means)
+    state = TemperingState.at(rows, BETAS, *means)
     for _ in range(5):
         state, _ = sampler.step(rbm, state, g)
     for rung, v in zip(rungs, [*state.below, state.v], strict=True):
@@ -70,9 +71,11 @@ def test_the_base_has_the_means_that_it_is_given():
     for name, case in FINITE.items():
         rbm = case.model(2)
         means = means_of(rbm)
-        f, _ = base_at(rbm, means)
-        found = rbm.visible.mean(f[None])[0]
-        torch.testing.assert_close(found, means, atol=1e-3, rtol=0, msg=name)
+        for layer, inputs, mean in zip(
+            (rbm.visible, rbm.hidden), base_at(rbm, *means), means, strict=True
+        ):
+            found = layer.mean(inputs[None])[0]
+            torch.testing.assert_close(found, mean, atol=1e-3, rtol=0, msg=name)
 
 
 # adaptation
@@ -85,7 +88,7 @@ def test_spacing_makes_the_rejections_equal():
     state = sampler.init(rbm, gb.exact.sample(rbm, 1000, g), g)
     state = sampler.advance(rbm, state, 16 + 32 + 64 + 128, g)
     assert state.rounds == 4
-    base = base_at(rbm, state.means)
+    base = base_at(rbm, *state.base[:2])
     masses = [TWO_MODES.log_mass(rbm, beta, base) for beta in state.betas]
     rates = np.array([rejection(*pair) for pair in itertools.pairwise(masses)])
     assert rates.mean() > 0.02
@@ -140,14 +143,15 @@ def test_columns_that_never_vary(dtype):
     case, g = FINITE["bernoulli"], generator()
     data = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0], [0, 1, 0, 0]]).to(dtype).repeat(20, 1)
     rbm = case.model(1).to(dtype)
-    sampler = gb.Tempering(means=data.mean(0), rungs=5)
+    sampler = gb.Tempering(data=data, rungs=5)
     state = sampler.init(rbm, data, g)
     state.check(rbm)
-    assert ((state.means > 0) & (state.means < 1)).all()
+    means, _ = sampler.ladder(rbm, state).path.means
+    assert ((means > 0) & (means < 1)).all()
     state, info = sampler.step(rbm, state, g)
     assert torch.isfinite(info.up).all()
     assert state.v.dtype == dtype
-    check_sampler(gb.Tempering(means=data.mean(0), rungs=5), [case.model(1)], chains=4000)
+    check_sampler(gb.Tempering(data=data, rungs=5), [case.model(1)], chains=4000)
 
 
 @pytest.mark.slow
@@ -282,6 +286,7 @@ OF_ROWS = {
     "below short": {"below": [V]},
     "below none": {"below": []},
 }
+BASE = Base(V[0] + 0.5, V[0, :3] + 0.5, V)
 OF_LADDER = {
     "betas short": {"betas": [0.0, 1.0]},
     "betas text": {"betas": [0.0, "x", 1.0]},
@@ -289,11 +294,15 @@ OF_LADDER = {
     "betas not rising": {"betas": [0.0, 1.0, 1.0]},
     "betas from 0.1": {"betas": [0.1, 0.5, 1.0]},
     "betas of tensors": {"betas": [torch.tensor(0.0), torch.tensor(0.5), torch.tensor(1.0)]},
-    "means NaN": {"means": V[0] * NAN},
-    "means of 2": {"means": V[0] + 2},
-    "means short": {"means": V[0, :2]},
-    "means a table": {"means": V},
-    "means none": {"means": None},
+    "means NaN": {"base": BASE._replace(means=V[0] * NAN)},
+    "means of 2": {"base": BASE._replace(means=V[0] + 2)},
+    "means short": {"base": BASE._replace(means=V[0, :2])},
+    "means a table": {"base": BASE._replace(means=V)},
+    "means none": {"base": BASE._replace(means=None)},
+    "hidden means NaN": {"base": BASE._replace(hidden_means=torch.full((3,), NAN).double())},
+    "hidden means short": {"base": BASE._replace(hidden_means=V[0, :2])},
+    "rows text": {"base": BASE._replace(rows="x")},
+    "rows of 2": {"base": BASE._replace(rows=V + 2)},
     "rounds negative": {"rounds": -1},
     "rounds real": {"rounds": 0.5},
     "rounds endless": {"rounds": 10**400},
@@ -305,7 +314,8 @@ def passages() -> Passages:
 
 
 def state() -> TemperingState:
-    return TemperingState(V, [V, V], [0.0, 0.5, 1.0], V[0] + 0.5, passages(), 0)
+    half = V[0] + 0.5
+    return TemperingState(V, [V, V], [0.0, 0.5, 1.0], Base(half, half[:3], V), passages(), 0)
 
 
 def test_a_whole_state_passes():

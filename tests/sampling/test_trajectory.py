@@ -187,7 +187,7 @@ SAMPLERS = {
     "temperatures": lambda: gb.Tempering(),
     "models": lambda: gb.Trajectory(target=0.9),
 }
-ROWS = gb.exact.sample(two_modes(2.0), 60, generator()).float()
+ROWS = gb.exact.sample(two_modes(4.0), 60, generator()).float()
 
 
 def train(keep, epochs, name, wrap=lambda gradient: gradient):
@@ -244,7 +244,7 @@ FORGED = {
 OF_BETAS = {
     "betas text": ("gradient.2", lambda x: ["x"] * len(x)),
     "betas NaN": ("gradient.2.1", lambda x: NAN),
-    "means NaN": ("gradient.3", lambda x: x * NAN),
+    "means NaN": ("gradient.3.0", lambda x: x * NAN),
     "rounds real": ("gradient.5", lambda x: 0.5),
 }
 OF_MODELS = {

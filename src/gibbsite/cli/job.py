@@ -25,6 +25,7 @@ from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
 from gibbsite.sampling import trajectory_models
+from gibbsite.sampling.tempering import BASE_ROWS
 from gibbsite.training import (
     Held,
     History,
@@ -36,7 +37,13 @@ from gibbsite.training import (
 )
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
-from gibbsite.training.named import make_device, make_gradient, make_optimizer, make_schedule
+from gibbsite.training.named import (
+    make_device,
+    make_gradient,
+    make_optimizer,
+    make_sampler,
+    make_schedule,
+)
 from gibbsite.training.run import Callback, Penalty
 
 MEASURED_EVERY = 5
@@ -68,13 +75,6 @@ class Job:
         self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
-        self.gradient = make_gradient(
-            complete.gradient,
-            complete.chains,
-            complete.steps,
-            complete.centered,
-            complete.sampler,
-        )
         self.optimizer = make_optimizer(
             complete.optimizer, self.rbm, complete.learning_rate, complete.momentum
         )
@@ -83,6 +83,13 @@ class Job:
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
         self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
+        self.gradient = make_gradient(
+            complete.gradient,
+            complete.chains,
+            complete.steps,
+            complete.centered,
+            make_sampler(complete.sampler, _base_rows(self.rbm, self.rows, complete)),
+        )
         self.averages = _make_averages(self.rbm, complete, len(self.rows))
         self.sets = _monitored(self.rbm, source, generator)
         self.generator = generator if device.type == "cpu" else self._new_generator()
@@ -177,6 +184,13 @@ def _make_hidden(settings: Complete) -> Layer:
     except ArgumentError as error:
         message = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
         raise ArgumentError(message) from error
+
+
+def _base_rows(rbm: gb.RBM, rows: Tensor | Rows, settings: Complete) -> Tensor:
+    """Some rows for the base of a tempering ladder, drawn at random, as states."""
+    generator = generator_of(settings.seed)  # of its own: other samplers draw as before
+    chosen = torch.randperm(len(rows), generator=generator)[:BASE_ROWS]
+    return rbm.visible.observe(rbm.visible.check_data(rows[chosen]).cpu(), generator)
 
 
 def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averaged]:

@@ -159,14 +159,15 @@ def measure(
 ) -> Measured:
     """log Z by replica exchange, from starts at both ends of the annealing path."""
     scattered = overdispersed_start(rbm, len(data), generator)
-    path = Path.of_means(rbm, Path.fit(rbm, torch.cat([data, scattered]), generator).means)
+    path = Path.fit(rbm, torch.cat([data, scattered]), generator)
+    path = Path.of_means(rbm, *path.means)  # as the sampler makes it
     betas = overlap_schedule(path, RUNGS - 1, generator, chains=PILOT_CHAINS, steps=PILOT_STEPS)
     gaps, half = _subdivided(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
     upwards, annealed = _anneal_upwards(path, gaps, chains, half, generator)
     few, rest = _pick(data, half // 2, generator), _pick(scattered, half - half // 2, generator)
     downwards = _sweep_downwards(path, gaps, torch.cat([few, rest]), generator)
     rungs, sampler = torch.cat([upwards, downwards], 1), Tempering(betas=betas.tolist())
-    state = TemperingState.at(list(rungs), betas.tolist(), path.means)
+    state = TemperingState.at(list(rungs), betas.tolist(), *path.means)
     early = int(BURN_IN * SWEEPS * substeps)
     state, burn_in = record_exchanges(sampler, rbm, state, early, generator)
     _, record = record_exchanges(sampler, rbm, state, SWEEPS * substeps - early, generator)

@@ -137,8 +137,7 @@ def diagnose(
     first, kind, steps = mixing, *_recommended(mixing)
     tried: tuple[Mixing, ...] = (first,)
     if kind == UNKNOWN and sampler is None:
-        means = None if reference is None else reference.mean(0)
-        mixing, recording = task.judge(Tempering(means=means), chains // LADDERS)
+        mixing, recording = task.judge(Tempering(data=reference), chains // LADDERS)
         kind, steps = _recommended(mixing)
         tried = first, mixing
         if nearest is not None and kind != UNKNOWN:  # Gibbs may only not have got there yet
@@ -295,8 +294,8 @@ def _trips_and_barrier(state: Any) -> tuple[float | None, float | None]:
     return float(state.passages.trips.sum()), state.barrier()
 
 
-def _ladder(state: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _ladder(state: Any) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """Betas and base means of a sampler that has them, to be used again."""
     if not isinstance(state, TemperingState):
         return (), ()
-    return tuple(map(float, state.betas)), tuple(state.means.tolist())
+    return tuple(map(float, state.betas)), tuple(tuple(x.tolist()) for x in state.base[:2])

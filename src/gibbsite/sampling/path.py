@@ -37,25 +37,21 @@ class Path:
     def fit(
         cls, rbm: RBM, data: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Path:
-        """A path from units with the visible means of data, or of a short Gibbs run of the model.
+        """A path from units with the means of data and of h given data, or of a short Gibbs run.
 
-        The hidden units get their inputs at these means, so both layers start near the model's.
+        Both layers thus start with the model's own means, as far as the data have them, so that
+        none of several modes is preferred on the way beyond its share.
         """
-        if data is None:
-            gibbs = Gibbs()
-            state = gibbs.init(rbm, overdispersed_start(rbm, PILOT_CHAINS, generator))
-            data = advance(gibbs, rbm, state, PILOT_STEPS, generator).v
-        return cls._of_base(rbm, rbm.visible.inputs_for(rbm.visible.check_data(data)))
+        data = pilot_rows(rbm, generator) if data is None else rbm.visible.check_data(data)
+        hidden = rbm.hidden.inputs_for(rbm.hidden_mean(data))
+        return cls(rbm, rbm.visible.inputs_for(data), hidden)
 
     @classmethod
     @torch.no_grad()
-    def of_means(cls, rbm: RBM, means: Tensor) -> Path:
-        """A path from visible units with these means, (visible.width,)."""
-        return cls._of_base(rbm, rbm.visible.inputs_for(means.expand(COUNTED_AS, -1)))
-
-    @classmethod
-    def _of_base(cls, rbm: RBM, shift: Tensor) -> Path:
-        return cls(rbm, shift, rbm.hidden_inputs(rbm.visible.mean(shift)))
+    def of_means(cls, rbm: RBM, means: Tensor, hidden_means: Tensor) -> Path:
+        """A path from units with these means, (visible.width,) and (hidden.width,)."""
+        sides = (rbm.visible, means), (rbm.hidden, hidden_means)
+        return cls(rbm, *(layer.inputs_for(x.expand(COUNTED_AS, -1)) for layer, x in sides))
 
     @classmethod
     def unweighted(cls, rbm: RBM) -> Path:
@@ -63,9 +59,11 @@ class Path:
         return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
 
     @property
-    def means(self) -> Tensor:
-        """Mean v of the independent units, (visible.width,)."""
-        return self.rbm.visible.mean(self.visible_inputs).detach()
+    @torch.no_grad()
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Means of the independent units, (visible.width,) and (hidden.width,)."""
+        hidden = self.rbm.hidden.mean(self.hidden_inputs)
+        return self.rbm.visible.mean(self.visible_inputs), hidden
 
     def clamped(self, clamp: Tensor | None) -> Path:
         """The path of the free units given those of a clamp."""
@@ -105,3 +103,11 @@ class Path:
             return change.addcmul_((old - new)[:, 0].double(), (v @ self.slope).double())
         ops.kernels_for(v).add_row_dot_(change, v, self.slope, float(old - new))
         return change
+
+
+def pilot_rows(rbm: RBM, generator: torch.Generator | None = None) -> Tensor:
+    """v of short Gibbs chains from `overdispersed_start`, which stand for data of the model."""
+    gibbs = Gibbs()
+    state = gibbs.init(rbm, overdispersed_start(rbm, PILOT_CHAINS, generator))
+    v: Tensor = advance(gibbs, rbm, state, PILOT_STEPS, generator).v
+    return v

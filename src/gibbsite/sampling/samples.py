@@ -105,8 +105,8 @@ def certified_sampler(certificate: Diagnosis | None, rbm: RBM) -> Sampler:
     """The sampler that a certificate names, with its ladder; `Gibbs` without one."""
     if certificate is None or certificate.sampler != Tempering.__name__ or not certificate.betas:
         return Gibbs()
-    means = torch.tensor(certificate.means, dtype=rbm.weight.dtype, device=rbm.weight.device)
-    return Tempering(betas=certificate.betas, means=means)
+    visible, hidden = (rbm.weight.new_tensor(x) for x in certificate.means)
+    return Tempering(betas=certificate.betas, means=(visible, hidden))
 
 
 def _start(

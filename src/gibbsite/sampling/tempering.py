@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
+from gibbsite.layers import Layer
 from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import check_clamp
 from gibbsite.sampling.ladder import (
@@ -24,14 +25,46 @@ from gibbsite.sampling.ladder import (
     equal_parts,
     exchange_and_move,
 )
-from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
+from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path, pilot_rows
 
 LEAST_RUNGS, MOST_RUNGS = 3, 200
 FIRST_ROUND, LAST_ROUND = 16, 512
 """Sweeps before the ladder is spaced anew; the number doubles each time, up to the last."""
 
+BASE_ROWS = 500
+"""Rows of the data that the base is fitted to."""
+
 START_SWEEPS = 5
 """Sweeps at each rung on the way up from the first, for the rows to start from."""
+
+
+class Base(NamedTuple):
+    """Independent units that a ladder starts from.
+
+    Attributes:
+        means: mean v, (visible.width,).
+        hidden_means: mean h, (hidden.width,).
+        rows: v whose mean h becomes `hidden_means` whenever the ladder is spaced,
+            (rows, visible.width); none if that stays.
+    """
+
+    means: Tensor
+    hidden_means: Tensor
+    rows: Tensor
+
+    def check(self, rbm: RBM) -> None:
+        """Raise `DataError` unless these may be means of units, and v."""
+        _check_means(rbm.visible, self.means)
+        _check_means(rbm.hidden, self.hidden_means)
+        if not isinstance(self.rows, Tensor):
+            raise DataError("rows of the base that are no tensor")
+        rbm.visible.check_means(self.rows)
+
+    def followed(self, rbm: RBM) -> Base:
+        """The base of a model that may have moved."""
+        if len(self.rows) == 0:
+            return self
+        return self._replace(hidden_means=rbm.hidden_mean(self.rows).mean(0))
 
 
 class TemperingState(NamedTuple):
@@ -41,7 +74,7 @@ class TemperingState(NamedTuple):
         v: rows at beta 1, which follow the model, (chains, visible.width).
         below: rows at each lower beta, first 0; (chains, visible.width) each.
         betas: from 0 to 1.
-        means: mean v of the independent units at beta 0, (visible.width,).
+        base: the independent units at beta 0.
         passages: record of the exchanges.
         rounds: number of times that the ladder was spaced.
     """
@@ -49,15 +82,22 @@ class TemperingState(NamedTuple):
     v: Tensor
     below: list[Tensor]
     betas: list[float]
-    means: Tensor
+    base: Base
     passages: Passages
     rounds: int
 
     @classmethod
-    def at(cls, rows: Sequence[Tensor], betas: Sequence[float], means: Tensor) -> TemperingState:
-        """Replicas that have not moved yet, given the rows of every rung."""
+    def at(
+        cls,
+        rows: Sequence[Tensor],
+        betas: Sequence[float],
+        means: Tensor,
+        hidden_means: Tensor,
+    ) -> TemperingState:
+        """Replicas that have not moved yet, given every rung's rows, with a base that stays."""
         *below, v = rows
-        return cls(v, below, list(betas), means, Passages.none(v, len(betas)), 0)
+        passages = Passages.none(v, len(betas))
+        return cls(v, below, list(betas), Base(means, hidden_means, v[:0]), passages, 0)
 
     def barrier(self) -> float:
         r"""Communication barrier $\Lambda$: the sum of the rejection rates of all pairs of rungs.
@@ -74,9 +114,7 @@ class TemperingState(NamedTuple):
         real = all(type(beta) is float for beta in self.betas)
         if not (real and self.betas[0] == 0 and self.betas[-1] == 1 and _rises(self.betas)):
             raise DataError("betas that do not rise from 0 to 1")
-        if not isinstance(self.means, Tensor) or self.means.ndim != 1:
-            raise DataError("means of the base that are no row of a tensor")
-        rbm.visible.check_means(self.means[None])
+        self.base.check(rbm)
         if type(self.rounds) is not int or not 0 <= self.rounds <= MOST_SWEEPS:
             raise DataError(f"a ladder spaced {self.rounds!r:.40} times")
 
@@ -91,6 +129,9 @@ class Tempering:
     Gibbs sweep, in two matrix products for all rungs. Leaves p(v) invariant at the last rung, whose
     rows are the state's ``v``.
 
+    The base must not prefer one of several modes, or the others seldom come round: hence means of
+    both layers, and not those of h at the mean v.
+
     The ladder adapts to equal rejection rates: after 16 steps, then 32, and so on up to every 512,
     the betas are spaced anew along the cumulative barrier, so that the ladder follows a model in
     training. Rows come round from the independent units to the model at a rate of at most
@@ -103,8 +144,11 @@ class Tempering:
     Args:
         rungs: number of inverse temperatures, 0 and 1 included, at least 2; None for by need.
         betas: the inverse temperatures themselves, rising from 0 to 1, to keep as they are.
-        means: (visible.width,), mean v of the independent units, as ``data.mean(0)``; None for that
-            of short Gibbs chains of the model at `init`.
+        data: (rows, visible.width), some of the data: the independent units get their mean v and
+            the mean h given them, anew as the model moves. None for rows of short Gibbs chains of
+            the model at `init`; in training give data.
+        means: mean v and mean h of the independent units, (visible.width,) and (hidden.width,), to
+            keep as they are.
         clamp: (chains, visible.width), NaN where a unit is free, values that are held elsewhere;
             one row is for all chains. Then p(v) given these is left invariant.
 
@@ -119,7 +163,8 @@ class Tempering:
 
     rungs: int | None = None
     betas: Sequence[float] | None = None
-    means: Tensor | None = None
+    data: Tensor | None = None
+    means: tuple[Tensor, Tensor] | None = None
     clamp: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -135,7 +180,7 @@ class Tempering:
 
     def fixed(self, rbm: RBM, state: TemperingState) -> Tempering:
         """The sampler with the betas of a state, which it keeps."""
-        return replace(self, rungs=None, betas=state.betas)
+        return replace(self, rungs=None, betas=state.betas, data=None, means=state.base[:2])
 
     @torch.no_grad()
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> TemperingState:
@@ -143,11 +188,15 @@ class Tempering:
         v = rbm.visible.coerce(v)
         clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
         v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
-        path = self._path(rbm, generator)
+        rows = v[:0] if self.means else self._base_rows(rbm, generator)
+        means = self.means or (rows.mean(0), rbm.hidden_mean(rows).mean(0))
+        for layer, values in zip((rbm.visible, rbm.hidden), means, strict=True):
+            _check_means(layer, values)
+        path = Path.of_means(rbm, *means)
         betas = self._betas(path, generator)
         check_memory(f"{len(v)} ladders of {len(betas)} rungs", len(v) * len(betas), v.shape[1])
         below = _started(path.clamped(clamp), betas, len(v), generator)
-        return TemperingState.at([*below, v], betas, path.means)
+        return TemperingState.at([*below, v], betas, *means)._replace(base=Base(*means, rows))
 
     def step(
         self, rbm: RBM, state: TemperingState, generator: torch.Generator | None = None
@@ -169,7 +218,7 @@ class Tempering:
     def ladder(self, rbm: RBM, state: TemperingState) -> Temperatures:
         """The rungs of a state."""
         clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
-        path = Path.of_means(rbm, state.means).clamped(clamp)
+        path = Path.of_means(rbm, *state.base[:2]).clamped(clamp)
         return Temperatures(path, state.betas, len(state.v))
 
     def _moved(
@@ -183,17 +232,15 @@ class Tempering:
         (below, v, passages), info = exchange_and_move(ladder, replicas, generator)
         state = state._replace(v=v, below=below, passages=passages)
         due = passages.sweeps >= min(LAST_ROUND, FIRST_ROUND << min(state.rounds, 20))
-        return (self._spaced(state) if due and self.betas is None else state), info
+        return (self._spaced(rbm, state) if due and self.betas is None else state), info
 
-    def _path(self, rbm: RBM, generator: torch.Generator | None) -> Path:
-        """The path from units with the means given, or with those of short chains."""
-        if self.means is None:
-            return Path.fit(rbm, None, generator)
-        means = rbm.visible.coerce(self.means)
-        if means.ndim != 1:
-            raise DataError(f"means of shape {tuple(means.shape)}: expected one a column")
-        rbm.visible.check_means(means[None])
-        return Path.of_means(rbm, means)
+    def _base_rows(self, rbm: RBM, generator: torch.Generator | None) -> Tensor:
+        """Rows whose means the independent units get: some of the data, or of short chains."""
+        if self.data is None:
+            return pilot_rows(rbm, generator)
+        data = rbm.visible.check_data(self.data)
+        chosen = torch.randint(len(data), (BASE_ROWS,), generator=generator, device=data.device)
+        return rbm.visible.observe(data[chosen], generator)
 
     def _betas(self, path: Path, generator: torch.Generator | None) -> list[float]:
         """The betas given, or such as a pilot run along the path finds."""
@@ -204,7 +251,7 @@ class Tempering:
         rungs = self.rungs or _rungs_for(sum(lengths))
         return equal_parts(grid, lengths, rungs - 1)
 
-    def _spaced(self, state: TemperingState) -> TemperingState:
+    def _spaced(self, rbm: RBM, state: TemperingState) -> TemperingState:
         """The state with betas spaced to equal rejection, and more of them if it takes more."""
         rungs = self.rungs or max(len(state.betas), _rungs_for(state.barrier()))
         betas = equal_parts(state.betas, state.passages.rejections(), rungs - 1)
@@ -215,7 +262,13 @@ class Tempering:
             below, fresh = [below[k] for k in nearest], [fresh[k] for k in nearest]
         rejected = [0.0] * (rungs - 1)
         passages = state.passages._replace(fresh=fresh, rejected=rejected, sweeps=0)
-        return state._replace(below=below, betas=betas, passages=passages, rounds=state.rounds + 1)
+        return state._replace(
+            below=below,
+            betas=betas,
+            base=state.base.followed(rbm),
+            passages=passages,
+            rounds=state.rounds + 1,
+        )
 
 
 class Temperatures:
@@ -253,6 +306,13 @@ class Temperatures:
         h = model.draw_hidden(inputs.flatten(0, 1), generator, beta)
         v = model.draw_visible(model.visible_inputs(h), generator, beta)
         return v.view(*inputs.shape[:2], -1)
+
+
+def _check_means(layer: Layer, means: Tensor) -> None:
+    """Raise `DataError` unless these may be means of the units, (width,)."""
+    if not isinstance(means, Tensor) or means.ndim != 1:
+        raise DataError(f"means of the base, {means!r:.80}: expected one a column")
+    layer.check_means(means[None])
 
 
 def _pilot(path: Path, grid: list[float], generator: torch.Generator | None) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite.errors import ArgumentError
@@ -69,27 +70,23 @@ def check_choice(argument: str, value: object, *choices: str) -> None:
         raise ArgumentError(f"{argument}={value!r}: {expected}")
 
 
-def make_sampler(name: str) -> Sampler:
-    """The sampler of that name, with a ladder by need."""
+def make_sampler(name: str, data: Tensor | None = None) -> Sampler:
+    """The sampler of that name, with a ladder by need; data are for the base of tempering."""
     check_choice("sampler", name, *SamplerName)
-    makers = {
-        SamplerName.gibbs: Gibbs,
-        SamplerName.tempering: Tempering,
-        SamplerName.trajectory: Trajectory,
-    }
-    sampler: Sampler = makers[SamplerName(name)]()
-    return sampler
+    if name == SamplerName.tempering:
+        return Tempering(data=data)
+    return Trajectory() if name == SamplerName.trajectory else Gibbs()
 
 
 def make_gradient(
-    name: str, chains: int, steps: int, centered: bool, sampler: str = "gibbs"
+    name: str, chains: int, steps: int, centered: bool, sampler: Sampler | None = None
 ) -> Gradient:
     """The gradient estimator of that name; chains count for `CHAINED`, steps not for exact.
 
-    The sampler is that of pcd and fpcd.
+    The sampler is that of pcd and fpcd, by default Gibbs.
     """
     check_choice("gradient", name, *GradientName)
-    moves = make_sampler(sampler)
+    moves = sampler or Gibbs()
     makers: dict[str, Callable[[], Gradient]] = {
         GradientName.pcd: lambda: PCD(chains, steps, moves),
         GradientName.fpcd: lambda: FPCD(chains, steps, sampler=moves),
