@@ -40,7 +40,15 @@ MAX_TILES = 100
 _GREY = colormaps["gray"].with_extremes(bad="#5b7fa6")  # the gaps between images
 
 _CURVES = (
-    ("log-likelihood, nats", ("train_log_likelihood", "test_log_likelihood", "ais_log_likelihood")),
+    (
+        "log-likelihood, nats",
+        (
+            "train_log_likelihood",
+            "test_log_likelihood",
+            "ais_log_likelihood",
+            "exchange_log_likelihood",
+        ),
+    ),
     ("free-energy gap, nats", ("free_energy_gap",)),
     ("pseudo-likelihood, nats", ("pseudo_likelihood",)),
     ("reconstruction error", ("reconstruction_error",)),

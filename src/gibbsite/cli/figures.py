@@ -15,6 +15,7 @@ from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.settings import temperatures_for
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
 from gibbsite.likelihood.monitors import has_pseudo_likelihood, negative_free_energies
+from gibbsite.sampling import Sampler
 
 CHEAP_ROWS = 200
 CHEAP = {
@@ -24,9 +25,17 @@ CHEAP = {
 
 
 def closing_figures(
-    rbm: gb.RBM, history: gb.History, sets: dict[str, Tensor], budget: float, generator: Generator
+    rbm: gb.RBM,
+    history: gb.History,
+    sets: dict[str, Tensor],
+    budget: float,
+    generator: Generator,
+    sampler: Sampler | None = None,
 ) -> dict[str, Any]:
-    """Figures of the trained model as a JSON object; budget is in seconds."""
+    """Figures of the trained model as a JSON object; budget is in seconds.
+
+    The sampler is that of the chains which reverse annealing starts from.
+    """
     scores = {name: negative_free_energies(rbm, v).mean().item() for name, v in sets.items()}
     figures: dict[str, Any] = {
         "sets": {
@@ -36,7 +45,7 @@ def closing_figures(
         "method": {},
         "verdict": "no log-likelihood: too many states to enumerate, and no budget to estimate it",
     }
-    log_z = _log_partition(rbm, next(iter(sets.values())), budget, generator)
+    log_z = _log_partition(rbm, next(iter(sets.values())), budget, generator, sampler)
     if log_z is not None:
         size = "" if log_z.forward is None else f", {len(log_z.forward.run.betas):,} temperatures"
         figures["method"]["log_likelihood"] = log_z.method + size
@@ -65,7 +74,7 @@ def _cheap_figures(rbm: gb.RBM, v: Tensor) -> dict[str, float]:
 
 
 def _log_partition(
-    rbm: gb.RBM, data: Tensor, budget: float, generator: Generator
+    rbm: gb.RBM, data: Tensor, budget: float, generator: Generator, sampler: Sampler | None
 ) -> gb.LogPartition | None:
     """log Z exactly, or within a budget of seconds, or not at all."""
     if exact.is_small(rbm):
@@ -81,6 +90,7 @@ def _log_partition(
             "bridge",
             data=data,
             temperatures=temperatures,
+            sampler=sampler,
             generator=generator,
             progress=bar.show,
         )

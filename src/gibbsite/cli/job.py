@@ -24,7 +24,7 @@ from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
-from gibbsite.sampling import trajectory_models
+from gibbsite.sampling import Sampler, trajectory_models
 from gibbsite.sampling.tempering import BASE_ROWS
 from gibbsite.training import (
     Held,
@@ -38,6 +38,8 @@ from gibbsite.training import (
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
 from gibbsite.training.named import (
+    GradientName,
+    SamplerName,
     make_device,
     make_gradient,
     make_optimizer,
@@ -45,6 +47,9 @@ from gibbsite.training.named import (
     make_schedule,
 )
 from gibbsite.training.run import Callback, Penalty
+
+FANTASY_STEPS = 1000
+"""Steps of the chains that samples.png shows."""
 
 MEASURED_EVERY = 5
 """Epochs between estimates of log Z, which cost about as much as an epoch each."""
@@ -83,12 +88,10 @@ class Job:
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
         self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
+        base_rows = _base_rows(self.rbm, self.rows, complete)
+        self.sampler = make_sampler(complete.sampler, base_rows)
         self.gradient = make_gradient(
-            complete.gradient,
-            complete.chains,
-            complete.steps,
-            complete.centered,
-            make_sampler(complete.sampler, _base_rows(self.rbm, self.rows, complete)),
+            complete.gradient, complete.chains, complete.steps, complete.centered, self.sampler
         )
         self.averages = _make_averages(self.rbm, complete, len(self.rows))
         self.sets = _monitored(self.rbm, source, generator)
@@ -97,13 +100,9 @@ class Job:
     def run(self, folder: Path) -> tuple[History, dict[str, Any]]:
         """Train, or go on training, and fill the folder; the history and the closing figures."""
         settings, rbm = self.settings, self.rbm
-        observers: list[Callback] = [Monitor(*self.sets.values())]
+        observers: list[Callback] = [AsSaved(Monitor(*self.sets.values()), self.saved)]
         if not exact.is_enumerable(rbm, CHEAP_STATES):
-            watched = list(self.sets.values())[-1]
-            every = max(MEASURED_EVERY, settings.epochs // 20)
-            observers.append(
-                gb.TrajectoryAIS(watched, generator=self._new_generator(), every=every)
-            )
+            observers.append(self._likelihood())
         try:
             with EpochBar(settings.epochs, -(-len(self.rows) // settings.batch_size)) as progress:
                 history = gb.fit(
@@ -117,7 +116,7 @@ class Job:
                     penalties=self.penalties,
                     callbacks=[
                         *self.averages,
-                        *(AsSaved(observe, self.saved) for observe in observers),
+                        *observers,
                         lambda rbm, record: append(folder / "history.jsonl", record),
                         progress,
                     ],
@@ -129,8 +128,10 @@ class Job:
             raise
         trained = self.saved(rbm)
         gb.save(trained, folder / "model.safetensors")
-        if models := trajectory_models(rbm, history.state):
-            gb.save_models([self.restore(model) for model in models], folder / TRAJECTORY)
+        models = [self.restore(model) for model in trajectory_models(rbm, history.state)]
+        if models:
+            gb.save_models(models, folder / TRAJECTORY)
+        sampler = self._sampler(models)
         if history.interrupted:
             print_error(
                 f"interrupted after {len(history)} of {settings.epochs} epochs; the model so far "
@@ -138,11 +139,24 @@ class Job:
                 "follow, unless interrupted again"
             )
         figures = closing_figures(
-            trained, history, self.sets, settings.budget, self._new_generator()
+            trained, history, self.sets, settings.budget, self._new_generator(), sampler
         )
         with busy("drawing samples and pictures"):
-            self._write_pictures(trained, history, folder)
+            self._write_pictures(trained, history, folder, sampler)
         return history, figures
+
+    def _likelihood(self) -> Callback:
+        """The log-likelihood during training: by the ladders of training, if they are the model's.
+
+        They are those of neither an average nor a model that is saved in other units.
+        """
+        watched, generator = list(self.sets.values())[-1], self._new_generator()
+        every = max(MEASURED_EVERY, self.settings.epochs // 20)
+        sampler: Any = self.sampler
+        ladder = self.settings.gradient == GradientName.pcd and hasattr(sampler, "ladder")
+        if ladder and not (self.averages or self.rbm.visible.has_units):
+            return gb.ExchangeLikelihood(watched, sampler, generator=generator, every=every)
+        return AsSaved(gb.TrajectoryAIS(watched, generator=generator, every=every), self.saved)
 
     def saved(self, rbm: gb.RBM) -> gb.RBM:
         """The model to save: the average, if asked for, in the units of the data."""
@@ -157,8 +171,18 @@ class Job:
         """A generator of the seed of its own, so that its draws leave the rest of the run alone."""
         return generator_of(self.settings.seed, self.rbm.weight.device)
 
-    def _write_pictures(self, rbm: gb.RBM, history: History, folder: Path) -> None:
-        fantasies = gb.sample(rbm, plots.MAX_TILES, steps=1000, generator=self.generator)
+    def _sampler(self, models: list[gb.RBM]) -> Sampler | None:
+        """The sampler for the trained model, as it was trained with; None for Gibbs."""
+        if self.settings.sampler == SamplerName.tempering:
+            return gb.Tempering(data=next(iter(self.sets.values())))
+        return gb.Trajectory(models) if models else None
+
+    def _write_pictures(
+        self, rbm: gb.RBM, history: History, folder: Path, sampler: Sampler | None
+    ) -> None:
+        fantasies = gb.sample(
+            rbm, plots.MAX_TILES, sampler=sampler, steps=FANTASY_STEPS, generator=self.generator
+        )
         data = next(iter(self.sets.values()))
         data, fantasies = (rbm.visible.as_grey(rows.cpu()) for rows in (data, fantasies))
         plots.save(plots.filters(rbm, self.shape), folder / "filters.png")

@@ -139,9 +139,10 @@ def summary(record: Mapping[str, float]) -> str:
         "free_energy_gap": "gap",
     }
     parts = [f"{label} {record[name]:.3f}" for name, label in labels.items() if name in record]
-    if "ais_log_likelihood" in record:  # only where its checks hold
-        value, error = record["ais_log_likelihood"], record["ais_stderr"]
-        parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
+    for kind in ("ais", "exchange"):
+        if f"{kind}_log_likelihood" in record:  # of ais only where its checks hold
+            value, error = record[f"{kind}_log_likelihood"], record[f"{kind}_stderr"]
+            parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
     if "train_log_likelihood" not in record and "pseudo_likelihood" in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
     return "  ".join(parts) + " nats"

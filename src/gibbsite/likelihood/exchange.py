@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -201,6 +202,17 @@ class ExchangeLikelihood:
             "exchange_stderr": math.hypot(estimate.stderr, estimate.drift / 2),
             "exchange_trips": state.passages.trips.double().mean().item(),
         }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """State of the generator, for a checkpoint; empty without one."""
+        return {} if self.generator is None else {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; an error of any kind if it is no such state."""
+        if set(state) != ({"generator"} if self.generator is not None else set()):
+            raise ValueError(f"ExchangeLikelihood has no state of {sorted(map(str, state))}")
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
 
 
 def _bennett(up: Tensor, down: Tensor) -> Tensor:
