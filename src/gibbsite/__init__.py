@@ -44,6 +44,7 @@ from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.sampling import (
     Gibbs,
+    Tempering,
     autocorrelation_time,
     random_start,
     reconstruct,
@@ -94,6 +95,7 @@ __all__ = [
     "ReLU",
     "Rows",
     "Spin",
+    "Tempering",
     "TooLargeError",
     "TrajectoryAIS",
     "TruncatedExponential",

@@ -13,7 +13,7 @@ from montecarlo import assert_mean, state_numbers, total_variation, tv_floor
 from oracle import Case, bernoulli_case, gaussian_case, random_rbm
 
 import gibbsite as gb
-from gibbsite.sampling import Conditionals
+from gibbsite.sampling import Conditionals, check_clamp
 
 CHAINS = 100_000
 BINARY = bernoulli_case(0)
@@ -235,12 +235,12 @@ def test_all_units_clamped_stay():
 @pytest.mark.parametrize("clamp", [[[math.inf, 0, 0, 0]], [[0, 0, NAN, -math.inf]]])
 def test_infinite_clamps_are_refused(clamp):
     with pytest.raises(gb.DataError, match="infinity are not data"):
-        Conditionals(BINARY.rbm, clamp=torch.tensor(clamp))
+        check_clamp(BINARY.rbm, torch.tensor(clamp))
 
 
 def test_clamps_of_another_width_are_refused():
     with pytest.raises(gb.DataError, match="3 columns"):
-        Conditionals(BINARY.rbm, clamp=torch.zeros(1, 3))
+        check_clamp(BINARY.rbm, torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("clamped", [None, PATTERNS[0]])
@@ -266,7 +266,7 @@ def test_the_generator_decides(clamped):
 def test_clamps_that_no_unit_can_be_in_are_refused(layer, clamp, message):
     rbm = gb.RBM(layer(), gb.Bernoulli(2))
     with pytest.raises(gb.DataError, match=message):
-        Conditionals(rbm, clamp=torch.tensor(clamp))
+        check_clamp(rbm, torch.tensor(clamp))
 
 
 def test_temperatures_of_another_shape_are_refused():

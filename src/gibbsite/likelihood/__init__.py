@@ -1,7 +1,6 @@
 """Likelihood: log Z and the log-likelihood with their errors, and cheap monitors."""
 
 from gibbsite.likelihood.annealing import (
-    Path,
     adapted_schedule,
     anneal,
     overlap_schedule,
@@ -23,6 +22,7 @@ from gibbsite.likelihood.partition import (
     temperatures_within,
 )
 from gibbsite.likelihood.trajectory import TrajectoryAIS
+from gibbsite.sampling import Path
 
 __all__ = [
     "Direction",

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -23,73 +21,11 @@ from torch.nn.functional import pad
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
-from gibbsite.layers import fast
-from gibbsite.model import RBM
-from gibbsite.sampling import Conditionals, sample
+from gibbsite.sampling import PILOT_CHAINS, Path
 
-PILOT_CHAINS = 100
 PILOT_TEMPERATURES = 200
-PILOT_STEPS = 100
 PILOT_PARTS = 50
 SHORT_CUT_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Path:
-    """Path to a model from independent units with inputs f, (n_visible,), and g, (n_hidden,)."""
-
-    rbm: RBM
-    visible_inputs: Tensor
-    hidden_inputs: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def fit(
-        cls, rbm: RBM, data: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> Path:
-        """A path from units with the visible means of data, or of a short Gibbs run of the model.
-
-        The hidden units get their inputs at these means, so both layers start near the model's.
-        """
-        if data is None:
-            data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
-        shift = rbm.visible.inputs_for(rbm.visible.check_data(data))
-        return cls(rbm, shift, rbm.hidden_inputs(rbm.visible.mean(shift)))
-
-    @classmethod
-    def unweighted(cls, rbm: RBM) -> Path:
-        """A path from units with the layers' own biases and no weights."""
-        return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
-
-    @torch.no_grad()
-    def log_partition_at_zero(self) -> float:
-        """log Z of the independent units at beta 0, in nats."""
-        visible = self.rbm.visible.log_partition(self.visible_inputs)
-        return (visible + self.rbm.hidden.log_partition(self.hidden_inputs)).item()
-
-    @torch.no_grad()
-    def start(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n independent v at beta 0."""
-        return self.rbm.visible.sample(self.visible_inputs.expand(n, -1), generator)
-
-    @cached_property
-    def conditionals(self) -> Conditionals:
-        """The conditionals along the path; the model must not change meanwhile."""
-        return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs))
-
-    @cached_property
-    def slope(self) -> Tensor:
-        """(visible.width,): v @ slope is what f adds to log p*(v) at beta 0."""
-        return self.rbm.visible.scaled_weight(self.visible_inputs[:, None])[:, 0].detach()
-
-    def log_ratio(
-        self, v: Tensor, inputs: Tensor, old: float, new: float, out: Tensor | None = None
-    ) -> Tensor:
-        """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
-        hidden = fast(self.rbm.hidden)
-        change = hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
-        ops.kernels_for(v).add_row_dot_(change, v, self.slope, old - new)
-        return change
 
 
 class AnnealedRun(NamedTuple):

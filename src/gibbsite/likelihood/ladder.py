@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.likelihood.annealing import Path
 from gibbsite.likelihood.weights import balance_point
+from gibbsite.sampling import Path
 
 KEPT_EVERY = 10
 """Sweeps between the rows of the last rung that are recorded."""

@@ -15,10 +15,8 @@ from gibbsite import exact
 from gibbsite.checks import check_counts, check_generator, check_memory
 from gibbsite.errors import ArgumentError, NonFiniteWeightError
 from gibbsite.likelihood.annealing import (
-    PILOT_STEPS,
     PILOT_TEMPERATURES,
     AnnealedRun,
-    Path,
     Walk,
     adapted_schedule,
     anneal,
@@ -39,6 +37,7 @@ from gibbsite.likelihood.weights import (
 )
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
+from gibbsite.sampling import PILOT_STEPS, Path
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 

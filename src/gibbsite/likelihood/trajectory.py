@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import check_counts, check_memory
-from gibbsite.likelihood.annealing import Path, anneal, overlap_schedule
+from gibbsite.likelihood.annealing import anneal, overlap_schedule
 from gibbsite.likelihood.ladder import Ladder, LadderEstimate, ladder_estimate
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import Estimate, importance_estimate
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, overdispersed_start
+from gibbsite.sampling import Gibbs, Path, overdispersed_start
 from gibbsite.sampling.diagnostics import r_hat
 
 RUNGS = 16

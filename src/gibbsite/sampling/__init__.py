@@ -1,8 +1,9 @@
 """Markov chains whose stationary distribution is the model."""
 
-from gibbsite.sampling.conditionals import Conditionals
+from gibbsite.sampling.conditionals import Conditionals, check_clamp
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
+from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
 from gibbsite.sampling.run import (
     Sampler,
     advance,
@@ -11,15 +12,22 @@ from gibbsite.sampling.run import (
     reconstruct,
     sample,
 )
+from gibbsite.sampling.tempering import Tempering, TemperingState
 
 __all__ = [
+    "PILOT_CHAINS",
+    "PILOT_STEPS",
     "Conditionals",
     "Gibbs",
     "GibbsInfo",
     "GibbsState",
+    "Path",
     "Sampler",
+    "Tempering",
+    "TemperingState",
     "advance",
     "autocorrelation_time",
+    "check_clamp",
     "overdispersed_start",
     "random_start",
     "reconstruct",

@@ -28,9 +28,8 @@ class Conditionals:
     Args:
         rbm: the model, which must not change meanwhile; after an update make a new object.
         base: f (visible.width,) and g (hidden.width,); none is 0.
-        clamp: (rows, visible.width), NaN where a unit is free; one row is for all. A unit of
-            several columns is free or clamped in all of them. Raises `DataError` for what no unit
-            can be in.
+        clamp: (rows, visible.width), NaN where a unit is free; one row is for all. It must have
+            passed `check_clamp`.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Conditionals:
         self._visible_scaled_weight = rbm.visible.scaled_weight(weight).detach()
         self._hidden_scaled_weight = rbm.hidden.scaled_weight(weight.T).detach()
         self.base: tuple[Tensor | None, Tensor | None] = base or (None, None)
-        self.clamp = None if clamp is None else _checked(rbm, clamp)
+        self.clamp = clamp
         self._visible, self._hidden = fast(rbm.visible), fast(rbm.hidden)
 
     def hidden_inputs(self, v: Tensor, out: Tensor | None = None) -> Tensor:
@@ -79,10 +78,16 @@ class Conditionals:
         return self.draw_visible(self.visible_inputs(h), generator, beta), h
 
 
-def _checked(rbm: RBM, clamp: Tensor) -> Tensor:
-    """The clamp as a tensor; `DataError` unless what it holds may be states of whole units."""
+def check_clamp(rbm: RBM, clamp: Tensor, chains: int = 0) -> Tensor:
+    """Values to hold units at, as a tensor, NaN where free: (rows, visible.width).
+
+    Raises `DataError` unless what it holds may be states of whole units (one of several columns is
+    free or clamped in all of them), in one row or, if given, as many as there are chains.
+    """
     clamp = rbm.visible.coerce(clamp)
     rows = clamp.reshape(-1, rbm.visible.width)
+    if chains and len(rows) not in (1, chains):
+        raise DataError(f"{len(rows)} rows of clamped units for {chains} chains; give 1 or as many")
     free, columns = torch.isnan(rows), map(rbm.visible.unit_columns, range(rbm.visible.n))
     for unit, own in enumerate(columns if rbm.visible.width > rbm.visible.n else ()):
         if bool((free[:, own] != free[:, own][:, :1]).any()):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gibbsite.errors import DataError
 from gibbsite.model import RBM
-from gibbsite.sampling.conditionals import Conditionals
+from gibbsite.sampling.conditionals import Conditionals, check_clamp
 
 
 class GibbsState(NamedTuple):
@@ -39,11 +39,15 @@ class GibbsInfo(NamedTuple):
     h: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gibbs:
     """Block Gibbs sampler; one step draws h ~ p(h | v), then v ~ p(v | h).
 
     Leaves p(v) invariant. Source: Cheng's tutorial sections 2.6 and 3.6.
+
+    Args:
+        clamp: (chains, visible.width), NaN where a unit is free, values that are held elsewhere;
+            one row is for all chains. Then p(v) given these is left invariant.
 
     >>> import torch, gibbsite as gb
     >>> rbm, g = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)), torch.Generator().manual_seed(0)
@@ -53,16 +57,22 @@ class Gibbs:
     (torch.Size([10, 4]), torch.Size([10, 2]))
     """
 
+    clamp: Tensor | None = None
+
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> GibbsState:
         """Chains that start at the rows of v."""
-        return GibbsState(rbm.visible.coerce(v))
+        v = rbm.visible.coerce(v)
+        if self.clamp is None:
+            return GibbsState(v)
+        clamp = check_clamp(rbm, self.clamp, len(v))
+        return GibbsState(torch.where(torch.isnan(clamp), v, clamp))
 
     @torch.no_grad()
     def step(
         self, rbm: RBM, state: GibbsState, generator: torch.Generator | None = None
     ) -> tuple[GibbsState, GibbsInfo]:
         """One sweep over both layers."""
-        v, h = _sweeps(rbm, state, 1, generator)
+        v, h = self._sweeps(rbm, state, 1, generator)
         return GibbsState(v), GibbsInfo(h)
 
     @torch.no_grad()
@@ -70,18 +80,18 @@ class Gibbs:
         self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None = None
     ) -> GibbsState:
         """The state after `steps` steps, one or more; faster than one by one."""
-        return GibbsState(_sweeps(rbm, state, steps, generator)[0])
+        return GibbsState(self._sweeps(rbm, state, steps, generator)[0])
 
-
-def _sweeps(
-    rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """v and h after so many sweeps, one or more, in two buffers."""
-    model, (v, h) = Conditionals(rbm), state
-    new_v, new_h = torch.empty_like(v), v.new_empty(len(v), rbm.hidden.width)
-    for step in range(steps):
-        if h is None or step > 0:
-            h = model.draw_hidden(model.hidden_inputs(v, new_h), generator)
-        v = model.draw_visible(model.visible_inputs(h, new_v), generator)
-    assert h is not None
-    return v, h
+    def _sweeps(
+        self, rbm: RBM, state: GibbsState, steps: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """v and h after so many sweeps, one or more, in two buffers."""
+        clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
+        model, (v, h) = Conditionals(rbm, clamp=clamp), state
+        new_v, new_h = torch.empty_like(v), v.new_empty(len(v), rbm.hidden.width)
+        for step in range(steps):
+            if h is None or step > 0:
+                h = model.draw_hidden(model.hidden_inputs(v, new_h), generator)
+            v = model.draw_visible(model.visible_inputs(h, new_v), generator)
+        assert h is not None
+        return v, h

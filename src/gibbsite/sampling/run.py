@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator, check_memory
+from gibbsite.errors import ArgumentError
 from gibbsite.model import RBM, check_usable
 from gibbsite.sampling.gibbs import Gibbs
 
@@ -72,6 +74,7 @@ def sample(
     steps: int = 1000,
     thin: int = 1,
     start: Tensor | None = None,
+    clamp: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """n visible states from Markov chains, (n, visible.width).
@@ -87,6 +90,9 @@ def sample(
         sampler: default `Gibbs()`.
         steps: burn-in, in sampler steps; 0 returns the start.
         thin: sampler steps between states kept of one chain.
+        clamp: (chains, visible.width), NaN where a unit is free, values that are held elsewhere:
+            the draws are of p(v) given these. One row is for all chains. For samplers that have a
+            field ``clamp``, as all of Gibbsite's do.
 
     >>> import torch, gibbsite as gb
     >>> rbm, g = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2)), torch.Generator().manual_seed(0)
@@ -98,7 +104,7 @@ def sample(
     check_usable(rbm)
     check_memory(f"{n} samples of {rbm.visible.n} units", n, rbm.visible.width)
     check_counts(minimum=0, steps=steps)
-    sampler = sampler or Gibbs()
+    sampler = _clamped(sampler or Gibbs(), clamp)
     v = overdispersed_start(rbm, n, generator) if start is None else rbm.visible.check_data(start)
     kept = v.new_empty(n, rbm.visible.width)
     with ops.fitting_threads(rbm.weight.numel() * len(v)):
@@ -110,6 +116,16 @@ def sample(
             kept[done : done + len(part)] = part
             done += len(part)
     return kept
+
+
+def _clamped(sampler: Sampler, clamp: Tensor | None) -> Sampler:
+    """The sampler with units clamped, if any; `ArgumentError` if it has no field for them."""
+    if clamp is None:
+        return sampler
+    if not (is_dataclass(sampler) and hasattr(sampler, "clamp")):
+        raise ArgumentError(f"{sampler!r} has no field clamp; use gb.Gibbs() or gb.Tempering()")
+    clamped: Sampler = replace(sampler, clamp=clamp)  # type: ignore[type-var]
+    return clamped
 
 
 @torch.no_grad()

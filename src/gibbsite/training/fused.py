@@ -40,7 +40,8 @@ def fused_updates(run: Any) -> FusedUpdates | None:
         return None
     centered = type(run.gradient) is Centered
     contrast = run.gradient.gradient if centered else run.gradient
-    if type(contrast) not in (CD, PCD) or contrast.sampler != Gibbs():
+    sampler = getattr(contrast, "sampler", None)
+    if type(contrast) not in (CD, PCD) or type(sampler) is not Gibbs or sampler.clamp is not None:
         return None
     if not (is_bernoulli(run.rbm.visible) and is_bernoulli(run.rbm.hidden)):
         return None

@@ -1,0 +1,195 @@
+"""Replica exchange: the moves and records that every ladder of distributions has in common.
+
+A ladder leads from independent units, its first rung, to the model, its last. A replica is a ladder
+of chains, one row of v on each rung. Neighbouring rungs exchange rows, then every row moves by a
+Gibbs sweep of its own rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from gibbsite.errors import DataError
+from gibbsite.model import RBM
+
+
+class Pair(NamedTuple):
+    """Rows of two neighbouring rungs, as either rung sees them.
+
+    Attributes:
+        up: log p*(v), unnormalised, at the upper rung less that at the lower, of the rows on the
+            lower; (chains,), float64. F(v) summed over h, so an exchange needs no h.
+        down: the same difference, of the rows on the upper.
+        low: inputs of the hidden layer at the lower rung, of the rows on the upper.
+        high: inputs of the hidden layer at the upper rung, of the rows on the lower.
+    """
+
+    up: Tensor
+    down: Tensor
+    low: Tensor
+    high: Tensor
+
+
+class Ladder(Protocol):
+    """Distributions of v, rung by rung; all arguments have one entry, (chains, ...), a rung."""
+
+    def hidden_inputs(self, v: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs of the hidden layer of each rung, given the rows on it."""
+        ...
+
+    def pair(self, lower: int, v: Sequence[Tensor], inputs: Sequence[Tensor]) -> Pair:
+        """The rows on a rung and on the one above it."""
+        ...
+
+    def moved(self, inputs: Sequence[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+        """v of each rung after h is drawn given its inputs, then v; independent on the first."""
+        ...
+
+
+class ExchangeInfo(NamedTuple):
+    """Report of an exchange between rungs `first` and first + 1, first + 2 and first + 3, ...
+
+    Attributes:
+        up, down: as in `Pair`, of every pair, (pairs, chains).
+    """
+
+    first: int
+    up: Tensor
+    down: Tensor
+
+
+class Passages(NamedTuple):
+    """Record of the exchanges of a set of replicas.
+
+    Attributes:
+        fresh: True for rows that came from the first rung since they were on the last, (chains,)
+            for each rung but the last.
+        trips: passages of rows from the first rung to the last, (chains,), int64.
+        age: sweeps so far.
+        rejected: sums of the rejection rate of each pair of rungs, since the ladder was changed.
+        sweeps: sweeps since the ladder was changed.
+    """
+
+    fresh: list[Tensor]
+    trips: Tensor
+    age: int
+    rejected: list[float]
+    sweeps: int
+
+    @classmethod
+    def none(cls, v: Tensor, rungs: int) -> Passages:
+        """The record of replicas that have not moved yet."""
+        stale = torch.zeros(len(v), dtype=torch.bool, device=v.device)
+        fresh = [~stale, *(stale.clone() for _ in range(rungs - 2))]
+        return cls(fresh, torch.zeros_like(stale, dtype=torch.int64), 0, [0.0] * (rungs - 1), 0)
+
+    def rejections(self) -> list[float]:
+        """Mean rejection rate of each pair of rungs since the ladder was changed; 0 if untested."""
+        tests = [(self.sweeps + 1 - pair % 2) // 2 for pair in range(len(self.rejected))]
+        return [x / max(1, n) for x, n in zip(self.rejected, tests, strict=True)]
+
+    def trip_rate(self) -> float:
+        """Passages from the first rung to the last, a sweep and replica."""
+        return self.trips.double().mean().item() / max(1, self.age)
+
+    def check(self, rbm: RBM) -> None:
+        """Raise `DataError` unless the record may be of replicas."""
+        rungs = len(self.rejected) + 1
+        chains = self.trips.shape
+        kinds = all(isinstance(x, Tensor) and x.dtype == torch.bool for x in self.fresh)
+        if not kinds or len(self.fresh) != rungs - 1 or any(x.shape != chains for x in self.fresh):
+            raise DataError("a record of exchanges whose rows do not fit its rungs")
+        counts = [self.age, self.sweeps, *self.trips.tolist()]
+        if min(counts) < 0 or not all(0 <= x <= self.sweeps for x in self.rejected):
+            raise DataError("a record of exchanges with impossible counts")
+
+
+class Replicas(NamedTuple):
+    """Rows on every rung but the last, first rung first, and on the last; with their record."""
+
+    below: list[Tensor]
+    v: Tensor
+    passages: Passages
+
+
+@torch.no_grad()
+def exchange_and_move(
+    ladder: Ladder, replicas: Replicas, generator: torch.Generator | None = None
+) -> tuple[Replicas, ExchangeInfo]:
+    r"""Let even and odd pairs of rungs, by turns, exchange rows; then move all rows.
+
+    Rows v below and v' above change places with probability
+
+    $$\min\Bigl(1, \frac{p^*_{k+1}(v)\,p^*_k(v')}{p^*_k(v)\,p^*_{k+1}(v')}\Bigr)$$
+
+    of the marginals of v, after which h is drawn anew. The fixed order of even and odd lets a row
+    go on in one direction, so that round trips take a time in proportion to the number of rungs and
+    not to its square: Syed, Bouchard-Cote, Deligiannidis, Doucet (2022), Non-reversible parallel
+    tempering, J. R. Stat. Soc. B 84.
+    """
+    rows = [*replicas.below, replicas.v]
+    passages = replicas.passages
+    inputs = ladder.hidden_inputs(rows)
+    fresh = [*passages.fresh, torch.zeros_like(passages.fresh[0])]
+    first, rejected, ups, downs = passages.sweeps % 2, list(passages.rejected), [], []
+    for low in range(first, len(rows) - 1, 2):
+        pair, high = ladder.pair(low, rows, inputs), low + 1
+        gain = pair.up - pair.down
+        chance = torch.rand(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
+        accepted = chance.log() < gain
+        rejected[low] += 1 - gain.clamp(max=0).exp().mean().item()
+        fresh[low], fresh[high] = _swapped(accepted, fresh[low], fresh[high])
+        chosen = accepted[:, None]
+        inputs[low] = torch.where(chosen, pair.low, inputs[low])
+        inputs[high] = torch.where(chosen, pair.high, inputs[high])
+        ups.append(pair.up)
+        downs.append(pair.down)
+    trips = passages.trips + fresh[-1]
+    fresh[0] = torch.ones_like(fresh[0])
+    *below, v = ladder.moved(inputs, generator)
+    record = Passages(fresh[:-1], trips, passages.age + 1, rejected, passages.sweeps + 1)
+    none = trips.new_zeros(0, len(trips), dtype=torch.float64)
+    info = ExchangeInfo(
+        first, torch.stack(ups) if ups else none, torch.stack(downs) if ups else none
+    )
+    return Replicas(below, v, record), info
+
+
+def _swapped(chosen: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y with their chosen entries exchanged."""
+    return torch.where(chosen, y, x), torch.where(chosen, x, y)
+
+
+def equal_parts(ends: Sequence[float], lengths: Sequence[float], parts: int) -> list[float]:
+    """Points that cut [ends[0], ends[-1]] into parts of equal length.
+
+    The length from the first end up to each is interpolated by a monotone cubic (Fritsch and
+    Carlson 1980); `lengths` are those between neighbouring ends, 0 or more.
+    """
+    x = torch.tensor(ends, dtype=torch.float64)
+    steps = torch.tensor(lengths, dtype=torch.float64)
+    steps = steps + 0.01 * steps.mean() + 1e-9  # no step is free
+    y = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+    targets = torch.linspace(0, 1, parts + 1, dtype=torch.float64)[1:-1] * y[-1]
+    low, high = _monotone_inverse(x, y, targets)
+    return [ends[0], *((low + high) / 2).tolist(), ends[-1]]
+
+
+def _monotone_inverse(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends of short intervals in which the monotone cubic through (x, y) takes the targets."""
+    width, slope = x.diff(), y.diff() / x.diff()
+    inner = 2 * slope[:-1] * slope[1:] / (slope[:-1] + slope[1:])  # harmonic: never overshoots
+    tangent = torch.cat([slope[:1], inner, slope[-1:]])
+    index = torch.searchsorted(y, targets).clamp(1, len(y) - 1) - 1
+    low, high = torch.zeros_like(targets), torch.ones_like(targets)
+    for _ in range(50):
+        t = (low + high) / 2
+        rise = (3 * t**2 - 2 * t**3) * slope[index]
+        bends = t * (1 - t) ** 2 * tangent[index] + t**2 * (t - 1) * tangent[index + 1]
+        below = y[index] + width[index] * (rise + bends) < targets
+        low, high = torch.where(below, t, low), torch.where(below, high, t)
+    return x[index] + width[index] * low, x[index] + width[index] * high

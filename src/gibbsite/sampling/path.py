@@ -1,0 +1,87 @@
+"""The path of distributions from independent units to a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gibbsite import ops
+from gibbsite.layers import fast
+from gibbsite.model import RBM
+from gibbsite.sampling.conditionals import Conditionals
+from gibbsite.sampling.run import sample
+
+PILOT_CHAINS = 100
+PILOT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Path:
+    """Path to a model from independent units with inputs f, (n_visible,), and g, (n_hidden,)."""
+
+    rbm: RBM
+    visible_inputs: Tensor
+    hidden_inputs: Tensor
+    clamp: Tensor | None = None
+    """Values of visible units that are held, as in `Conditionals`."""
+
+    @classmethod
+    @torch.no_grad()
+    def fit(
+        cls, rbm: RBM, data: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Path:
+        """A path from units with the visible means of data, or of a short Gibbs run of the model.
+
+        The hidden units get their inputs at these means, so both layers start near the model's.
+        """
+        if data is None:
+            data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
+        return cls.of_base(rbm, rbm.visible.inputs_for(rbm.visible.check_data(data)))
+
+    @classmethod
+    @torch.no_grad()
+    def of_base(cls, rbm: RBM, shift: Tensor) -> Path:
+        """A path from visible units with these inputs; the hidden get theirs at their means."""
+        return cls(rbm, shift, rbm.hidden_inputs(rbm.visible.mean(shift)))
+
+    @classmethod
+    def unweighted(cls, rbm: RBM) -> Path:
+        """A path from units with the layers' own biases and no weights."""
+        return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
+
+    def clamped(self, clamp: Tensor | None) -> Path:
+        """The path of the free units given those of a clamp."""
+        return replace(self, clamp=clamp)
+
+    @torch.no_grad()
+    def log_partition_at_zero(self) -> float:
+        """log Z of the independent units at beta 0, in nats."""
+        visible = self.rbm.visible.log_partition(self.visible_inputs)
+        return (visible + self.rbm.hidden.log_partition(self.hidden_inputs)).item()
+
+    @torch.no_grad()
+    def start(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n independent v at beta 0."""
+        return self.rbm.visible.sample(self.visible_inputs.expand(n, -1), generator)
+
+    @cached_property
+    def conditionals(self) -> Conditionals:
+        """The conditionals along the path; the model must not change meanwhile."""
+        return Conditionals(self.rbm, (self.visible_inputs, self.hidden_inputs), self.clamp)
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """(visible.width,): v @ slope is what f adds to log p*(v) at beta 0."""
+        return self.rbm.visible.scaled_weight(self.visible_inputs[:, None])[:, 0].detach()
+
+    def log_ratio(
+        self, v: Tensor, inputs: Tensor, old: float, new: float, out: Tensor | None = None
+    ) -> Tensor:
+        """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
+        hidden = fast(self.rbm.hidden)
+        change = hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
+        ops.kernels_for(v).add_row_dot_(change, v, self.slope, old - new)
+        return change

@@ -1,0 +1,277 @@
+"""Replica exchange over inverse temperatures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite.checks import check_counts, check_memory
+from gibbsite.errors import ArgumentError, DataError
+from gibbsite.model import RBM
+from gibbsite.sampling.conditionals import check_clamp
+from gibbsite.sampling.ladder import (
+    ExchangeInfo,
+    Pair,
+    Passages,
+    Replicas,
+    equal_parts,
+    exchange_and_move,
+)
+from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
+
+LEAST_RUNGS, MOST_RUNGS = 3, 200
+FIRST_ROUND, LAST_ROUND = 16, 512
+"""Sweeps before the ladder is spaced anew; the number doubles each time, up to the last."""
+
+START_SWEEPS = 5
+"""Sweeps at each rung on the way up from the first, for the rows to start from."""
+
+COUNTED_AS = 1000
+"""Rows that means of the base stand for where a layer smooths them."""
+
+
+class TemperingState(NamedTuple):
+    """State of replicas at inverse temperatures from 0 to 1.
+
+    Attributes:
+        v: rows at beta 1, which follow the model, (chains, visible.width).
+        below: rows at each lower beta, first 0; (chains, visible.width) each.
+        betas: from 0 to 1.
+        means: mean v of the independent units at beta 0, (visible.width,).
+        base: their visible inputs, (visible.width,), as of the last time the ladder was spaced.
+        passages: record of the exchanges.
+        rounds: number of times that the ladder was spaced.
+    """
+
+    v: Tensor
+    below: list[Tensor]
+    betas: list[float]
+    means: Tensor
+    base: Tensor
+    passages: Passages
+    rounds: int
+
+    def barrier(self) -> float:
+        r"""Communication barrier $\Lambda$: the sum of the rejection rates of all pairs of rungs.
+
+        From as many sweeps as there were since the ladder was last spaced.
+        """
+        return sum(self.passages.rejections())
+
+    def check(self, rbm: RBM) -> None:
+        """Raise `DataError` unless the parts fit each other and the model."""
+        if not len(self.betas) == len(self.below) + 1 == len(self.passages.rejected) + 1 >= 2:
+            raise DataError("a ladder whose parts have different numbers of rungs")
+        check_replicas(rbm, self.v, self.below, self.passages)
+        if not (self.betas[0] == 0 and self.betas[-1] == 1 and _rises(self.betas)):
+            raise DataError("betas that do not rise from 0 to 1")
+        rbm.visible.check_means(self.means[None])
+        if self.base.shape != (rbm.visible.width,) or not bool(torch.isfinite(self.base).all()):
+            raise DataError("base inputs that are not finite, one a column")
+        if self.rounds < 0:
+            raise DataError(f"a ladder spaced {self.rounds} times")
+
+
+@dataclass(frozen=True, eq=False)
+class Tempering:
+    r"""Replica exchange between inverse temperatures; each chain is a ladder of rows of v.
+
+    The rungs lead from independent units with the means of the data, which are drawn anew in every
+    step, along the geometric path to the model (`sampling.Path`). A step exchanges rows between
+    neighbouring rungs, even and odd pairs by turns (`sampling.ladder`), and moves all of them by a
+    Gibbs sweep, in two matrix products for all rungs. Leaves p(v) invariant at the last rung, whose
+    rows are the state's ``v``.
+
+    The ladder adapts to equal rejection rates: after 16 steps, then 32, and so on up to every 512,
+    the betas are spaced anew along the cumulative barrier, so that the ladder follows a model in
+    training. Rows come round from the independent units to the model at a rate of at most
+    $1/(2+2\Lambda)$ a step (`TemperingState.passages`). Without `rungs` there are about $2\Lambda$,
+    more as $\Lambda$ grows.
+
+    Costs as much as one Gibbs chain for each rung. Source: Swendsen and Wang (1986); Geyer (1991);
+    Syed, Bouchard-Cote, Deligiannidis, Doucet (2022) for the order, the spacing and the rate.
+
+    Args:
+        rungs: number of inverse temperatures, 0 and 1 included, at least 2; None for by need.
+        betas: the inverse temperatures themselves, rising from 0 to 1, to keep as they are.
+        data: (rows, visible.width), whose means the independent units get; None for those of short
+            Gibbs chains of the model at `init`.
+        clamp: (chains, visible.width), NaN where a unit is free, values that are held elsewhere;
+            one row is for all chains. Then p(v) given these is left invariant.
+
+    >>> import torch, gibbsite as gb
+    >>> g, rbm = torch.Generator().manual_seed(0), gb.RBM(gb.Bernoulli(4), gb.Bernoulli(2))
+    >>> sampler = gb.Tempering()
+    >>> state = sampler.init(rbm, torch.zeros(10, 4), g)
+    >>> state, info = sampler.step(rbm, state, g)
+    >>> state.v.shape, state.betas[0], state.betas[-1]
+    (torch.Size([10, 4]), 0.0, 1.0)
+    """
+
+    rungs: int | None = None
+    betas: Sequence[float] | None = None
+    data: Tensor | None = None
+    clamp: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.rungs is not None:
+            check_counts(2, rungs=self.rungs)
+        if self.betas is None:
+            return
+        betas = [float(beta) for beta in self.betas]
+        if self.rungs not in (None, len(betas)):
+            raise ArgumentError(f"rungs={self.rungs} with {len(betas)} betas; give only betas")
+        if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not _rises(betas):
+            raise ArgumentError(f"betas={self.betas!r:.80}: expected to rise from 0 to 1")
+
+    @torch.no_grad()
+    def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> TemperingState:
+        """Ladders whose last rungs hold the rows of v; the others start from independent units."""
+        v = rbm.visible.coerce(v)
+        clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
+        v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
+        path = Path.fit(rbm, self.data, generator)
+        betas = self._betas(path, generator)
+        check_memory(f"{len(v)} ladders of {len(betas)} rungs", len(v) * len(betas), v.shape[1])
+        below = _started(path.clamped(clamp), betas, len(v), generator)
+        means = rbm.visible.mean(path.visible_inputs)
+        passages = Passages.none(v, len(betas))
+        return TemperingState(v, below, betas, means, path.visible_inputs, passages, 0)
+
+    def step(
+        self, rbm: RBM, state: TemperingState, generator: torch.Generator | None = None
+    ) -> tuple[TemperingState, ExchangeInfo]:
+        """One exchange and one sweep of every rung."""
+        return self._moved(rbm, self._ladder(rbm, state), state, generator)
+
+    def advance(
+        self, rbm: RBM, state: TemperingState, steps: int, generator: torch.Generator | None = None
+    ) -> TemperingState:
+        """The state after `steps` steps, one or more; faster than one by one."""
+        ladder, rounds = self._ladder(rbm, state), state.rounds
+        for _ in range(steps):
+            if state.rounds != rounds:
+                ladder, rounds = self._ladder(rbm, state), state.rounds
+            state, _ = self._moved(rbm, ladder, state, generator)
+        return state
+
+    def _ladder(self, rbm: RBM, state: TemperingState) -> Temperatures:
+        clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
+        path = Path.of_base(rbm, state.base).clamped(clamp)
+        return Temperatures(path, state.betas, len(state.v))
+
+    def _moved(
+        self,
+        rbm: RBM,
+        ladder: Temperatures,
+        state: TemperingState,
+        generator: torch.Generator | None,
+    ) -> tuple[TemperingState, ExchangeInfo]:
+        replicas = Replicas(state.below, state.v, state.passages)
+        (below, v, passages), info = exchange_and_move(ladder, replicas, generator)
+        state = state._replace(v=v, below=below, passages=passages)
+        due = passages.sweeps >= min(LAST_ROUND, FIRST_ROUND << min(state.rounds, 20))
+        return (self._spaced(rbm, state) if due and self.betas is None else state), info
+
+    def _betas(self, path: Path, generator: torch.Generator | None) -> list[float]:
+        """The betas given, or such as a pilot run along the path finds."""
+        if self.betas is not None:
+            return [float(beta) for beta in self.betas]
+        grid = torch.linspace(0, 1, PILOT_STEPS + 1).tolist()
+        lengths = _pilot(path, grid, generator)
+        rungs = self.rungs or _rungs_for(sum(lengths))
+        return equal_parts(grid, lengths, rungs - 1)
+
+    def _spaced(self, rbm: RBM, state: TemperingState) -> TemperingState:
+        """The state with betas spaced to equal rejection, and more of them if it takes more."""
+        rungs = self.rungs or max(len(state.betas), _rungs_for(state.barrier()))
+        betas = equal_parts(state.betas, state.passages.rejections(), rungs - 1)
+        base = rbm.visible.inputs_for(state.means.expand(COUNTED_AS, -1))
+        below, fresh = state.below, state.passages.fresh
+        if rungs != len(state.betas):  # new rungs start with the rows of the nearest old one
+            old = torch.tensor(state.betas[:-1], dtype=torch.float64)
+            nearest = [int((old - beta).abs().argmin()) for beta in betas[:-1]]
+            below, fresh = [below[k] for k in nearest], [fresh[k] for k in nearest]
+        rejected = [0.0] * (rungs - 1)
+        passages = state.passages._replace(fresh=fresh, rejected=rejected, sweeps=0)
+        return state._replace(
+            below=below, betas=betas, base=base, passages=passages, rounds=state.rounds + 1
+        )
+
+
+class Temperatures:
+    """The ladder of a path at given betas, with so many rows on each rung."""
+
+    def __init__(self, path: Path, betas: Sequence[float], chains: int) -> None:
+        clamp = path.clamp
+        every = clamp if clamp is None or len(clamp) == 1 else clamp.repeat(len(betas), 1)
+        self.path, self.betas, self.chains = path.clamped(every), betas, chains
+        beta = torch.tensor(betas, dtype=path.rbm.weight.dtype, device=path.rbm.weight.device)
+        self._beta = beta.repeat_interleave(chains)[:, None]
+
+    def hidden_inputs(self, v: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs of the hidden layer at beta 1, of the rows of every rung, in one product."""
+        return self._split(self.path.conditionals.hidden_inputs(torch.cat(list(v))))
+
+    def pair(self, lower: int, v: Sequence[Tensor], inputs: Sequence[Tensor]) -> Pair:
+        """The rows on a rung and on the one above it; all rungs have the same inputs."""
+        ends = self.betas[lower], self.betas[lower + 1]
+        up, down = (self.path.log_ratio(v[k], inputs[k], *ends) for k in (lower, lower + 1))
+        return Pair(up, down, inputs[lower + 1], inputs[lower])
+
+    def moved(self, inputs: Sequence[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+        """v of each rung after a Gibbs sweep at its beta."""
+        model = self.path.conditionals
+        h = model.draw_hidden(torch.cat(list(inputs)), generator, self._beta)
+        return self._split(model.draw_visible(model.visible_inputs(h), generator, self._beta))
+
+    def _split(self, rows: Tensor) -> list[Tensor]:
+        return list(rows.split(self.chains))
+
+
+def _pilot(path: Path, grid: list[float], generator: torch.Generator | None) -> list[float]:
+    r"""Rejection rate between each pair of neighbours of a fine grid of betas.
+
+    By that of normal log ratios of standard deviation s at either end: $s/\sqrt{\pi}$, where small.
+    """
+    v, lengths = path.start(PILOT_CHAINS, generator), []
+    for old, new in zip(grid[:-1], grid[1:], strict=True):
+        inputs = path.conditionals.hidden_inputs(v)
+        lengths.append(path.log_ratio(v, inputs, old, new).std().item() / math.sqrt(math.pi))
+        h = path.conditionals.draw_hidden(inputs, generator, new)
+        v = path.conditionals.draw_visible(path.conditionals.visible_inputs(h), generator, new)
+    return lengths
+
+
+def _started(
+    path: Path, betas: Sequence[float], chains: int, generator: torch.Generator | None
+) -> list[Tensor]:
+    """Rows for every rung but the last, each from those of the rung below."""
+    rows = [path.conditionals.clamped(path.start(chains, generator))]
+    for beta in betas[1:-1]:
+        v = rows[-1]
+        for _ in range(START_SWEEPS):
+            v, _ = path.conditionals.sweep(v, generator, beta)
+        rows.append(v)
+    return rows
+
+
+def check_replicas(rbm: RBM, v: Tensor, below: Sequence[Tensor], passages: Passages) -> None:
+    """Raise `DataError` unless every rung holds as many states of the visible layer as the last."""
+    for rows in (v, *below):
+        rbm.visible.check_states(rows)
+        if not len(rows) == len(v) == len(passages.trips):
+            raise DataError(f"rungs of {len(rows)} and of {len(v)} rows")
+
+
+def _rungs_for(barrier: float) -> int:
+    return max(LEAST_RUNGS, min(MOST_RUNGS, math.ceil(2 * barrier) + 1))
+
+
+def _rises(betas: Sequence[float]) -> bool:
+    return all(old < new for old, new in zip(betas[:-1], betas[1:], strict=True))
