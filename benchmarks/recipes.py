@@ -20,6 +20,7 @@ from gibbsite.training.fit import Update
 ESTIMATORS: dict[str, Callable[[int], Any]] = {
     "exact": lambda chains: gb.ExactGradient(),
     "pcd": lambda chains: gb.Centered(gb.PCD(chains)),
+    "tempering": lambda chains: gb.Centered(gb.PCD(chains, sampler=gb.Tempering())),
 }
 """Gradient estimators by name, made for a number of chains."""
 
