@@ -45,6 +45,7 @@ from gibbsite.rows import Rows
 from gibbsite.sampling import (
     Gibbs,
     Tempering,
+    Trajectory,
     autocorrelation_time,
     random_start,
     reconstruct,
@@ -97,6 +98,7 @@ __all__ = [
     "Spin",
     "Tempering",
     "TooLargeError",
+    "Trajectory",
     "TrajectoryAIS",
     "TruncatedExponential",
     "autocorrelation_time",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +169,25 @@ class RBM(nn.Module):
                 "give as many rows of one as of the other, or one row"
             )
         return v, h
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def with_parameters(module: M, parameters: Mapping[str, Tensor], prefix: str = "") -> M:
+    """A view of a model with other parameters, by ``named_parameters()``; all else is shared.
+
+    For formulas and chains, not for training: the parameters are the tensors given.
+    """
+    view = copy.copy(module)
+    own, children = module.named_parameters(recurse=False), module.named_children()
+    vars(view).update(
+        _parameters={name: parameters[prefix + name] for name, _ in own},
+        _modules={
+            name: with_parameters(child, parameters, f"{prefix}{name}.") for name, child in children
+        },
+    )
+    return view
 
 
 def fault(rbm: RBM) -> str:

@@ -6,7 +6,7 @@ from gibbsite.layers.binomial import Binomial
 from gibbsite.layers.by_column import column_types, kind_of, layer_for
 from gibbsite.layers.categorical import Categorical
 from gibbsite.layers.drelu import DReLU
-from gibbsite.layers.fast import Form, fast, tempered
+from gibbsite.layers.fast import Beta, Form, fast, tempered
 from gibbsite.layers.faults import first_fault, require
 from gibbsite.layers.finite import Finite
 from gibbsite.layers.gaussian import Gaussian
@@ -38,6 +38,7 @@ for _name, _layer in LAYERS.items():
 __all__ = [
     "LAYERS",
     "Bernoulli",
+    "Beta",
     "Binomial",
     "Categorical",
     "DReLU",

@@ -21,6 +21,9 @@ from gibbsite.layers.relu import ReLU
 from gibbsite.layers.spin import Spin
 from gibbsite.rows import Rows
 
+Beta = float | Tensor
+"""Inverse temperature: a scalar, or one a row, (rows, 1)."""
+
 
 class Form:
     """Draws and moments of a layer; every method may overwrite the inputs that it is given."""
@@ -51,9 +54,12 @@ class Form:
         return self.layer.moments(inputs)
 
     def log_partition_change(
-        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+        self, inputs: Tensor, base: Tensor, old: Beta, new: Beta, out: Tensor | None = None
     ) -> Tensor:
-        """log_partition(base + t (inputs - base)) at t = new less that at old, float64, (rows,)."""
+        """log_partition(base + t (inputs - base)) at t = new less that at old, float64, (rows,).
+
+        t is a scalar, or one a row, (rows, 1).
+        """
         after, before = (self.layer.log_partition(tempered(inputs, t, base)) for t in (new, old))
         change = after.double() - before
         return change if out is None else out.copy_(change)
@@ -82,7 +88,7 @@ class FastBernoulli(Form):
         return Means(kernels.mean_bernoulli_(inputs, bias))
 
     def log_partition_change(
-        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+        self, inputs: Tensor, base: Tensor, old: Beta, new: Beta, out: Tensor | None = None
     ) -> Tensor:
         bias = self.layer.bias.detach()
         return ops.kernels_for(inputs).softplus_change(inputs, bias, base, old, new, out)
@@ -186,7 +192,7 @@ class FastMixed(Form):
         return joined([part.moments(own) for part, own in self._split(inputs)])
 
     def log_partition_change(
-        self, inputs: Tensor, base: Tensor, old: float, new: float, out: Tensor | None = None
+        self, inputs: Tensor, base: Tensor, old: Beta, new: Beta, out: Tensor | None = None
     ) -> Tensor:
         pairs = zip(self._split(inputs), self.layer.columns, strict=True)
         changes = [
@@ -225,8 +231,8 @@ def _plus(bias: Tensor, shift: Tensor | None) -> Tensor:
     return bias if shift is None else bias + shift
 
 
-def tempered(inputs: Tensor, scale: float | Tensor, base: Tensor | None) -> Tensor:
-    """base + scale (inputs - base); scale is a number or (rows, 1), no base is 0."""
+def tempered(inputs: Tensor, scale: Beta, base: Tensor | None) -> Tensor:
+    """base + scale (inputs - base); no base is 0."""
     if base is not None:
         return torch.lerp(base, inputs, scale)
     return inputs if isinstance(scale, float) and scale == 1 else scale * inputs

@@ -87,7 +87,7 @@ def softplus_sum_double(x, bias, out):  # type: ignore[no-untyped-def]
 def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-def]
     rows, n = x.shape
     for i in prange(rows):
-        row = x[i]
+        row, t, u = x[i], old[i], new[i]
         total, product = float64(0.0), float64(1.0)
         for k in range((n + PIECE - 1) // PIECE):
             piece = slice(k * PIECE, (k + 1) * PIECE)
@@ -95,7 +95,7 @@ def softplus_change(x, bias, base, old, new, out):  # type: ignore[no-untyped-de
             above, up, down = float32(0.0), float32(1.0), float32(1.0)
             for j in range(len(inputs)):
                 start, gap = b[j] + f[j], inputs[j] - f[j]
-                after, before = float32(start + new * gap), float32(start + old * gap)
+                after, before = float32(start + u * gap), float32(start + t * gap)
                 above += max(after, float32(0.0)) - max(before, float32(0.0))
                 up *= float32(1.0) + exp32(-abs(after))
                 down *= float32(1.0) + exp32(-abs(before))

@@ -178,12 +178,18 @@ class Kernels:
         x: Tensor,
         bias: Tensor,
         base: Tensor,
-        old: float,
-        new: float,
+        old: float | Tensor,
+        new: float | Tensor,
         out: Tensor | None = None,
     ) -> Tensor:
-        """S(new) - S(old) of S(t) = sum_j softplus(bias_j + base_j + t (x_j - base_j)), float64."""
+        """S(new) - S(old) of S(t) = sum_j softplus(bias_j + base_j + t (x_j - base_j)), float64.
+
+        t is a scalar, or one a row, (rows, 1).
+        """
         fit_columns(x, bias, base)
+        for t in (old, new):
+            if isinstance(t, Tensor) and t.shape != (*x.shape[:-1], 1):
+                raise misfit(t, (*x.shape[:-1], 1), x)
         after, before = (
             softplus(bias + torch.lerp(base, x, t), threshold=40.0) for t in (new, old)
         )

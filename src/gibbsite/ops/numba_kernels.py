@@ -177,14 +177,15 @@ class Numba(Kernels):
         x: Tensor,
         bias: Tensor,
         base: Tensor,
-        old: float,
-        new: float,
+        old: float | Tensor,
+        new: float | Tensor,
         out: Tensor | None = None,
     ) -> Tensor:
         rows = matrix(x, np.float32)
         out = x.new_empty(len(x), dtype=torch.float64) if out is None else out
-        arguments = vector(bias, rows), vector(base, rows), np.float32(old), np.float32(new)
-        run("softplus_change", rows, *arguments, row_sums(out, rows))
+        ends = each_row(old, rows), each_row(new, rows)
+        run("softplus_change", rows, vector(bias, rows), vector(base, rows), *ends,
+            row_sums(out, rows))  # fmt: skip
         return out
 
     @with_fallback
@@ -307,6 +308,15 @@ def inverse_sqrt(gamma: Any) -> Any:
     """1 / sqrt(gamma); without meaning, and without a warning, where gamma is not positive."""
     with np.errstate(all="ignore"):
         return 1 / np.sqrt(gamma)
+
+
+def each_row(x: float | Tensor, rows: Any) -> Any:
+    """A scalar, or (rows, 1), as an array with one entry for each row of a matrix."""
+    if not isinstance(x, Tensor):
+        return np.full(len(rows), x, rows.dtype)
+    if x.shape != (len(rows), 1):
+        raise Unsuitable
+    return vector(x[:, 0], rows, 0)
 
 
 def row_sums(x: Tensor, rows: Any) -> Any:

@@ -13,6 +13,7 @@ from gibbsite.sampling.run import (
     sample,
 )
 from gibbsite.sampling.tempering import Tempering, TemperingState
+from gibbsite.sampling.trajectory import Trajectory, TrajectoryState
 
 __all__ = [
     "PILOT_CHAINS",
@@ -25,6 +26,8 @@ __all__ = [
     "Sampler",
     "Tempering",
     "TemperingState",
+    "Trajectory",
+    "TrajectoryState",
     "advance",
     "autocorrelation_time",
     "check_clamp",

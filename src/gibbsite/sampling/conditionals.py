@@ -7,11 +7,8 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.layers import Form, fast, tempered
+from gibbsite.layers import Beta, Form, fast, tempered
 from gibbsite.model import RBM
-
-Beta = float | Tensor
-"""Inverse temperature: a scalar, or one a row, (rows, 1)."""
 
 
 class Conditionals:

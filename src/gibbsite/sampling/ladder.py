@@ -17,14 +17,15 @@ from gibbsite.errors import DataError
 from gibbsite.model import RBM
 
 
-class Pair(NamedTuple):
-    """Rows of two neighbouring rungs, as either rung sees them.
+class Pairs(NamedTuple):
+    """Rows of pairs of neighbouring rungs, as both rungs see them.
 
     Attributes:
         up: log p*(v), unnormalised, at the upper rung less that at the lower, of the rows on the
-            lower; (chains,), float64. F(v) summed over h, so an exchange needs no h.
+            lower; (pairs, chains), float64. With F(v), summed over h, an exchange needs no h.
         down: the same difference, of the rows on the upper.
-        low: inputs of the hidden layer at the lower rung, of the rows on the upper.
+        low: inputs of the hidden layer at the lower rung, of the rows on the upper,
+            (pairs, chains, hidden.width).
         high: inputs of the hidden layer at the upper rung, of the rows on the lower.
     """
 
@@ -35,18 +36,22 @@ class Pair(NamedTuple):
 
 
 class Ladder(Protocol):
-    """Distributions of v, rung by rung; all arguments have one entry, (chains, ...), a rung."""
+    """Distributions of v, rung by rung; rows and inputs are (rungs, chains, width)."""
 
-    def hidden_inputs(self, v: Sequence[Tensor]) -> list[Tensor]:
+    def hidden_inputs(self, v: Tensor) -> Tensor:
         """Inputs of the hidden layer of each rung, given the rows on it."""
         ...
 
-    def pair(self, lower: int, v: Sequence[Tensor], inputs: Sequence[Tensor]) -> Pair:
-        """The rows on a rung and on the one above it."""
+    def pairs(self, first: int, v: Tensor, inputs: Tensor) -> Pairs:
+        """The rows of rungs first and first + 1, first + 2 and first + 3, and so on; one pair or
+        more."""
         ...
 
-    def moved(self, inputs: Sequence[Tensor], generator: torch.Generator | None) -> list[Tensor]:
-        """v of each rung after h is drawn given its inputs, then v; independent on the first."""
+    def moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+        """v after h is drawn given its inputs, then v; independent of them on the first rung.
+
+        The inputs may be overwritten.
+        """
         ...
 
 
@@ -54,7 +59,7 @@ class ExchangeInfo(NamedTuple):
     """Report of an exchange between rungs `first` and first + 1, first + 2 and first + 3, ...
 
     Attributes:
-        up, down: as in `Pair`, of every pair, (pairs, chains).
+        up, down: as in `Pairs`, (pairs, chains).
     """
 
     first: int
@@ -87,8 +92,28 @@ class Passages(NamedTuple):
         fresh = [~stale, *(stale.clone() for _ in range(rungs - 2))]
         return cls(fresh, torch.zeros_like(stale, dtype=torch.int64), 0, [0.0] * (rungs - 1), 0)
 
+    def after(self, first: int, accepted: Tensor, rejections: Sequence[float]) -> Passages:
+        """The record after another sweep, given which of its exchanges were made, and their rates.
+
+        Args:
+            first: lowest rung of the pairs, of each of which (pairs, chains) tells.
+        """
+        fresh = torch.stack([*self.fresh, torch.zeros_like(self.fresh[0])])
+        lower, upper = (fresh[first + k : first + 2 * len(accepted) + k - 1 : 2] for k in (0, 1))
+        low = torch.where(accepted, upper, lower)
+        upper.copy_(torch.where(accepted, lower, upper))
+        lower.copy_(low)
+        trips = self.trips + fresh[-1]
+        fresh[0] = True
+        rejected = list(self.rejected)
+        for pair, rate in enumerate(rejections):
+            rejected[first + 2 * pair] += rate
+        return Passages(list(fresh[:-1]), trips, self.age + 1, rejected, self.sweeps + 1)
+
     def rejections(self) -> list[float]:
         """Mean rejection rate of each pair of rungs since the ladder was changed; 0 if untested."""
+        if len(self.rejected) == 1:  # the only pair is tested in every sweep
+            return [self.rejected[0] / max(1, self.sweeps)]
         tests = [(self.sweeps + 1 - pair % 2) // 2 for pair in range(len(self.rejected))]
         return [x / max(1, n) for x, n in zip(self.rejected, tests, strict=True)]
 
@@ -131,37 +156,24 @@ def exchange_and_move(
     not to its square: Syed, Bouchard-Cote, Deligiannidis, Doucet (2022), Non-reversible parallel
     tempering, J. R. Stat. Soc. B 84.
     """
-    rows = [*replicas.below, replicas.v]
-    passages = replicas.passages
+    passages, rungs = replicas.passages, len(replicas.below) + 1
+    first = passages.sweeps % 2 if rungs > 2 else 0
+    rows = torch.stack([*replicas.below, replicas.v])
     inputs = ladder.hidden_inputs(rows)
-    fresh = [*passages.fresh, torch.zeros_like(passages.fresh[0])]
-    first, rejected, ups, downs = passages.sweeps % 2, list(passages.rejected), [], []
-    for low in range(first, len(rows) - 1, 2):
-        pair, high = ladder.pair(low, rows, inputs), low + 1
-        gain = pair.up - pair.down
-        chance = torch.rand(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
-        accepted = chance.log() < gain
-        rejected[low] += 1 - gain.clamp(max=0).exp().mean().item()
-        fresh[low], fresh[high] = _swapped(accepted, fresh[low], fresh[high])
-        chosen = accepted[:, None]
-        inputs[low] = torch.where(chosen, pair.low, inputs[low])
-        inputs[high] = torch.where(chosen, pair.high, inputs[high])
-        ups.append(pair.up)
-        downs.append(pair.down)
-    trips = passages.trips + fresh[-1]
-    fresh[0] = torch.ones_like(fresh[0])
-    *below, v = ladder.moved(inputs, generator)
-    record = Passages(fresh[:-1], trips, passages.age + 1, rejected, passages.sweeps + 1)
-    none = trips.new_zeros(0, len(trips), dtype=torch.float64)
-    info = ExchangeInfo(
-        first, torch.stack(ups) if ups else none, torch.stack(downs) if ups else none
+    pairs = ladder.pairs(first, rows, inputs)
+    gain = pairs.up - pairs.down
+    chance = torch.rand(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
+    accepted = chance.log_() < gain
+    lower, upper = (slice(first + k, first + 2 * len(gain) + k - 1, 2) for k in (0, 1))
+    chosen = accepted[..., None]
+    inputs[lower], inputs[upper] = (
+        torch.where(chosen, pairs.low, inputs[lower]),
+        torch.where(chosen, pairs.high, inputs[upper]),
     )
-    return Replicas(below, v, record), info
-
-
-def _swapped(chosen: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y with their chosen entries exchanged."""
-    return torch.where(chosen, y, x), torch.where(chosen, x, y)
+    *below, v = ladder.moved(inputs, generator)
+    rejections = (1 - gain.clamp(max=0).exp_().mean(1)).tolist()
+    passages = passages.after(first, accepted, rejections)
+    return Replicas(below, v, passages), ExchangeInfo(first, pairs.up, pairs.down)
 
 
 def equal_parts(ends: Sequence[float], lengths: Sequence[float], parts: int) -> list[float]:

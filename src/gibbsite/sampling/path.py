@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gibbsite import ops
-from gibbsite.layers import fast
+from gibbsite.layers import Beta, fast
 from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import Conditionals
 from gibbsite.sampling.run import sample
@@ -78,10 +78,15 @@ class Path:
         return self.rbm.visible.scaled_weight(self.visible_inputs[:, None])[:, 0].detach()
 
     def log_ratio(
-        self, v: Tensor, inputs: Tensor, old: float, new: float, out: Tensor | None = None
+        self, v: Tensor, inputs: Tensor, old: Beta, new: Beta, out: Tensor | None = None
     ) -> Tensor:
-        """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v)."""
+        """log p*(v) at beta `new` minus at `old`, unnormalised; inputs = rbm.hidden_inputs(v).
+
+        Both betas are numbers, or both (rows, 1).
+        """
         hidden = fast(self.rbm.hidden)
         change = hidden.log_partition_change(inputs, self.hidden_inputs, old, new, out)
-        ops.kernels_for(v).add_row_dot_(change, v, self.slope, old - new)
+        if isinstance(old, Tensor) and isinstance(new, Tensor):
+            return change.addcmul_((old - new)[:, 0].double(), (v @ self.slope).double())
+        ops.kernels_for(v).add_row_dot_(change, v, self.slope, float(old - new))
         return change

@@ -124,7 +124,7 @@ def _clamped(sampler: Sampler, clamp: Tensor | None) -> Sampler:
         return sampler
     if not (is_dataclass(sampler) and hasattr(sampler, "clamp")):
         raise ArgumentError(f"{sampler!r} has no field clamp; use gb.Gibbs() or gb.Tempering()")
-    clamped: Sampler = replace(sampler, clamp=clamp)  # type: ignore[type-var]
+    clamped: Sampler = replace(sampler, clamp=clamp)
     return clamped
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import check_clamp
 from gibbsite.sampling.ladder import (
     ExchangeInfo,
-    Pair,
+    Pairs,
     Passages,
     Replicas,
     equal_parts,
@@ -43,7 +44,6 @@ class TemperingState(NamedTuple):
         below: rows at each lower beta, first 0; (chains, visible.width) each.
         betas: from 0 to 1.
         means: mean v of the independent units at beta 0, (visible.width,).
-        base: their visible inputs, (visible.width,), as of the last time the ladder was spaced.
         passages: record of the exchanges.
         rounds: number of times that the ladder was spaced.
     """
@@ -52,7 +52,6 @@ class TemperingState(NamedTuple):
     below: list[Tensor]
     betas: list[float]
     means: Tensor
-    base: Tensor
     passages: Passages
     rounds: int
 
@@ -70,9 +69,9 @@ class TemperingState(NamedTuple):
         check_replicas(rbm, self.v, self.below, self.passages)
         if not (self.betas[0] == 0 and self.betas[-1] == 1 and _rises(self.betas)):
             raise DataError("betas that do not rise from 0 to 1")
+        if self.means.ndim != 1:
+            raise DataError(f"means of the base of shape {tuple(self.means.shape)}")
         rbm.visible.check_means(self.means[None])
-        if self.base.shape != (rbm.visible.width,) or not bool(torch.isfinite(self.base).all()):
-            raise DataError("base inputs that are not finite, one a column")
         if self.rounds < 0:
             raise DataError(f"a ladder spaced {self.rounds} times")
 
@@ -141,7 +140,7 @@ class Tempering:
         below = _started(path.clamped(clamp), betas, len(v), generator)
         means = rbm.visible.mean(path.visible_inputs)
         passages = Passages.none(v, len(betas))
-        return TemperingState(v, below, betas, means, path.visible_inputs, passages, 0)
+        return TemperingState(v, below, betas, means, passages, 0)
 
     def step(
         self, rbm: RBM, state: TemperingState, generator: torch.Generator | None = None
@@ -162,7 +161,8 @@ class Tempering:
 
     def _ladder(self, rbm: RBM, state: TemperingState) -> Temperatures:
         clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
-        path = Path.of_base(rbm, state.base).clamped(clamp)
+        base = rbm.visible.inputs_for(state.means.expand(COUNTED_AS, -1))
+        path = Path.of_base(rbm, base).clamped(clamp)
         return Temperatures(path, state.betas, len(state.v))
 
     def _moved(
@@ -176,7 +176,7 @@ class Tempering:
         (below, v, passages), info = exchange_and_move(ladder, replicas, generator)
         state = state._replace(v=v, below=below, passages=passages)
         due = passages.sweeps >= min(LAST_ROUND, FIRST_ROUND << min(state.rounds, 20))
-        return (self._spaced(rbm, state) if due and self.betas is None else state), info
+        return (self._spaced(state) if due and self.betas is None else state), info
 
     def _betas(self, path: Path, generator: torch.Generator | None) -> list[float]:
         """The betas given, or such as a pilot run along the path finds."""
@@ -187,11 +187,10 @@ class Tempering:
         rungs = self.rungs or _rungs_for(sum(lengths))
         return equal_parts(grid, lengths, rungs - 1)
 
-    def _spaced(self, rbm: RBM, state: TemperingState) -> TemperingState:
+    def _spaced(self, state: TemperingState) -> TemperingState:
         """The state with betas spaced to equal rejection, and more of them if it takes more."""
         rungs = self.rungs or max(len(state.betas), _rungs_for(state.barrier()))
         betas = equal_parts(state.betas, state.passages.rejections(), rungs - 1)
-        base = rbm.visible.inputs_for(state.means.expand(COUNTED_AS, -1))
         below, fresh = state.below, state.passages.fresh
         if rungs != len(state.betas):  # new rungs start with the rows of the nearest old one
             old = torch.tensor(state.betas[:-1], dtype=torch.float64)
@@ -199,9 +198,7 @@ class Tempering:
             below, fresh = [below[k] for k in nearest], [fresh[k] for k in nearest]
         rejected = [0.0] * (rungs - 1)
         passages = state.passages._replace(fresh=fresh, rejected=rejected, sweeps=0)
-        return state._replace(
-            below=below, betas=betas, base=base, passages=passages, rounds=state.rounds + 1
-        )
+        return state._replace(below=below, betas=betas, passages=passages, rounds=state.rounds + 1)
 
 
 class Temperatures:
@@ -210,28 +207,31 @@ class Temperatures:
     def __init__(self, path: Path, betas: Sequence[float], chains: int) -> None:
         clamp = path.clamp
         every = clamp if clamp is None or len(clamp) == 1 else clamp.repeat(len(betas), 1)
-        self.path, self.betas, self.chains = path.clamped(every), betas, chains
+        self.path = path.clamped(every)
         beta = torch.tensor(betas, dtype=path.rbm.weight.dtype, device=path.rbm.weight.device)
-        self._beta = beta.repeat_interleave(chains)[:, None]
+        self._beta = beta[:, None].expand(-1, chains).contiguous()
 
-    def hidden_inputs(self, v: Sequence[Tensor]) -> list[Tensor]:
-        """Inputs of the hidden layer at beta 1, of the rows of every rung, in one product."""
-        return self._split(self.path.conditionals.hidden_inputs(torch.cat(list(v))))
+    def hidden_inputs(self, v: Tensor) -> Tensor:
+        """Inputs of the hidden layer at beta 1, which are those of every rung, in one product."""
+        return self.path.conditionals.hidden_inputs(v.flatten(0, 1)).view(*v.shape[:2], -1)
 
-    def pair(self, lower: int, v: Sequence[Tensor], inputs: Sequence[Tensor]) -> Pair:
-        """The rows on a rung and on the one above it; all rungs have the same inputs."""
-        ends = self.betas[lower], self.betas[lower + 1]
-        up, down = (self.path.log_ratio(v[k], inputs[k], *ends) for k in (lower, lower + 1))
-        return Pair(up, down, inputs[lower + 1], inputs[lower])
+    def pairs(self, first: int, v: Tensor, inputs: Tensor) -> Pairs:
+        """The rows of neighbouring rungs, two and two, which differ in beta alone."""
+        n = (len(v) - first) // 2
+        both = slice(first, first + 2 * n)
+        ends = (self._beta[k : k + 2 * n : 2].repeat_interleave(2, 0) for k in (first, first + 1))
+        old, new = (beta.reshape(-1, 1) for beta in ends)
+        rows = v[both].flatten(0, 1), inputs[both].flatten(0, 1)
+        change = self.path.log_ratio(*rows, old, new).view(n, 2, -1)
+        own = inputs[both].view(n, 2, *inputs.shape[1:])
+        return Pairs(change[:, 0], change[:, 1], own[:, 1], own[:, 0])
 
-    def moved(self, inputs: Sequence[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+    def moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
         """v of each rung after a Gibbs sweep at its beta."""
-        model = self.path.conditionals
-        h = model.draw_hidden(torch.cat(list(inputs)), generator, self._beta)
-        return self._split(model.draw_visible(model.visible_inputs(h), generator, self._beta))
-
-    def _split(self, rows: Tensor) -> list[Tensor]:
-        return list(rows.split(self.chains))
+        model, beta = self.path.conditionals, self._beta.view(-1, 1)
+        h = model.draw_hidden(inputs.flatten(0, 1), generator, beta)
+        v = model.draw_visible(model.visible_inputs(h), generator, beta)
+        return v.view(*inputs.shape[:2], -1)
 
 
 def _pilot(path: Path, grid: list[float], generator: torch.Generator | None) -> list[float]:
@@ -240,7 +240,7 @@ def _pilot(path: Path, grid: list[float], generator: torch.Generator | None) -> 
     By that of normal log ratios of standard deviation s at either end: $s/\sqrt{\pi}$, where small.
     """
     v, lengths = path.start(PILOT_CHAINS, generator), []
-    for old, new in zip(grid[:-1], grid[1:], strict=True):
+    for old, new in itertools.pairwise(grid):
         inputs = path.conditionals.hidden_inputs(v)
         lengths.append(path.log_ratio(v, inputs, old, new).std().item() / math.sqrt(math.pi))
         h = path.conditionals.draw_hidden(inputs, generator, new)
@@ -274,4 +274,4 @@ def _rungs_for(barrier: float) -> int:
 
 
 def _rises(betas: Sequence[float]) -> bool:
-    return all(old < new for old, new in zip(betas[:-1], betas[1:], strict=True))
+    return all(old < new for old, new in itertools.pairwise(betas))
