@@ -15,7 +15,7 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, PCD, Batch, Centered, ExactGradient, MeanField
+from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
 from gibbsite.io import load, save
 from gibbsite.layers import (
     Bernoulli,
@@ -52,7 +52,7 @@ from gibbsite.sampling import (
     sample,
     split_r_hat,
 )
-from gibbsite.training import L1, L2, Checkpoints, History, Monitor, fit, initialize
+from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
     from gibbsite.estimators import BernoulliRBM, GaussianRBM
@@ -61,11 +61,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "FPCD",
     "L1",
     "L2",
     "PCD",
     "RBM",
     "ArgumentError",
+    "Averaged",
     "Batch",
     "Bernoulli",
     "BernoulliRBM",
@@ -90,6 +92,7 @@ __all__ = [
     "Mixed",
     "ModelFileError",
     "Monitor",
+    "NoiseCD",
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",

@@ -26,6 +26,8 @@ ESTIMATORS = {
     "mean field": gb.MeanField(steps=2),
     "cd": gb.CD(steps=3),
     "pcd": gb.PCD(chains=7, steps=2),
+    "noise cd": gb.NoiseCD(chains=7, steps=2),
+    "fpcd": gb.FPCD(chains=7, steps=2),
     "centered": gb.Centered(gb.PCD(chains=7)),
 }
 
@@ -394,7 +396,7 @@ def test_cd_of_weighted_rows_starts_at_the_weighted_data():
 
 def test_a_batch_without_weight_moves_nothing():
     v = rows(BINARY)
-    for estimator in (gb.ExactGradient(), gb.PCD(chains=5), gb.CD(), gb.MeanField()):
+    for estimator in ESTIMATORS.values():
         state = estimator.init(BINARY.rbm, generator())
         nothing = Batch(v, torch.zeros(len(v), dtype=v.dtype))
         gradient, _, info = estimator.step(BINARY.rbm, nothing, state, generator())
@@ -442,7 +444,11 @@ def test_estimators_move_chains_with_the_sampler_they_are_given():
 @pytest.mark.parametrize("value", [0, -1, 1.5, 1.0, True, "3", None, float("nan")])
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(gb.CD, "steps"), (gb.PCD, "steps"), (gb.PCD, "chains"), (gb.MeanField, "steps")],
+    [
+        (gb.CD, "steps"),
+        (gb.MeanField, "steps"),
+        *((make, name) for make in (gb.PCD, gb.NoiseCD, gb.FPCD) for name in ("steps", "chains")),
+    ],
 )
 def test_counts_that_are_none(make, name, value):
     with pytest.raises(gb.ArgumentError, match=f"{name}=.*whole number of at least 1") as error:
@@ -450,7 +456,9 @@ def test_counts_that_are_none(make, name, value):
     assert repr(value) in str(error.value)
 
 
-@pytest.mark.parametrize("make", [gb.CD, gb.PCD, gb.MeanField, gb.ExactGradient])
+@pytest.mark.parametrize(
+    "make", [gb.CD, gb.PCD, gb.NoiseCD, gb.FPCD, gb.MeanField, gb.ExactGradient]
+)
 def test_misspelt_options_are_refused(make):
     with pytest.raises(TypeError, match="stepz"):
         make(stepz=3)

@@ -20,6 +20,8 @@ EPOCHS = 5
 
 GRADIENTS = {
     "pcd": lambda: gb.PCD(chains=7),
+    "fpcd": lambda: gb.FPCD(chains=7),
+    "noise cd": lambda: gb.NoiseCD(chains=7),
     "cd": lambda: gb.CD(steps=2),
     "mean field": lambda: gb.MeanField(),
     "centered pcd": lambda: gb.Centered(gb.PCD(chains=7, steps=2)),

@@ -2,8 +2,20 @@
 
 from gibbsite.gradients.base import Batch, Gradient, Info
 from gibbsite.gradients.centered import Centered
-from gibbsite.gradients.contrastive import CD, PCD
+from gibbsite.gradients.contrastive import CD, PCD, NoiseCD
 from gibbsite.gradients.exact import ExactGradient
+from gibbsite.gradients.fpcd import FPCD
 from gibbsite.gradients.mean_field import MeanField
 
-__all__ = ["CD", "PCD", "Batch", "Centered", "ExactGradient", "Gradient", "Info", "MeanField"]
+__all__ = [
+    "CD",
+    "FPCD",
+    "PCD",
+    "Batch",
+    "Centered",
+    "ExactGradient",
+    "Gradient",
+    "Info",
+    "MeanField",
+    "NoiseCD",
+]

@@ -180,12 +180,12 @@ def _steps(
     gradient: Gradient, rbm: RBM, data: Callable[[], Tensor], generator: torch.Generator
 ) -> Tensor:
     """Gradients of independent steps, (REPEATS, parameters), each from a state of its own."""
-    found, first = [], Batch(data())
+    found = []
     for _ in range(REPEATS):
         state = gradient.init(rbm, generator)
         if any(True for _ in leaves(state)):
             for _ in range(WARMUP):
-                _, state, _ = gradient.step(rbm, first, state, generator)
+                _, state, _ = gradient.step(rbm, Batch(data()), state, generator)
         found.append(_flat(gradient.step(rbm, Batch(data()), state, generator)[0]))
     return torch.stack(found)
 

@@ -1,5 +1,6 @@
 """Training by stochastic gradient ascent of the log-likelihood."""
 
+from gibbsite.training.average import Averaged
 from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fit import fit
 from gibbsite.training.history import History
@@ -22,6 +23,7 @@ __all__ = [
     "L1",
     "L2",
     "SGD",
+    "Averaged",
     "Checkpoints",
     "Held",
     "History",

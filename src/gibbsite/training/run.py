@@ -61,7 +61,7 @@ class Run:
 
     def work(self) -> int:
         """Multiply-adds of the largest matrix product of an update."""
-        chains = max((len(x) for x in _tensors(self.state) if x.ndim == 2), default=0)
+        chains = max(map(len, _chains(self.state)), default=0)
         return self.rbm.weight.numel() * max(self.batch_size, chains)
 
     def updates(self) -> int:
@@ -168,13 +168,13 @@ class Run:
         return [torch.default_generator, *cuda]
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    """All tensors of a gradient estimator's state."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping | list | tuple):
-        for part in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _tensors(part)
+def _chains(state: Any) -> Iterator[Tensor]:
+    """Visible states of all chains in a gradient estimator's state."""
+    if isinstance(v := getattr(state, "v", None), Tensor):
+        yield v
+    elif isinstance(state, Mapping | list | tuple):
+        for part in state.values() if isinstance(state, Mapping) else state:
+            yield from _chains(part)
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
