@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
 from gibbsite.training import SGD
-from gibbsite.training.fit import Update
 
 ESTIMATORS: dict[str, Callable[[int], Any]] = {
     "exact": lambda chains: gb.ExactGradient(),
@@ -113,26 +111,6 @@ class Smooth:
             change.narrow(dim, 0, n).add_(slope, alpha=self.strength * self.every)
 
 
-class Average:
-    """Exponential average of a model's parameters, over about so many updates, as ``model``."""
-
-    every_update = True
-
-    def __init__(self, rbm: gb.RBM, updates: float, every: int = 10) -> None:
-        self.model, self.updates, self.every, self.seen = copy.deepcopy(rbm), updates, every, 0
-
-    def __call__(self, rbm: gb.RBM, record: dict[str, float]) -> None:
-        """Nothing to report."""
-
-    @torch.no_grad()
-    def after_update(self, rbm: gb.RBM, update: Update) -> None:
-        self.seen += 1
-        if self.seen % self.every == 0:
-            share = self.every / min(self.seen, max(self.updates, self.every))
-            for mean, value in zip(self.model.parameters(), rbm.parameters(), strict=True):
-                mean.lerp_(value, share)
-
-
 def fitted(
     recipe: Recipe,
     visible: gb.layers.Layer,
@@ -153,7 +131,8 @@ def fitted(
     scheduler = LambdaLR(
         optimizer, lambda epoch: (1 - min(epoch, last) / recipe.epochs) ** recipe.power
     )
-    average = Average(rbm, recipe.average * -(-len(rows) // recipe.batch))
+    updates = -(-len(rows) // recipe.batch)
+    average = gb.Averaged(rbm, horizon=max(1.0, recipe.average * updates))
     started, state = time.process_time(), None
     for chains, epochs in _stages(recipe):
         state = None if state is None else _grown(state, chains)
