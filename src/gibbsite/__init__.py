@@ -32,6 +32,7 @@ from gibbsite.layers import (
 )
 from gibbsite.likelihood import (
     Evaluation,
+    ExchangeLikelihood,
     LogPartition,
     TrajectoryAIS,
     evaluate,
@@ -81,6 +82,7 @@ __all__ = [
     "EnergyBasedModel",
     "Evaluation",
     "ExactGradient",
+    "ExchangeLikelihood",
     "Gaussian",
     "GaussianRBM",
     "Gibbs",

@@ -1,5 +1,6 @@
 """TrajectoryAIS and its ladders: right within the error told, or silent; and it can go on."""
 
+import copy
 import math
 
 import pytest
@@ -8,8 +9,8 @@ from oracle import random_rbm
 from planted import opposite_patterns, planted
 
 import gibbsite as gb
-from gibbsite.likelihood.annealing import Path, uniform_schedule
-from gibbsite.likelihood.ladder import Ladder, ladder_estimate
+from gibbsite import sampling
+from gibbsite.likelihood.exchange import exchange_estimate, record_exchanges
 from gibbsite.likelihood.trajectory import TrajectoryAIS, measure, systematic
 
 DATA = gb.datasets.load("digits")
@@ -18,6 +19,20 @@ GREY = 0.1 + 0.8 * DATA.test[:100]
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def uniform_betas() -> list[float]:
+    return [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def at_beta(path: sampling.Path, beta: float) -> gb.RBM:
+    """The distribution of a path at beta, as a model of its own."""
+    rung = copy.deepcopy(path.rbm)
+    with torch.no_grad():
+        rung.weight.mul_(beta)
+        rung.visible.bias.add_(path.visible_inputs, alpha=1 - beta)
+        rung.hidden.bias.add_(path.hidden_inputs, alpha=1 - beta)
+    return rung
 
 
 def check_shown(figures: dict[str, float], truth: float) -> bool:
@@ -61,7 +76,7 @@ def test_the_figure_is_right_or_left_out_as_training_goes(rate):
 def test_the_figure_is_right_for_any_model(make, seed):
     rbm = random_rbm(make(6), 5, seed=seed, scale=1.0)
     rows = gb.exact.sample(rbm, 50, generator(3))
-    figures = TrajectoryAIS(rows, substeps=12, generator=generator(200 + seed))(rbm, {})
+    figures = TrajectoryAIS(rows, substeps=12, generator=generator(210 + seed))(rbm, {})
     assert check_shown(figures, gb.exact.log_likelihood(rbm, rows).mean().item())
 
 
@@ -118,44 +133,48 @@ def test_counts_are_checked(bad):
 
 def test_sweeps_leave_every_rung_as_it_is():
     """From exact draws at each rung: afterwards the means at each are those of exact draws."""
-    rbm = random_rbm(gb.Bernoulli(4), 3, seed=1, scale=1.5)
-    zeros = torch.zeros(4).double(), torch.zeros(3).double()
-    path, betas, n = Path(rbm, *zeros), uniform_schedule(4), 4000
-    rungs = []
-    for beta in betas.tolist():
-        rung = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(3)).double()
-        rung.load_state_dict({**rbm.state_dict(), "weight": beta * rbm.weight})
-        rungs.append(rung)
-    v = torch.stack([gb.exact.sample(rung, n, generator(2)) for rung in rungs])
-    ladder = Ladder(path, betas, v)
-    record = ladder.run(6, generator(3))
+    rbm, n, betas = (
+        random_rbm(gb.Bernoulli(4), 3, seed=1, scale=1.5),
+        4000,
+        [0.0, 0.25, 0.5, 0.75, 1.0],
+    )
+    means = torch.full((4,), 0.5).double()
+    sampler = gb.Tempering(betas=betas)
+    base = sampling.Path.of_means(rbm, means)
+    rungs = [at_beta(base, beta) for beta in betas]
+    rows = [gb.exact.sample(rung, n, generator(2)) for rung in rungs]
+    state = sampling.TemperingState.at(rows, betas, means)
+    state, record = record_exchanges(sampler, rbm, state, 12, generator(3))
     states = rbm.visible.states(0, 16)
-    for rung, here in zip(rungs, ladder.v.view(5, n, 4), strict=True):
+    for rung, here in zip(rungs, [*state.below, state.v], strict=True):
         expected = gb.exact.log_likelihood(rung, states).exp()
         numbers = (here @ torch.tensor([1.0, 2.0, 4.0, 8.0]).double()).long()
         found = torch.bincount(numbers, minlength=16) / n
         # of 16 shares the distance is at most sqrt(16 / n) / 2 on average
         assert 0.5 * (found - expected).abs().sum() < math.sqrt(16 / n)
-    estimate = ladder_estimate(record)
+    estimate = exchange_estimate(record)
     truth = gb.exact.log_partition(rungs[-1]) - gb.exact.log_partition(rungs[0])
     assert abs(estimate.value - truth.item()) < 4 * estimate.stderr
     assert estimate.stderr < 0.02
     assert abs(estimate.drift) < 8 * estimate.stderr
     assert abs(estimate.by_start) < 8 * estimate.stderr
-    assert record.trips.double().mean() > 0.3  # 4 exchanges up take at least 4 of 6 sweeps
+    assert record.trips.double().mean() > 0.3  # 4 exchanges up take at least 4 of 12 sweeps
 
 
 def test_the_error_is_that_of_repetitions():
     """Standard deviation of 30 estimates against the error each tells: within its own error."""
     rbm = random_rbm(gb.Bernoulli(6), 4, seed=2, scale=1.5)
-    path = Path(rbm, torch.zeros(6).double(), torch.zeros(4).double())
-    values, errors = [], []
+    path, betas = (
+        sampling.Path.of_means(rbm, torch.full((6,), 0.5).double()),
+        [0, 0.25, 0.5, 0.75, 1],
+    )
+    sampler, values, errors = gb.Tempering(betas=betas), [], []
     for seed in range(30):
         g = generator(seed)
-        start = torch.stack([path.start(10, g) for _ in range(5)])
-        ladder = Ladder(path, uniform_schedule(4), start)
-        ladder.run(20, g)
-        estimate = ladder_estimate(ladder.run(40, g))
+        rows = [path.start(10, g) for _ in betas]
+        state = sampling.TemperingState.at(rows, betas, path.means)
+        state, _ = record_exchanges(sampler, rbm, state, 20, g)
+        estimate = exchange_estimate(record_exchanges(sampler, rbm, state, 80, g)[1])
         values.append(estimate.value)
         errors.append(estimate.stderr)
     spread = torch.tensor(values).std().item()

@@ -10,6 +10,7 @@ from gibbsite.likelihood.annealing import (
 from gibbsite.likelihood.baselines import baselines
 from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
+from gibbsite.likelihood.exchange import ExchangeLikelihood, exchange_log_partition
 from gibbsite.likelihood.monitors import (
     free_energy_gap,
     pseudo_likelihood,
@@ -28,6 +29,7 @@ __all__ = [
     "Direction",
     "Equilibrium",
     "Evaluation",
+    "ExchangeLikelihood",
     "LogPartition",
     "Path",
     "TrajectoryAIS",
@@ -36,6 +38,7 @@ __all__ = [
     "baselines",
     "equilibrium_draws",
     "evaluate",
+    "exchange_log_partition",
     "free_energy_gap",
     "log_partition",
     "overlap_schedule",

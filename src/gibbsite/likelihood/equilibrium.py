@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +30,9 @@ MAX_R_HAT = 1.05
 MAX_UNIT_R_HAT = 1.4
 MIN_TIMES = 20.0
 """Least length of a run, in autocorrelation times of the free energy."""
+
+LEAST_LADDERS, ROWS_A_LADDER = 8, 8
+MIN_TRIPS = 2.0
 
 
 class Equilibrium(NamedTuple):
@@ -59,10 +64,14 @@ def equilibrium_draws(
 
     Exact draws if the model has at most 2^20 states; else the ends of n chains of `steps` steps,
     half of them started at rows of data (if there are any), the others at `overdispersed_start`.
-    They are recorded about 250 times over the second half. Both halves of the record and all
+    Of a ladder sampler, each of whose chains has a row on every rung, there are n / 8 chains, at
+    least 8, and the draws are from the second half of the run, evenly spaced in time.
+
+    The chains are recorded about 250 times over the second half. Both halves of the record and all
     chains, and so all starts, must agree in the free energy (split R-hat at most 1.05) and in the
     mean of every hidden unit (at most 1.4, where chains have run for over ten relaxation times).
-    The record must be 20 autocorrelation times of the free energy long.
+    The record must be 20 autocorrelation times of the free energy long. Rows of a ladder sampler
+    must have come from its first rung to the last twice a chain, on average.
 
     The states visited bound log Z from below, however badly the chains mix:
     $\log Z \ge \log\sum_x e^{-F(x)}$ over the distinct x seen, on the side with fewer states.
@@ -72,23 +81,56 @@ def equilibrium_draws(
     """
     if exact.is_small(rbm):
         return Equilibrium(exact.sample(rbm, n, generator), n)
-    v = overdispersed_start(rbm, n, generator)
-    if data is not None:
-        data = rbm.visible.check_data(data)
-        rows = torch.randint(len(data), (n // 2,), generator=generator)
-        v[: n // 2] = rbm.visible.observe(data[rows], generator)
     sampler = sampler or Gibbs()
+    chains = max(LEAST_LADDERS, n // ROWS_A_LADDER) if hasattr(sampler, "ladder") else n
+    v = _starts(rbm, chains, data, generator)
     stride = max(1, steps // (2 * RECORDS))
     records = (steps - steps // 2) // stride
-    record = _Record(rbm, records)
+    record, kept = _Record(rbm, records), deque[Tensor](maxlen=1 if chains == n else None)
     with ops.fitting_threads(rbm.weight.numel() * n):
         state: Any = advance(sampler, rbm, sampler.init(rbm, v, generator), steps // 2, generator)
         for _ in range(records):
             state = advance(sampler, rbm, state, stride, generator)
             record.add(state.v, generator)
+            kept.append(state.v)
     tau = autocorrelation_time(torch.stack(record.energies)) if records >= 4 else math.inf
-    independent = n * max(1.0, records / tau)
-    return Equilibrium(state.v, independent, record.visited.log_mass, record.problems(stride, tau))
+    independent = chains * max(1.0, records / tau)
+    problems = *record.problems(stride, tau), *_too_few_trips(state)
+    return Equilibrium(
+        _spread(kept or [state.v], n), independent, record.visited.log_mass, problems
+    )
+
+
+def _starts(
+    rbm: RBM, chains: int, data: Tensor | None, generator: torch.Generator | None
+) -> Tensor:
+    """Starts of chains: half rows of data, if there are any, the others overdispersed."""
+    v = overdispersed_start(rbm, chains, generator)
+    if data is not None:
+        data = rbm.visible.check_data(data)
+        rows = torch.randint(len(data), (chains // 2,), generator=generator)
+        v[: chains // 2] = rbm.visible.observe(data[rows], generator)
+    return v
+
+
+def _spread(kept: Sequence[Tensor], n: int) -> Tensor:
+    """n rows of those kept, (chains, width) each time, from times that are evenly spaced."""
+    times = min(len(kept), -(-n // len(kept[0])))
+    chosen = torch.linspace(0, len(kept) - 1, times).round().long() if times > 1 else [-1]
+    rows = torch.cat([kept[int(time)] for time in chosen])
+    return rows.repeat(-(-n // len(rows)), 1)[-n:]
+
+
+def _too_few_trips(state: Any) -> Iterator[str]:
+    """A problem if rows of a ladder sampler seldom came from its first rung to the last."""
+    if not hasattr(state, "passages"):
+        return
+    trips = state.passages.trips.double().mean().item()
+    if trips < MIN_TRIPS:
+        yield (
+            f"{trips:.1f} rows a ladder came from its first rung to the model, fewer than "
+            f"{MIN_TRIPS:g}; use more temperatures (longer chains)"
+        )
 
 
 class _Record:

@@ -14,6 +14,7 @@ from gibbsite.errors import DataError
 from gibbsite.likelihood.monitors import as_states, negative_free_energies
 from gibbsite.likelihood.partition import LogPartition, log_partition
 from gibbsite.model import RBM
+from gibbsite.sampling import Sampler
 
 
 class Evaluation(NamedTuple):
@@ -63,6 +64,7 @@ def evaluate(
     *,
     chains: int = 100,
     temperatures: int | Tensor = 1000,
+    sampler: Sampler | None = None,
     generator: torch.Generator | None = None,
     progress: Callable[[Tensor], None] | None = None,
 ) -> Evaluation:
@@ -84,6 +86,7 @@ def evaluate(
         data=v,
         chains=chains,
         temperatures=temperatures,
+        sampler=sampler,
         generator=generator,
         progress=progress,
     )

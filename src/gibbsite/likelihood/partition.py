@@ -37,7 +37,7 @@ from gibbsite.likelihood.weights import (
 )
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
-from gibbsite.sampling import PILOT_STEPS, Path
+from gibbsite.sampling import PILOT_STEPS, Path, Sampler
 
 METHODS = ("auto", "exact", "ais", "reverse-ais", "bridge")
 
@@ -111,6 +111,7 @@ def log_partition(
     data: Tensor | None = None,
     chains: int = 100,
     temperatures: int | Tensor = 1000,
+    sampler: Sampler | None = None,
     generator: torch.Generator | None = None,
     progress: Callable[[Tensor], None] | None = None,
 ) -> LogPartition:
@@ -130,6 +131,7 @@ def log_partition(
         chains: independent paths in each direction, at least 2.
         temperatures: steps of a schedule adapted by a pilot run, at least 2, or the betas
             themselves, rising from 0 to 1. Equilibrium chains run for twice as many Gibbs steps.
+        sampler: of the equilibrium chains; default `Gibbs()`.
         progress: called with the log weights so far after each temperature.
 
     An interruption (Ctrl-C) after the pilot runs gives the estimate so far: the forward run takes
@@ -182,7 +184,7 @@ def log_partition(
     if method != "ais" and not problems:
         try:
             steps = EQUILIBRIUM_STEPS * (len(betas) - 1)
-            start = equilibrium_draws(rbm, chains, steps, data, generator)
+            start = equilibrium_draws(rbm, chains, steps, data, generator, sampler)
             run = anneal(path, betas.flip(0), start.v, generator, progress)
             reverse = _direction(log_z0, -1, run)
         except KeyboardInterrupt:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.likelihood.annealing import anneal, overlap_schedule
-from gibbsite.likelihood.ladder import Ladder, LadderEstimate, ladder_estimate
+from gibbsite.likelihood.exchange import ExchangeEstimate, exchange_estimate, record_exchanges
 from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.weights import Estimate, importance_estimate
 from gibbsite.model import RBM
-from gibbsite.sampling import Gibbs, Path, overdispersed_start
+from gibbsite.sampling import Gibbs, Path, Tempering, TemperingState, overdispersed_start
 from gibbsite.sampling.diagnostics import r_hat
 
 RUNGS = 16
@@ -159,17 +159,18 @@ def measure(
 ) -> Measured:
     """log Z by replica exchange, from starts at both ends of the annealing path."""
     scattered = overdispersed_start(rbm, len(data), generator)
-    path = Path.fit(rbm, torch.cat([data, scattered]), generator)
+    path = Path.of_means(rbm, Path.fit(rbm, torch.cat([data, scattered]), generator).means)
     betas = overlap_schedule(path, RUNGS - 1, generator, chains=PILOT_CHAINS, steps=PILOT_STEPS)
     gaps, half = _subdivided(betas, max(1, substeps * 2 // 5)), max(2, chains // 20)
     upwards, annealed = _anneal_upwards(path, gaps, chains, half, generator)
     few, rest = _pick(data, half // 2, generator), _pick(scattered, half - half // 2, generator)
     downwards = _sweep_downwards(path, gaps, torch.cat([few, rest]), generator)
-    ladder = Ladder(path, betas, torch.cat([upwards, downwards], 1))
-    sweeps = SWEEPS * substeps
-    burn_in = ladder.run(int(BURN_IN * sweeps), generator)
-    record = ladder.run(sweeps - int(BURN_IN * sweeps), generator)
-    estimate = ladder_estimate(record)
+    rungs, sampler = torch.cat([upwards, downwards], 1), Tempering(betas=betas.tolist())
+    state = TemperingState.at(list(rungs), betas.tolist(), path.means)
+    early = int(BURN_IN * SWEEPS * substeps)
+    state, burn_in = record_exchanges(sampler, rbm, state, early, generator)
+    _, record = record_exchanges(sampler, rbm, state, SWEEPS * substeps - early, generator)
+    estimate = exchange_estimate(record)
     trips = burn_in.trips + record.trips
     value = path.log_partition_at_zero() + estimate.value
     stderr = math.hypot(estimate.stderr, estimate.drift, estimate.by_start / 2)
@@ -180,7 +181,7 @@ def measure(
 
 
 def _problems(
-    estimate: LadderEstimate, stderr: float, trips: Tensor, excess: tuple[float, float]
+    estimate: ExchangeEstimate, stderr: float, trips: Tensor, excess: tuple[float, float]
 ) -> Iterator[str]:
     """The checks of the estimate that failed; excess is that of annealing, with its error."""
     mean = float(trips.double().mean())

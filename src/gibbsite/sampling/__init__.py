@@ -3,6 +3,7 @@
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
+from gibbsite.sampling.ladder import ExchangeInfo, LadderSampler
 from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
 from gibbsite.sampling.run import (
     Sampler,
@@ -19,9 +20,11 @@ __all__ = [
     "PILOT_CHAINS",
     "PILOT_STEPS",
     "Conditionals",
+    "ExchangeInfo",
     "Gibbs",
     "GibbsInfo",
     "GibbsState",
+    "LadderSampler",
     "Path",
     "Sampler",
     "Tempering",

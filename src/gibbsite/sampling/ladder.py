@@ -8,7 +8,7 @@ Gibbs sweep of its own rung.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class Pairs(NamedTuple):
 class Ladder(Protocol):
     """Distributions of v, rung by rung; rows and inputs are (rungs, chains, width)."""
 
+    def log_partition(self) -> float:
+        """log Z of the first rung, in nats."""
+        ...
+
     def hidden_inputs(self, v: Tensor) -> Tensor:
         """Inputs of the hidden layer of each rung, given the rows on it."""
         ...
@@ -52,6 +56,24 @@ class Ladder(Protocol):
 
         The inputs may be overwritten.
         """
+        ...
+
+
+class LadderSampler(Protocol):
+    """A `Sampler` whose chains are ladders; its states have ``below`` and ``passages`` too."""
+
+    def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> Any: ...
+
+    def step(
+        self, rbm: RBM, state: Any, generator: torch.Generator | None = None
+    ) -> tuple[Any, ExchangeInfo]: ...
+
+    def ladder(self, rbm: RBM, state: Any) -> Ladder:
+        """The rungs of a state."""
+        ...
+
+    def fixed(self, rbm: RBM, state: Any) -> LadderSampler:
+        """The sampler with the rungs of a state, which it keeps."""
         ...
 
 

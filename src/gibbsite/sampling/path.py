@@ -17,6 +17,9 @@ from gibbsite.sampling.run import sample
 PILOT_CHAINS = 100
 PILOT_STEPS = 100
 
+COUNTED_AS = 1000
+"""Rows that means stand for where a layer, from few rows, would move them inwards."""
+
 
 @dataclass(frozen=True)
 class Path:
@@ -39,18 +42,27 @@ class Path:
         """
         if data is None:
             data = sample(rbm, PILOT_CHAINS, steps=PILOT_STEPS, generator=generator)
-        return cls.of_base(rbm, rbm.visible.inputs_for(rbm.visible.check_data(data)))
+        return cls._of_base(rbm, rbm.visible.inputs_for(rbm.visible.check_data(data)))
 
     @classmethod
     @torch.no_grad()
-    def of_base(cls, rbm: RBM, shift: Tensor) -> Path:
-        """A path from visible units with these inputs; the hidden get theirs at their means."""
+    def of_means(cls, rbm: RBM, means: Tensor) -> Path:
+        """A path from visible units with these means, (visible.width,)."""
+        return cls._of_base(rbm, rbm.visible.inputs_for(means.expand(COUNTED_AS, -1)))
+
+    @classmethod
+    def _of_base(cls, rbm: RBM, shift: Tensor) -> Path:
         return cls(rbm, shift, rbm.hidden_inputs(rbm.visible.mean(shift)))
 
     @classmethod
     def unweighted(cls, rbm: RBM) -> Path:
         """A path from units with the layers' own biases and no weights."""
         return cls(rbm, rbm.visible.zero_inputs(1)[0], rbm.hidden.zero_inputs(1)[0])
+
+    @property
+    def means(self) -> Tensor:
+        """Mean v of the independent units, (visible.width,)."""
+        return self.rbm.visible.mean(self.visible_inputs).detach()
 
     def clamped(self, clamp: Tensor | None) -> Path:
         """The path of the free units given those of a clamp."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -32,9 +32,6 @@ FIRST_ROUND, LAST_ROUND = 16, 512
 START_SWEEPS = 5
 """Sweeps at each rung on the way up from the first, for the rows to start from."""
 
-COUNTED_AS = 1000
-"""Rows that means of the base stand for where a layer smooths them."""
-
 
 class TemperingState(NamedTuple):
     """State of replicas at inverse temperatures from 0 to 1.
@@ -54,6 +51,12 @@ class TemperingState(NamedTuple):
     means: Tensor
     passages: Passages
     rounds: int
+
+    @classmethod
+    def at(cls, rows: Sequence[Tensor], betas: Sequence[float], means: Tensor) -> TemperingState:
+        """Replicas that have not moved yet, given the rows of every rung."""
+        *below, v = rows
+        return cls(v, below, list(betas), means, Passages.none(v, len(betas)), 0)
 
     def barrier(self) -> float:
         r"""Communication barrier $\Lambda$: the sum of the rejection rates of all pairs of rungs.
@@ -128,6 +131,10 @@ class Tempering:
         if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not _rises(betas):
             raise ArgumentError(f"betas={self.betas!r:.80}: expected to rise from 0 to 1")
 
+    def fixed(self, rbm: RBM, state: TemperingState) -> Tempering:
+        """The sampler with the betas of a state, which it keeps."""
+        return replace(self, rungs=None, betas=state.betas)
+
     @torch.no_grad()
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> TemperingState:
         """Ladders whose last rungs hold the rows of v; the others start from independent units."""
@@ -138,31 +145,29 @@ class Tempering:
         betas = self._betas(path, generator)
         check_memory(f"{len(v)} ladders of {len(betas)} rungs", len(v) * len(betas), v.shape[1])
         below = _started(path.clamped(clamp), betas, len(v), generator)
-        means = rbm.visible.mean(path.visible_inputs)
-        passages = Passages.none(v, len(betas))
-        return TemperingState(v, below, betas, means, passages, 0)
+        return TemperingState.at([*below, v], betas, path.means)
 
     def step(
         self, rbm: RBM, state: TemperingState, generator: torch.Generator | None = None
     ) -> tuple[TemperingState, ExchangeInfo]:
         """One exchange and one sweep of every rung."""
-        return self._moved(rbm, self._ladder(rbm, state), state, generator)
+        return self._moved(rbm, self.ladder(rbm, state), state, generator)
 
     def advance(
         self, rbm: RBM, state: TemperingState, steps: int, generator: torch.Generator | None = None
     ) -> TemperingState:
         """The state after `steps` steps, one or more; faster than one by one."""
-        ladder, rounds = self._ladder(rbm, state), state.rounds
+        ladder, rounds = self.ladder(rbm, state), state.rounds
         for _ in range(steps):
             if state.rounds != rounds:
-                ladder, rounds = self._ladder(rbm, state), state.rounds
+                ladder, rounds = self.ladder(rbm, state), state.rounds
             state, _ = self._moved(rbm, ladder, state, generator)
         return state
 
-    def _ladder(self, rbm: RBM, state: TemperingState) -> Temperatures:
+    def ladder(self, rbm: RBM, state: TemperingState) -> Temperatures:
+        """The rungs of a state."""
         clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
-        base = rbm.visible.inputs_for(state.means.expand(COUNTED_AS, -1))
-        path = Path.of_base(rbm, base).clamped(clamp)
+        path = Path.of_means(rbm, state.means).clamped(clamp)
         return Temperatures(path, state.betas, len(state.v))
 
     def _moved(
@@ -210,6 +215,10 @@ class Temperatures:
         self.path = path.clamped(every)
         beta = torch.tensor(betas, dtype=path.rbm.weight.dtype, device=path.rbm.weight.device)
         self._beta = beta[:, None].expand(-1, chains).contiguous()
+
+    def log_partition(self) -> float:
+        """log Z of the independent units at beta 0, in nats."""
+        return self.path.log_partition_at_zero()
 
     def hidden_inputs(self, v: Tensor) -> Tensor:
         """Inputs of the hidden layer at beta 1, which are those of every rung, in one product."""

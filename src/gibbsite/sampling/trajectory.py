@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from gibbsite.errors import ArgumentError, DataError
 from gibbsite.model import RBM, fault, with_parameters
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
 from gibbsite.sampling.ladder import ExchangeInfo, Pairs, Passages, Replicas, exchange_and_move
+from gibbsite.sampling.path import Path
 from gibbsite.sampling.tempering import START_SWEEPS, check_replicas
 
 Parameters = dict[str, Tensor]
@@ -75,8 +76,8 @@ class Trajectory:
     moves all of them by a Gibbs sweep. Leaves p(v) invariant at the last rung.
 
     In `PCD`, where the model moves, a copy of it becomes a rung as soon as the last pair accepts
-    less than `target` of its exchanges (running mean), up to 64. After training, `Trajectory.of` gives
-    the sampler of the trained model. Costs a Gibbs chain and a half for each rung.
+    less than `target` of its exchanges (running mean), up to 64. After training, `Trajectory.of`
+    gives the sampler of the trained model. Costs a Gibbs chain and a half for each rung.
     Source: Bereux, Decelle, Furtlehner, Rosset, Seoane (2025), Fast, accurate training and sampling
     of restricted Boltzmann machines, section 4, parallel trajectory tempering.
 
@@ -114,6 +115,10 @@ class Trajectory:
             model.load_state_dict(parameters, strict=False)  # but for buffers, which stay the same
         return cls(models)
 
+    def fixed(self, rbm: RBM, state: TrajectoryState) -> Trajectory:
+        """The sampler with the models of a state, to which it adds none."""
+        return replace(Trajectory.of(rbm, state), target=self.target, clamp=self.clamp)
+
     @torch.no_grad()
     def init(
         self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None
@@ -137,20 +142,21 @@ class Trajectory:
         self, rbm: RBM, state: TrajectoryState, generator: torch.Generator | None = None
     ) -> tuple[TrajectoryState, ExchangeInfo]:
         """One exchange and one sweep of every rung."""
-        return self._moved(rbm, self._ladder(rbm, state), state, generator)
+        return self._moved(rbm, self.ladder(rbm, state), state, generator)
 
     def advance(
         self, rbm: RBM, state: TrajectoryState, steps: int, generator: torch.Generator | None = None
     ) -> TrajectoryState:
         """The state after `steps` steps, one or more; faster than one by one."""
-        ladder = self._ladder(rbm, state)
+        ladder = self.ladder(rbm, state)
         for _ in range(steps):
             if len(ladder.rungs) != len(state.models) + 1:
-                ladder = self._ladder(rbm, state)
+                ladder = self.ladder(rbm, state)
             state, _ = self._moved(rbm, ladder, state, generator)
         return state
 
-    def _ladder(self, rbm: RBM, state: TrajectoryState) -> Models:
+    def ladder(self, rbm: RBM, state: TrajectoryState) -> Models:
+        """The rungs of a state."""
         clamp = None if self.clamp is None else rbm.visible.coerce(self.clamp)
         rungs = [*(with_parameters(rbm, parameters) for parameters in state.models), rbm]
         return Models([Conditionals(model, clamp=clamp) for model in rungs])
@@ -178,6 +184,10 @@ class Models:
 
     def __init__(self, rungs: Sequence[Conditionals]) -> None:
         self.rungs = rungs
+
+    def log_partition(self) -> float:
+        """log Z of the model without weights, in nats."""
+        return Path.unweighted(self.rungs[0].rbm).log_partition_at_zero()
 
     def hidden_inputs(self, v: Tensor) -> Tensor:
         """Inputs of the hidden layer of each model, given the rows on its rung."""

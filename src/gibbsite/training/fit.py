@@ -44,11 +44,13 @@ class Update(NamedTuple):
         number: of updates so far, this one included, over all epochs.
         gradient_norm: norm of the gradient, penalties included.
         info: `Info` of the gradient estimator; None for fused updates.
+        state: of the gradient estimator, after the update; of fused ones after the last of many.
     """
 
     number: int
     gradient_norm: float
     info: Info | None
+    state: Any
 
 
 def fit(
@@ -273,7 +275,7 @@ def _epoch(run: Run) -> tuple[int, float]:
                 if not norm < math.inf:
                     _diverged(run, before, updates, NON_FINITE)
                 for callback in watching:
-                    callback.after_update(run.rbm, Update(updates, norm, info))
+                    callback.after_update(run.rbm, Update(updates, norm, info, run.state))
     except RateError as error:
         _diverged(run, before, updates + 1, f"stopped ({error})")
     except KeyboardInterrupt:
