@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 import gibbsite as gb
-from gibbsite.training.fit import linear_decay
+from gibbsite.training import polynomial_decay
 
 
 def decaying_sgd(
@@ -16,7 +16,7 @@ def decaying_sgd(
 ) -> tuple[torch.optim.SGD, LRScheduler]:
     """SGD whose learning rate falls linearly, epoch by epoch."""
     optimizer = torch.optim.SGD(rbm.parameters(), lr=rate, momentum=momentum)
-    return optimizer, linear_decay(optimizer, epochs)
+    return optimizer, polynomial_decay(optimizer, epochs)
 
 
 def train(

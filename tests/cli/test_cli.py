@@ -16,6 +16,7 @@ import gibbsite as gb
 from gibbsite.cli import app, main
 from gibbsite.likelihood import baselines
 from gibbsite.training import History
+from gibbsite.training.named import GradientName
 
 RUNNER = CliRunner()
 QUICK = ["--epochs", "2", "--hidden", "4"]
@@ -76,7 +77,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(tmp_path):
     assert a != c
 
 
-@pytest.mark.parametrize("gradient", ["pcd", "cd", "mean-field", "exact"])
+@pytest.mark.parametrize("gradient", GradientName)
 @pytest.mark.parametrize("centered", ["--centered", "--no-centered"])
 def test_every_gradient_runs(tmp_path, gradient, centered):
     options = ["--gradient", gradient, centered, "--learning-rate", "0.05"]
@@ -262,7 +263,7 @@ COMMANDS = ["fit", "resume", "sample", "evaluate", "transform", "info", "dataset
 
 @pytest.mark.parametrize("subcommand", COMMANDS)
 def test_help_explains_every_option(subcommand):
-    text = RUNNER.invoke(app, [subcommand, "--help"], env={"COLUMNS": "400"}).stdout
+    text = RUNNER.invoke(app, [subcommand, "--help"], env={"COLUMNS": "450"}).stdout
     options = re.findall(r"^│ \*? *(?:--?[\w-]+|[a-z]\w*).*$", text, re.M)
     assert options
     for line in options:

@@ -162,6 +162,44 @@ def test_resuming_a_run_that_has_ended_changes_nothing(whole):
     assert model(whole) == before
 
 
+def test_averages_and_fast_weights_are_resumed_too(tmp_path, monkeypatch, table):
+    options = [*FIT, "--average", 2, "--gradient", "fpcd", "--checkpoint-every", 1]
+    run("fit", table, *options, "-o", tmp_path / "whole")
+    stopped(monkeypatch, "fit", table, *options, "-o", tmp_path / "run", after=3, error=Stop())
+    assert run("resume", tmp_path / "run").exit_code == 0
+    assert model(tmp_path / "run") == model(tmp_path / "whole")
+
+
+def test_the_average_is_saved_and_measured(tmp_path):
+    options = ["bars-and-stripes", "--epochs", 40, "--hidden", 4, "--learning-rate", 0.5]
+    for average in (0, 10):
+        run("fit", *options, "--average", average, "-o", tmp_path / str(average))
+    data = gb.datasets.load("bars-and-stripes").train
+    models = [gb.load(tmp_path / name / "model.safetensors") for name in ("0", "10")]
+    histories = [History.read(tmp_path / name / "history.jsonl") for name in ("0", "10")]
+    assert histories[0].column("weight_norm") == histories[1].column("weight_norm")
+    for rbm, history in zip(models, histories, strict=True):
+        exact = gb.exact.log_likelihood(rbm, data).mean().item()
+        assert history.column("train_log_likelihood")[-1] == pytest.approx(exact, abs=1e-4)
+    assert models[1].weight.norm().item() < 0.95 * models[0].weight.norm().item()
+
+
+def test_the_schedule_is_followed(tmp_path):
+    course = {"linear": [0.4, 0.3, 0.2, 0.1], "quadratic": [0.4, 0.225, 0.1, 0.025]}
+    for name, rates in (course | {"constant": [0.4] * 4}).items():
+        options = [*FIT, "--learning-rate", 0.4, "--schedule", name]
+        run("fit", "bars-and-stripes", *options, "-o", tmp_path / name)
+        found = History.read(tmp_path / name / "history.jsonl").column("learning_rate")
+        assert found == pytest.approx(rates)
+
+
+def test_chains_from_noise_take_more_steps_unless_told(tmp_path):
+    for name, options in (("10", []), ("3", ["--steps", 3])):
+        options = [*FIT, "--gradient", "noise-cd", *options]
+        run("fit", "bars-and-stripes", *options, "-o", tmp_path / name)
+        assert record(tmp_path / name)["settings"]["steps"] == int(name)
+
+
 def test_a_run_without_checkpoints_starts_over(tmp_path, monkeypatch, table, whole):
     options = [*FIT, "--seed", 5, "--checkpoint-every", 0, "-o", tmp_path / "run"]
     stopped(monkeypatch, "fit", table, *options, after=3, error=Stop())
@@ -270,6 +308,8 @@ def test_run_json_has_all_that_a_repetition_needs(tmp_path, monkeypatch, table):
 
 
 OPTIONS = [
+    ["--gradient", "fpcd", "--schedule", "quadratic", "--average", "1.5"],
+    ["--gradient", "noise-cd", "--schedule", "constant"],
     ["--exact", "--no-centered"],
     ["--gradient", "cd", "--optimizer", "adam", "--learning-rate", "0.01", "--l1", "0.1"],
     ["--batch-size", "7", "--momentum", "0.1", "--chains", "9", "--steps", "2", "--sigma", "0.5"],
@@ -316,7 +356,9 @@ def test_an_option_beside_config_counts_even_if_it_is_the_default(tmp_path, whol
         ({"data": None}, "data is None, expected str"),
         ({"l2": "much"}, "l2 is 'much', expected float"),
         ({"seed": [1]}, r"seed is \[1\], expected int"),
-        ({"gradient": "newton"}, "--gradient newton: expected one of pcd, cd, mean-field, exact"),
+        ({"gradient": "newton"}, "--gradient newton: expected one of pcd, fpcd, cd"),
+        ({"schedule": "cosine"}, "--schedule cosine: expected one of linear, quadratic, constant"),
+        ({"average": -1.0}, "--average -1.0: expected a finite number of at least 0"),
         ({"optimizer": "lbfgs"}, "--optimizer lbfgs: expected one of sgd, adam"),
         ({"visible": "coin"}, "--visible coin: expected auto, "),
         ({"device": "tpu"}, "--device tpu: expected one of auto, cpu, cuda"),

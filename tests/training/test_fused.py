@@ -302,7 +302,7 @@ def trained(rbm, data, gradient, batch_size=10):
     """The model after 3 epochs, the generator and the history."""
     g, optimizer = generator(2), SGD(rbm.parameters(), 0.1, 0.5)
     options = {"gradient": gradient, "optimizer": optimizer, "generator": g}
-    scheduler = fitting.linear_decay(optimizer, 3)
+    scheduler = fitting.polynomial_decay(optimizer, 3)
     history = gb.fit(rbm, data, scheduler=scheduler, epochs=3, batch_size=batch_size, **options)
     return rbm, g, history
 

@@ -7,18 +7,22 @@ import torch
 import gibbsite as gb
 from gibbsite.cli.job import Job
 from gibbsite.cli.settings import Settings
-from gibbsite.training import SGD
+from gibbsite.training import SGD, polynomial_decay
 from gibbsite.training.named import (
     DeviceName,
     GradientName,
     OptimizerName,
+    ScheduleName,
     make_device,
     make_gradient,
     make_optimizer,
+    make_schedule,
 )
 
 GRADIENTS = {
     "pcd": gb.PCD(chains=7, steps=3),
+    "fpcd": gb.FPCD(chains=7, steps=3),
+    "noise-cd": gb.NoiseCD(chains=7, steps=3),
     "cd": gb.CD(steps=3),
     "mean-field": gb.MeanField(steps=3),
     "exact": gb.ExactGradient(),
@@ -38,6 +42,24 @@ def test_an_optimizer_by_name():
     assert isinstance(adam, torch.optim.Adam)
     assert (sgd.defaults["lr"], sgd.defaults["momentum"]) == (0.2, 0.7)
     assert adam.defaults["lr"] == 0.2
+
+
+def test_a_schedule_by_name():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    made = [make_schedule(name, optimizer, 4) for name in ScheduleName]
+    assert [made[0].lr_lambdas[0](epoch) for epoch in range(6)] == [1, 0.75, 0.5, 0.25, 0.25, 0.25]
+    assert [made[1].lr_lambdas[0](epoch) for epoch in range(4)] == [1, 0.5625, 0.25, 0.0625]
+    assert made[2] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"epochs": 0}, "epochs=0"), ({"power": -1}, "power=-1"), ({"power": np.nan}, "power=nan")],
+)
+def test_a_power_that_is_none(options, message):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    with pytest.raises(gb.ArgumentError, match=f"^{message}: expected"):
+        polynomial_decay(optimizer, **{"epochs": 3} | options)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +82,9 @@ def test_a_device_that_is_not_there(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("option", "names"), [("gradient", GradientName), ("device", DeviceName)], ids=str
+    ("option", "names"),
+    [("gradient", GradientName), ("schedule", ScheduleName), ("device", DeviceName)],
+    ids=str,
 )
 def test_both_front_ends_refuse_another_name_alike(option, names):
     message = f"^{option}='new': expected one of {', '.join(names)}$"

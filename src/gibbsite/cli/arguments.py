@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gibbsite.layers import LAYERS, Mixed
-from gibbsite.training.named import DeviceName, GradientName, OptimizerName
+from gibbsite.training.named import DeviceName, GradientName, OptimizerName, ScheduleName
 
 
 class MethodName(StrEnum):
@@ -126,15 +126,18 @@ LearnSigma = Annotated[bool, _option("Gaussian units: train sigma, one for each 
 Gradient = Annotated[
     GradientName,
     _option(
-        "Estimate of the model's phase: pcd and cd sample, mean-field does not, exact enumerates."
+        "Estimate of the model's phase: pcd, fpcd (with fast weights), cd and noise-cd (new chains "
+        "from noise: out of equilibrium) sample, mean-field does not, exact enumerates."
     ),
 ]
 ExactGradient = Annotated[
     bool, _option("Short for --gradient exact, on full batches. Default: off.", "--exact")
 ]
 Centered = Annotated[bool, _option("Centre the gradient: faster, steadier, the same fixed points.")]
-Steps = Annotated[int, _option("Gibbs (or mean-field) steps an update.")]
-Chains = Annotated[int, _option("Persistent chains of pcd.")]
+Steps = Annotated[
+    int | None, _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.")
+]
+Chains = Annotated[int, _option("Chains of pcd, fpcd and noise-cd.")]
 Epochs = Annotated[
     int | None,
     _unset(
@@ -148,13 +151,24 @@ BatchSize = Annotated[
 LearningRate = Annotated[
     float | None,
     _unset(
-        "Step size at the start, in parameter units per nat; falls linearly to 0. "
+        "Step size at the start, in parameter units per nat; see --schedule. "
         "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0."
     ),
 ]
 Momentum = Annotated[
     float | None,
     _unset("Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9."),
+]
+Schedule = Annotated[
+    ScheduleName,
+    _option("Course of the learning rate: linear to 0, quadratic as its square, constant."),
+]
+Average = Annotated[
+    float,
+    _option(
+        "Save the average of the parameters, exponential over so many epochs, in place of the "
+        "last; all figures are the average's. 0: none."
+    ),
 ]
 Optimizer = Annotated[OptimizerName, _option("Torch optimiser; adam wants rates near 0.001.")]
 L2 = Annotated[float, _option("Weight decay: l2/2 |W|^2 nats.")]

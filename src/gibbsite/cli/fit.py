@@ -20,7 +20,7 @@ from gibbsite.cli.options import Rule, given_options, note_unused
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
 from gibbsite.training.lock import locked
-from gibbsite.training.named import DeviceName, GradientName, OptimizerName
+from gibbsite.training.named import CHAINED, DeviceName, GradientName, OptimizerName, ScheduleName
 
 
 def fit(
@@ -40,12 +40,14 @@ def fit(
     gradient: arg.Gradient = GradientName.pcd,
     exact_gradient: arg.ExactGradient = False,
     centered: arg.Centered = True,
-    steps: arg.Steps = 1,
+    steps: arg.Steps = None,
     chains: arg.Chains = 100,
     epochs: arg.Epochs = None,
     batch_size: arg.BatchSize = None,
     learning_rate: arg.LearningRate = None,
     momentum: arg.Momentum = None,
+    schedule: arg.Schedule = ScheduleName.linear,
+    average: arg.Average = 0.0,
     optimizer: arg.Optimizer = OptimizerName.sgd,
     l2: arg.L2 = 0.0,
     l1: arg.L1 = 0.0,
@@ -122,7 +124,8 @@ def _unused(job: Job) -> Iterable[Rule]:
     sized = {"q", "trials"} & inspect.signature(type(hidden)).parameters.keys()
     yield not sized, "hidden_states", f"{hidden.describe()} units have states of their own"
     gradient = f"the gradient is {settings.gradient}"
-    yield settings.gradient != "pcd", "chains", f"they are those of pcd, and {gradient}"
+    chained = settings.gradient in CHAINED
+    yield not chained, "chains", f"they are those of {', '.join(CHAINED)}, and {gradient}"
     yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
     yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
     yield not job.splits, "test_fraction", "the data say what is held out"

@@ -18,7 +18,7 @@ from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.data import MONITOR_ROWS, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
-from gibbsite.cli.progress import EpochBar, InDataUnits, Restore, busy
+from gibbsite.cli.progress import AsSaved, EpochBar, Restore, busy
 from gibbsite.cli.settings import Complete, Settings
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
@@ -33,10 +33,9 @@ from gibbsite.training import (
     scaling_for,
     to_data_units,
 )
-from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
-from gibbsite.training.named import make_device, make_gradient, make_optimizer
+from gibbsite.training.named import make_device, make_gradient, make_optimizer, make_schedule
 from gibbsite.training.run import Callback, Penalty
 
 MEASURED_EVERY = 5
@@ -74,10 +73,12 @@ class Job:
         self.optimizer = make_optimizer(
             complete.optimizer, self.rbm, complete.learning_rate, complete.momentum
         )
+        self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
         self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
+        self.averages = _make_averages(self.rbm, complete, len(self.rows))
         self.sets = _monitored(self.rbm, source, generator)
         self.generator = generator if device.type == "cpu" else self._new_generator()
 
@@ -98,12 +99,13 @@ class Job:
                     self.rows,
                     gradient=self.gradient,
                     optimizer=self.optimizer,
-                    scheduler=linear_decay(self.optimizer, settings.epochs),
+                    scheduler=self.scheduler,
                     epochs=settings.epochs,
                     batch_size=settings.batch_size,
                     penalties=self.penalties,
                     callbacks=[
-                        *(InDataUnits(observe, self.restore) for observe in observers),
+                        *self.averages,
+                        *(AsSaved(observe, self.saved) for observe in observers),
                         lambda rbm, record: append(folder / "history.jsonl", record),
                         progress,
                     ],
@@ -113,7 +115,7 @@ class Job:
         except DivergenceError:
             gb.save(self.restore(rbm), folder / "model.safetensors")
             raise
-        trained = self.restore(rbm)
+        trained = self.saved(rbm)
         gb.save(trained, folder / "model.safetensors")
         if history.interrupted:
             print_error(
@@ -127,6 +129,10 @@ class Job:
         with busy("drawing samples and pictures"):
             self._write_pictures(trained, history, folder)
         return history, figures
+
+    def saved(self, rbm: gb.RBM) -> gb.RBM:
+        """The model to save: the average, if asked for, in the units of the data."""
+        return self.restore(self.averages[0].model if self.averages else rbm)
 
     def checkpoints(self, folder: Path) -> gb.Checkpoints | None:
         """Checkpoints of the run in its folder; None if it makes none."""
@@ -164,6 +170,14 @@ def _make_hidden(settings: Complete) -> Layer:
     except ArgumentError as error:
         message = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
         raise ArgumentError(message) from error
+
+
+def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averaged]:
+    """The average of the parameters, over so many epochs of so many rows; none for 0."""
+    if settings.average == 0:
+        return []
+    horizon = settings.average * math.ceil(rows / settings.batch_size)
+    return [gb.Averaged(rbm, horizon=max(1.0, horizon))]
 
 
 def _to_training_units(

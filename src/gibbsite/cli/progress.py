@@ -44,14 +44,14 @@ def busy(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class InDataUnits:
-    """Callback that gives another the model in the units of the data; all else is the other's."""
+class AsSaved:
+    """Callback that gives another the model as it would be saved; all else is the other's."""
 
     observe: Callback
-    restore: Restore
+    saved: Restore
 
     def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
-        return self.observe(self.restore(rbm), record)
+        return self.observe(self.saved(rbm), record)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.observe, name)

@@ -23,6 +23,9 @@ MOST_TEMPERATURES = 10**7
 LONGEST = 1_000_000
 """Most seconds of a budget, 11 days."""
 
+NOISE_STEPS = 10
+"""Steps of noise-cd by default; chains from noise are far from the data after one."""
+
 AUTOMATIC_CHECKPOINTS = 20
 """Checkpoints that a run makes by default."""
 
@@ -40,7 +43,7 @@ class Settings:
     learn_sigma: bool = True
     gradient: str = "pcd"
     centered: bool = True
-    steps: int = 1
+    steps: int | None = None
     chains: int = 100
     hidden: int | None = None
     hidden_type: str = "bernoulli"
@@ -49,6 +52,8 @@ class Settings:
     batch_size: int | None = None
     learning_rate: float | None = None
     momentum: float | None = None
+    schedule: str = "linear"
+    average: float = 0.0
     optimizer: str = "sgd"
     l2: float = 0.0
     l1: float = 0.0
@@ -83,7 +88,8 @@ class Settings:
         """Settings with gaps filled by the recipe of the data, else `ArgumentError`."""
         exact = self.gradient == "exact"
         recipe = EXACT_RECIPE | {"batch_size": rows} if exact else RECIPES.get(self.data, {})
-        defaults = DEFAULTS | recipe
+        noise = {"steps": NOISE_STEPS} if self.gradient == "noise-cd" else {}
+        defaults = DEFAULTS | recipe | noise
         missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
         complete = Complete(**(asdict(self) | missing))
         check_counts(hidden=complete.hidden, epochs=complete.epochs, batch_size=complete.batch_size)
@@ -97,7 +103,7 @@ class Settings:
         if not 0 <= complete.momentum < 1:
             raise ArgumentError(f"--momentum {complete.momentum}: expected 0 up to less than 1")
         check_budget(complete.budget)
-        check_strength(l2=complete.l2, l1=complete.l1)
+        check_strength(l2=complete.l2, l1=complete.l1, average=complete.average)
         if self.checkpoint_every is None:
             complete = replace(
                 complete, checkpoint_every=max(1, complete.epochs // AUTOMATIC_CHECKPOINTS)
@@ -154,6 +160,7 @@ def temperatures_for(rbm: RBM, budget: float, chains: int = 100) -> int:
 class Complete(Settings):
     """Settings with nothing left open."""
 
+    steps: int = 0
     hidden: int = 0
     epochs: int = 0
     batch_size: int = 0
@@ -163,6 +170,7 @@ class Complete(Settings):
 
 
 DEFAULTS: dict[str, Any] = {
+    "steps": 1,
     "hidden": 64,
     "epochs": 30,
     "batch_size": 100,

@@ -29,7 +29,7 @@ from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History
 from gibbsite.training.initialize import row_weights, start
-from gibbsite.training.named import check_choice, make_device, make_gradient
+from gibbsite.training.named import ScheduleName, check_choice, make_device, make_gradient
 from gibbsite.training.run import Penalty
 
 FLOATS = (np.float64, np.float32)
@@ -105,7 +105,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             DivergenceError: training became non-finite. An ArithmeticError.
         """
         check_counts(minimum=0, n_iter=self.n_iter)
-        plan = self._plan(int(self.n_iter), decay=self.schedule == "linear")
+        plan = self._plan(int(self.n_iter), self.schedule)
         return self._train(X, sample_weight, plan, new=True)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -116,10 +116,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         measurement, which `fit` takes from all of its table, come from the first X: let it be a
         representative one. Arguments and errors are those of `fit`.
         """
-        plan = self._plan(1, decay=False)
+        plan = self._plan(1, "constant")
         return self._train(X, sample_weight, plan, new=not hasattr(self, "rbm_"))
 
-    def _plan(self, epochs: int, decay: bool) -> Plan:
+    def _plan(self, epochs: int, schedule: str) -> Plan:
         """The hyperparameters, checked."""
         check_counts(n_components=self.n_components, batch_size=self.batch_size)
         check_strength(learning_rate=self.learning_rate, l1=self.l1, l2=self.l2)
@@ -129,10 +129,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"learning_rate={self.learning_rate!r}, momentum={self.momentum!r}: expected a "
                 "rate above 0 and a momentum below 1"
             )
-        check_choice("schedule", self.schedule, "linear", "constant")
+        check_choice("schedule", self.schedule, *ScheduleName)
         return Plan(
             epochs=epochs,
-            decay=decay,
+            schedule=schedule,
             gradient=make_gradient(self.gradient, self.chains, self.steps, self.centered),
             penalties=[penalty for penalty in (L1(self.l1), L2(self.l2)) if penalty.strength],
             learning_rate=float(self.learning_rate),

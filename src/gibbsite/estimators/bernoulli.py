@@ -40,15 +40,17 @@ class BernoulliRBM(BaseRBM):
         n_iter: passes over the data in `fit`; 0 only initialises.
         verbose: whether to print a line an epoch.
         random_state: int, RandomState or None (numpy's global one); where all seeds come from.
-        gradient: "pcd" (persistent chains), "cd" (chains from the data), "mean-field", or
+        gradient: "pcd" (persistent chains), "fpcd" (with fast weights), "cd" (chains from the
+            data), "noise-cd" (chains from noise: give it 10 steps or more), "mean-field", or
             "exact" (enumeration, for small models).
         steps: Gibbs or mean-field steps an update.
-        chains: persistent chains of "pcd".
+        chains: those of "pcd", "fpcd" and "noise-cd".
         centered: whether to centre the gradient: the same fixed points, and over many epochs often
             a better likelihood. Off, as hidden units that are each on about half the time, which
             centring brings, are worse features for a linear classifier.
         momentum: of the updates, 0 up to less than 1; m multiplies the effective step by 1/(1-m).
-        schedule: learning rate in `fit`: "linear" falls towards 0, "constant" stays.
+        schedule: learning rate in `fit`: "linear" falls towards 0, "quadratic" as the square of
+            that, "constant" stays.
         l1, l2: strengths of the penalties l1 |W|_1 and l2/2 |W|^2, in nats.
         likelihood: what `score_samples` returns: log p(v) by "auto", "exact", "bridge" or "ais",
             or "pseudo".

@@ -17,19 +17,18 @@ from gibbsite.likelihood import LogPartition, pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import History, fit
-from gibbsite.training.fit import linear_decay
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
-from gibbsite.training.named import make_optimizer
+from gibbsite.training.named import make_optimizer, make_schedule
 from gibbsite.training.run import Penalty
 from gibbsite.training.units import mute_units_warning
 
 
 class Plan(NamedTuple):
-    """Hyperparameters of one call, checked; with `decay` the learning rate falls to 0 over it."""
+    """Hyperparameters of one call, checked."""
 
     epochs: int
-    decay: bool
+    schedule: str
     gradient: Gradient
     penalties: list[Penalty]
     learning_rate: float
@@ -92,7 +91,7 @@ class Training:
                 weights=weights,
                 gradient=plan.gradient,
                 optimizer=optimizer,
-                scheduler=linear_decay(optimizer, plan.epochs) if plan.decay else None,
+                scheduler=make_schedule(plan.schedule, optimizer, plan.epochs),
                 epochs=plan.epochs,
                 batch_size=plan.batch_size,
                 penalties=[*plan.penalties, *self.data_penalties],

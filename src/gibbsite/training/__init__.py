@@ -7,6 +7,7 @@ from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
+from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
     Held,
@@ -33,6 +34,7 @@ __all__ = [
     "column_scales",
     "fit",
     "initialize",
+    "polynomial_decay",
     "scaling",
     "scaling_for",
     "to_data_units",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
@@ -28,6 +28,7 @@ from gibbsite.training.fused import SMALL, fused_updates
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
+from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.units import units_far_from_standard, warn_of_units
 
@@ -90,7 +91,8 @@ def fit(
             negative log-likelihood or, with ``maximize=True``, of the log-likelihood. Default: SGD
             with momentum 0.5 and learning rate 0.05 that falls linearly, epoch by epoch, towards 0
             at the end.
-        scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch.
+        scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch, such as
+            `polynomial_decay`.
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
@@ -142,7 +144,7 @@ def fit(
         if scheduler is not None:
             raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
         optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-        scheduler = linear_decay(optimizer, epochs)
+        scheduler = polynomial_decay(optimizer, epochs)
     _check_optimizer(rbm, optimizer, scheduler)
     stored = None if checkpoints is None else checkpoints.read()
     if stored is None and not bool(rbm.weight.any()):
@@ -182,11 +184,6 @@ def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
             run.scheduler.step()
         if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
             checkpoints.write(epoch, run.carried())
-
-
-def linear_decay(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    """Schedule of a learning rate that falls linearly, by epoch, to 1/epochs of its start."""
-    return LambdaLR(optimizer, lambda epoch: 1 - min(epoch, epochs - 1) / epochs)
 
 
 def _check_kinds(

@@ -1,4 +1,4 @@
-"""Gradients, optimisers and devices by name, for command options and hyperparameters."""
+"""Gradients, optimisers, schedules and devices by name, for command options and hyperparameters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite.errors import ArgumentError
-from gibbsite.gradients import CD, PCD, Centered, ExactGradient, Gradient, MeanField
+from gibbsite.gradients import CD, FPCD, PCD, Centered, ExactGradient, Gradient, MeanField, NoiseCD
 from gibbsite.model import RBM
+from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 
 
@@ -17,7 +19,9 @@ class GradientName(StrEnum):
     """Names of gradient estimators."""
 
     pcd = "pcd"
+    fpcd = "fpcd"
     cd = "cd"
+    noise_cd = "noise-cd"
     mean_field = "mean-field"
     exact = "exact"
 
@@ -29,12 +33,24 @@ class OptimizerName(StrEnum):
     adam = "adam"
 
 
+class ScheduleName(StrEnum):
+    """Names of schedules of the learning rate."""
+
+    linear = "linear"
+    quadratic = "quadratic"
+    constant = "constant"
+
+
 class DeviceName(StrEnum):
     """Names of devices; auto is CUDA where there is one."""
 
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+CHAINED = (GradientName.pcd, GradientName.fpcd, GradientName.noise_cd)
+"""Gradients with a number of chains of their own."""
 
 
 def check_choice(argument: str, value: object, *choices: str) -> None:
@@ -45,11 +61,13 @@ def check_choice(argument: str, value: object, *choices: str) -> None:
 
 
 def make_gradient(name: str, chains: int, steps: int, centered: bool) -> Gradient:
-    """The gradient estimator of that name; chains are those of pcd, and exact takes no steps."""
+    """The gradient estimator of that name; chains count for `CHAINED`, steps not for exact."""
     check_choice("gradient", name, *GradientName)
     makers: dict[str, Callable[[], Gradient]] = {
         GradientName.pcd: lambda: PCD(chains, steps),
+        GradientName.fpcd: lambda: FPCD(chains, steps),
         GradientName.cd: lambda: CD(steps),
+        GradientName.noise_cd: lambda: NoiseCD(chains, steps),
         GradientName.mean_field: lambda: MeanField(steps),
         GradientName.exact: ExactGradient,
     }
@@ -65,6 +83,14 @@ def make_optimizer(
     if name == OptimizerName.adam:
         return torch.optim.Adam(rbm.parameters(), lr=learning_rate)
     return SGD(rbm.parameters(), learning_rate, momentum)
+
+
+def make_schedule(name: str, optimizer: torch.optim.Optimizer, epochs: int) -> LRScheduler | None:
+    """The schedule of that name, over so many epochs; None for a constant rate."""
+    check_choice("schedule", name, *ScheduleName)
+    if name == ScheduleName.constant:
+        return None
+    return polynomial_decay(optimizer, epochs, 2 if name == ScheduleName.quadratic else 1)
 
 
 def make_device(name: str) -> torch.device:
