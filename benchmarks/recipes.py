@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Recipe:
         momentum: of the optimiser.
         l2: strength of weight decay, in nats.
         smooth: strength of `Smooth`, in nats; for images.
+        shifted: share of the rows that are moved by a pixel, anew at each visit; for images.
+        shifted_until: t up to which they are.
         average: horizon, in epochs, of the exponential average of the parameters; 0 for none.
         hidden_bias: biases of the hidden units at the start.
         learn_sigma: of Gaussian visible units.
@@ -53,6 +56,8 @@ class Recipe:
     momentum: float = 0.0
     l2: float = 0.0
     smooth: float = 0.0
+    shifted: float = 0.0
+    shifted_until: float = 0.7
     average: float = 0.0
     hidden_bias: float = 0.0
     learn_sigma: bool = False
@@ -80,6 +85,9 @@ class Recipe:
         ):
             if value:
                 yield f"{name} {value:g}"
+        if self.shifted:
+            until = f"{self.shifted_until:.0%} of the epochs"
+            yield f"{self.shifted:.0%} of the images moved by a pixel in the first {until}"
         if self.average:
             yield f"parameters averaged over {self.average:g} epochs"
 
@@ -134,11 +142,11 @@ def fitted(
     updates = -(-len(rows) // recipe.batch)
     average = gb.Averaged(rbm, horizon=max(1.0, recipe.average * updates))
     started, state = time.process_time(), None
-    for chains, epochs in _stages(recipe):
+    for chains, epochs, shifted in _stages(recipe):
         state = None if state is None else _grown(state, chains)
         history = gb.fit(
             rbm,
-            rows,
+            _moved(rows, image_shape, recipe.shifted, generator) if shifted else rows,
             gradient=ESTIMATORS[recipe.estimator](chains),
             optimizer=optimizer,
             scheduler=scheduler,
@@ -153,11 +161,30 @@ def fitted(
     return average.model if recipe.average else rbm, time.process_time() - started
 
 
-def _stages(recipe: Recipe) -> list[tuple[int, int]]:
-    """(chains, epochs) of each call of `fit`."""
-    ends = [round(t * recipe.epochs) for t, _ in recipe.chains] + [recipe.epochs]
-    counts = [chains for _, chains in recipe.chains]
-    return [(n, b - a) for n, (a, b) in zip(counts, pairwise(ends), strict=True) if b > a]
+def _stages(recipe: Recipe) -> Iterator[tuple[int, int, bool]]:
+    """(chains, epochs, are images moved) of each call of `fit`; one an epoch while they are."""
+    until = round(recipe.shifted_until * recipe.epochs) if recipe.shifted else 0
+    starts = [round(t * recipe.epochs) for t, _ in recipe.chains]
+    ends = sorted({*starts, *range(until + 1), recipe.epochs})
+    for start, end in pairwise(ends):
+        chains = max(i for i, at in enumerate(starts) if at <= start)
+        yield recipe.chains[chains][1], end - start, end <= until
+
+
+def _moved(
+    rows: gb.Rows, shape: tuple[int, int] | None, share: float, generator: torch.Generator
+) -> gb.Rows:
+    """The images, a share of them moved by a pixel in one of eight directions; edges wrap."""
+    assert shape is not None, "only images move"
+    source = torch.as_tensor(rows.source)
+    images = (source if rows.chosen is None else source[rows.chosen]).clone().view(-1, *shape)
+    moves = [move for move in itertools.product((-1, 0, 1), repeat=2) if any(move)]
+    choice = torch.randint(len(moves), (len(images),), generator=generator)
+    choice[torch.rand(len(images), generator=generator) >= share] = len(moves)
+    for i, move in enumerate(moves):
+        chosen = choice == i
+        images[chosen] = images[chosen].roll(move, (1, 2))
+    return gb.Rows(images.flatten(1), scale=rows.scale, shift=rows.shift)
 
 
 def _penalties(recipe: Recipe, image_shape: Sequence[int] | None) -> Iterator[Any]:
@@ -169,7 +196,9 @@ def _penalties(recipe: Recipe, image_shape: Sequence[int] | None) -> Iterator[An
 
 
 def _grown(state: Any, chains: int) -> Any:
-    """The state of centred PCD with more chains, copies of those there are."""
+    """The state of centred PCD with so many chains, copies of those there are."""
+    if chains == len(state.inner.v):
+        return state
     copies = -(-chains // len(state.inner.v))
     inner = {
         name: None if x is None else x.repeat(copies, 1)[:chains]

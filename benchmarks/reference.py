@@ -81,6 +81,7 @@ def likelihood(rbm: gb.RBM, row: Row, data: Data, part: str) -> dict[str, Any]:
         data=seen,
         chains=row.chains,
         temperatures=row.temperatures,
+        sampler=row.sampler,
         generator=torch.Generator().manual_seed(2),
     )
     return {

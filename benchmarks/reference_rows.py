@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Row:
         recipe: of training.
         published: figures of others.
         temperatures, chains: of the annealing that measures log Z, where it is not exact.
+        sampler: of the draws from the model that reverse annealing starts at.
     """
 
     load: Callable[[str], Data]
@@ -56,6 +57,7 @@ class Row:
     published: tuple[Published, ...] = ()
     temperatures: int = 10_000
     chains: int = 100
+    sampler: Any = field(default_factory=gb.Gibbs)
 
 
 def mnist(part: str) -> Data:
