@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 import gibbsite as gb
-from gibbsite.training import SGD
+from gibbsite.training import SGD, polynomial_decay
 
 ESTIMATORS: dict[str, Callable[[int], Any]] = {
     "exact": lambda chains: gb.ExactGradient(),
@@ -135,10 +134,7 @@ def fitted(
     with torch.no_grad():
         rbm.hidden.bias.fill_(recipe.hidden_bias)
     optimizer = SGD(rbm.parameters(), lr=recipe.rate, momentum=recipe.momentum)
-    last = recipe.epochs - 0.5
-    scheduler = LambdaLR(
-        optimizer, lambda epoch: (1 - min(epoch, last) / recipe.epochs) ** recipe.power
-    )
+    scheduler = polynomial_decay(optimizer, recipe.epochs, recipe.power)
     updates = -(-len(rows) // recipe.batch)
     average = gb.Averaged(rbm, horizon=max(1.0, recipe.average * updates))
     started, state = time.process_time(), None

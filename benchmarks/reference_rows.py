@@ -128,7 +128,17 @@ ROWS = {
     "mnist-500": Row(
         mnist,
         STOCHASTIC,
-        Recipe(500, epochs=400, rate=0.4, batch=200, chains=WELL_GROWN, l2=5e-5, average=25),
+        Recipe(
+            500,
+            epochs=400,
+            rate=0.4,
+            batch=200,
+            chains=WELL_GROWN,
+            l2=2e-5,
+            smooth=1e-4,
+            shifted=0.5,
+            average=25,
+        ),
         (
             Published("RBM, CD-1", -125.53, SALAKHUTDINOV),
             Published("RBM, CD-3", -105.50, SALAKHUTDINOV),
@@ -139,7 +149,7 @@ ROWS = {
     "dna": Row(
         partial(archive, "dna"),
         "none: binary",
-        Recipe(50, epochs=200, rate=0.1, chains=((0.0, 500),), l2=1e-3, average=10),
+        Recipe(100, epochs=600, rate=0.1, chains=((0.0, 500),), l2=5e-3, average=10),
         (
             Published("mixture of Bernoullis", -98.19, NADE),
             Published("small tractable RBM", -96.74, NADE),
@@ -179,12 +189,12 @@ ROWS = {
     "baudio": Row(
         partial(archive, "debd/baudio"),
         "none: binary",
-        Recipe(100, epochs=100, rate=0.1, chains=((0.0, 500),), l2=1e-4, average=10),
+        Recipe(100, epochs=150, rate=0.1, chains=((0.0, 500),), l2=1e-3, average=10),
     ),
     "bnetflix": Row(
         partial(archive, "debd/bnetflix"),
         "none: binary",
-        Recipe(100, epochs=100, rate=0.1, chains=((0.0, 500),), l2=1e-4, average=10),
+        Recipe(100, epochs=100, rate=0.1, chains=((0.0, 500),), l2=2e-3, average=10),
     ),
     "accidents": Row(
         partial(archive, "debd/accidents"),
