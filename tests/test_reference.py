@@ -83,9 +83,12 @@ def test_a_row_is_trained_measured_and_told(monkeypatch: pytest.MonkeyPatch) -> 
     first, again = (reference.measured("short", seed=3) for _ in range(2))
     assert first["test"] == first["train"] == again["test"]
     assert first["test"]["lower"] == first["test"]["upper"] == first["test"]["log_likelihood"]
-    assert first["verdict"] == "trustworthy" and first["sizes"]["hidden"] == 4
+    assert first["verdict"] == "trustworthy"
+    assert first["sizes"]["hidden"] == 4
     told = page([first])
-    assert "| short | 3 | 4 |" in told and "5 to 9 chains" in told and "(exact)" in told
+    assert "| short | 3 | 4 |" in told
+    assert "5 to 9 chains" in told
+    assert "(exact)" in told
 
 
 def test_log_likelihood_of_a_row_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
