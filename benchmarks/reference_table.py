@@ -19,7 +19,8 @@ command makes a row, in this folder:
 and `python reference.py --table results.jsonl` makes this page. Recipes are chosen by validation
 rows alone (`--part valid`): those that came with the data, or a part of the training rows. Seconds
 are those of the processor for training, all threads together. tau, the autocorrelation time, and
-split R-hat are of the free energy of plain Gibbs chains, in sweeps.
+split R-hat are of the free energy of plain Gibbs chains, in sweeps: a large tau, or an R-hat above
+1.05, says that plain chains do not mix, and that training or log Z took replica exchange.
 """
 
 COLUMNS = (
@@ -75,6 +76,7 @@ def _bounds(nats: dict[str, float | None]) -> str:
 def _published(results: list[dict[str, Any]]) -> Iterator[str]:
     """The first of our seeds beside figures published elsewhere."""
     yield "## Beside published figures\n"
+    yield "Only figures whose source we name; none are shown where we have not seen it.\n"
     yield "| row | model | test nats | source |"
     yield "| --- | --- | --- | --- |"
     best: dict[str, dict[str, Any]] = {}
