@@ -233,6 +233,7 @@ ROWS = {
             l2=5e-4,
             average=10,
         ),
+        temperatures=30_000,
         sampler=gb.Tempering(),
     ),
     "rf00379": Row(
