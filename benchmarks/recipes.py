@@ -16,7 +16,7 @@ import gibbsite as gb
 from gibbsite.training import SGD, polynomial_decay
 
 ESTIMATORS: dict[str, Callable[[int], Any]] = {
-    "exact": lambda chains: gb.ExactGradient(),
+    "exact": lambda chains: gb.Centered(gb.ExactGradient()),
     "pcd": lambda chains: gb.Centered(gb.PCD(chains)),
     "tempering": lambda chains: gb.Centered(gb.PCD(chains, sampler=gb.Tempering())),
 }
@@ -67,7 +67,7 @@ class Recipe:
 
     def _parts(self) -> Iterator[str]:
         yield {
-            "exact": "exact gradient",
+            "exact": "centred exact gradient",
             "pcd": "centred PCD-1",
             "tempering": "centred PCD-1 by replica exchange",
         }[self.estimator]

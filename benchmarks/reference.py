@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> None:
         from reference_table import page
 
         lines = Path(options.table).read_text().splitlines()
-        print(page([json.loads(line) for line in lines if line.strip()]))
+        print(page([json.loads(line) for line in lines if line.strip()]).rstrip())
     elif options.row:
         torch.set_num_threads(options.threads)
         print(json.dumps(measured(options.row, options.seed, options.part)), flush=True)
