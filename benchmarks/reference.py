@@ -31,13 +31,15 @@ TRAIN_ROWS = 10_000
 MIXING_CHAINS, MIXING_STEPS = 50, 2000
 
 
-def measured(name: str, seed: int, part: str = "test") -> dict[str, Any]:
-    """Train the row and measure it: the figures of one line of JSON."""
+def measured(name: str, seed: int, part: str = "test", save: str | None = None) -> dict[str, Any]:
+    """Train the row, save the model if asked to, and measure it: the figures of a line of JSON."""
     row = ROWS[name]
     data = row.load(part)
     rbm, seconds = fitted(
         row.recipe, data.visible, data.train, image_shape=data.image_shape, seed=seed
     )
+    if save is not None:
+        gb.save(rbm, save)
     figures: dict[str, Any] = {
         "row": name,
         "seed": seed,
@@ -73,7 +75,7 @@ def checksum(data: Data) -> str:
 def likelihood(rbm: gb.RBM, row: Row, data: Data, part: str) -> dict[str, Any]:
     """Nats of held-out and of training rows, by one log Z, with both bounds and the verdict."""
     rows = gb.Rows.of(data.train)
-    seen = rows.at(rows.spaced_index(TRAIN_ROWS), torch.float32)
+    seen = rows.at(rows.spaced_index(TRAIN_ROWS * rows.shape[1]), torch.float32)
     seen = rbm.visible.observe(seen, torch.Generator().manual_seed(1))
     started = time.perf_counter()
     log_z = gb.log_partition(
@@ -142,6 +144,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("row", nargs="?", choices=sorted(ROWS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", choices=("test", "valid"), default="test")
+    parser.add_argument("--save", metavar="FILE", help="where to keep the model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", metavar="FILE", help="lines of JSON to make REFERENCE.md of")
     options = parser.parse_args(arguments)
@@ -152,7 +155,8 @@ def main(arguments: list[str]) -> None:
         print(page([json.loads(line) for line in lines if line.strip()]).rstrip())
     elif options.row:
         torch.set_num_threads(options.threads)
-        print(json.dumps(measured(options.row, options.seed, options.part)), flush=True)
+        figures = measured(options.row, options.seed, options.part, options.save)
+        print(json.dumps(figures), flush=True)
     else:
         parser.error(f"name a row: {', '.join(sorted(ROWS))}")
 

@@ -55,7 +55,7 @@ class Row:
     binarisation: str
     recipe: Recipe
     published: tuple[Published, ...] = ()
-    temperatures: int = 10_000
+    temperatures: int = 5_000
     chains: int = 100
     sampler: Any = field(default_factory=gb.Gibbs)
 
@@ -233,7 +233,7 @@ ROWS = {
             l2=5e-4,
             average=10,
         ),
-        temperatures=30_000,
+        temperatures=20_000,
         sampler=gb.Tempering(),
     ),
     "rf00379": Row(
