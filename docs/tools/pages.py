@@ -9,7 +9,11 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-SHOWN = {"benchmarks/RESULTS.md": "results.md", "CHANGELOG.md": "changelog.md"}
+SHOWN = {
+    "benchmarks/RESULTS.md": "results.md",
+    "benchmarks/REFERENCE.md": "reference.md",
+    "CHANGELOG.md": "changelog.md",
+}
 """Files of the repository and the pages that they become."""
 
 LINK = re.compile(r"(\]\()([^)#\s]+)")
