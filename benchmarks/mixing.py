@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +40,9 @@ SURE = 50
 
 RUNG_STUDY = ("mushrooms", "RF00379")
 """Models on which ladders of several lengths are compared."""
+
+MANY_STUDY = ("mushrooms", "RF00379")
+"""Models on which as many ladders as Gibbs chains are run, too."""
 
 TEMPERATURES = 3000
 """Of the likelihoods; those of small models start from tempered chains, others from plain ones."""
@@ -127,17 +130,12 @@ class Bench(NamedTuple):
         state = advance(sampler, self.model.rbm, state, PILOT_SWEEPS, self.generator)
         return sampler.fixed(self.model.rbm, state)
 
-    def ladders(self, sampler: Any) -> tuple[int, int]:
-        """Number of rungs, and of chains or ladders, of a sampler."""
-        found = getattr(sampler, "betas", None) or getattr(sampler, "models", None) or ()
-        rungs = len(found) + isinstance(sampler, gb.Trajectory)
-        return max(1, rungs), max(2, round(ROWS / max(1, rungs)))
-
-    def row(self, name: str, sampler: Any) -> tuple[str, float]:
-        """A row of the table, and the barrier of the ladder."""
+    def row(self, name: str, sampler: Any, chains: int = 0) -> tuple[str, float]:
+        """A row of the table, and the barrier of the ladder; by default `ROWS` in all rungs."""
         rbm = self.model.rbm
         sampler = self.adapted(sampler)
-        rungs, chains = self.ladders(sampler)
+        rungs = rungs_of(sampler)
+        chains = chains or max(2, round(ROWS / rungs))
         state = sampler.init(rbm, self.start(chains), self.generator)
         state = advance(sampler, rbm, state, BURN_IN, self.generator)
         started = time.process_time()
@@ -156,6 +154,13 @@ class Bench(NamedTuple):
         else:
             cells += ["", ""]
         return f"| {' | '.join(cells)} |", barrier
+
+
+def rungs_of(sampler: Any) -> int:
+    """Number of rungs of a sampler, 1 without a ladder."""
+    if isinstance(sampler, gb.Trajectory):
+        return len(sampler.models) + 1
+    return len(sampler.betas) if isinstance(sampler, gb.Tempering) else 1
 
 
 def _times(found: Record, sweeps: int) -> list[str]:
@@ -194,29 +199,35 @@ def likelihood(model: Trained) -> str:
         sampler=gb.Tempering(means=model.train.mean(0)) if small else gb.Gibbs(),
         generator=torch.Generator().manual_seed(2),
     )
-    verdict = "trustworthy" if found.verdict == "trustworthy" else "not trustworthy"
-    return f"{found.log_likelihood:.2f} ± {2 * found.stderr:.2f} nats, {verdict}: {found.verdict}"
+    return f"{found.log_likelihood:.2f} ± {2 * found.stderr:.2f} nats: {found.verdict}"
+
+
+def rows(name: str, bench: Bench) -> Iterator[str]:
+    """The rows of a model's table."""
+    means = bench.model.train.mean(0)
+    tempering, trajectory = gb.Tempering(means=means), gb.Trajectory(bench.model.before)
+    yield bench.row("Gibbs", gb.Gibbs())[0]
+    row, barrier = bench.row("Tempering", tempering)
+    yield row
+    yield bench.row("Trajectory", trajectory)[0]
+    for share in (2, 3, 4) if name in RUNG_STUDY else ():
+        longer = gb.Tempering(math.ceil(share * barrier) + 1, means=means)
+        yield bench.row(f"Tempering, {share} Λ", longer)[0]
+    if name in MANY_STUDY:
+        yield bench.row("Tempering", tempering, ROWS)[0]
+        yield bench.row("Trajectory", trajectory, ROWS)[0]
 
 
 @torch.no_grad()
-def main(seconds: float = 20.0, names: Iterable[str] = ()) -> None:
+def main(seconds: float = 15.0, names: Iterable[str] = ()) -> None:
     torch.set_num_threads(1)
     for name in names or TASKS:
         bench = prepared(TASKS[name], seconds)
-        model = bench.model
-        print(f"{name}: trained in {model.seconds:.0f} s", flush=True)
-        tempering = gb.Tempering(means=model.train.mean(0))
-        print(bench.row(f"{name}: Gibbs", gb.Gibbs())[0], flush=True)
-        row, barrier = bench.row("Tempering", tempering)
-        print(row, flush=True)
-        print(bench.row("Trajectory", gb.Trajectory(model.before))[0], flush=True)
-        for share in (2, 3, 4) if name in RUNG_STUDY else ():
-            rungs = math.ceil(share * barrier) + 1
-            row, _ = bench.row(
-                f"Tempering, {share} Λ", gb.Tempering(rungs, means=model.train.mean(0))
-            )
+        rungs = len(bench.model.before) + 1
+        print(f"{name}: trained in {bench.model.seconds:.0f} s, {rungs} models", flush=True)
+        for row in rows(name, bench):
             print(row, flush=True)
-        print(likelihood(model), flush=True)
+        print(likelihood(bench.model), flush=True)
 
 
 if __name__ == "__main__":
