@@ -37,8 +37,7 @@ MOST = 64
 HORIZON = 0.05
 """Horizon of the average of the parameters, as a share of the run.
 
-Copies of the last parameters are too far apart: those of RF00379, one and two hundredths of the
-updates later, reject nine exchanges of ten, for the noise of the steps between.
+Copies of the last parameters are too far apart for exchanges, by the noise of the steps between.
 """
 
 LADDERS, SWEEPS = 10, 150
