@@ -196,7 +196,7 @@ def likelihood(model: Trained) -> str:
         model.test,
         "bridge",
         temperatures=TEMPERATURES,
-        sampler=gb.Tempering(means=model.train.mean(0)) if small else gb.Gibbs(),
+        sampler=gb.Tempering(data=model.train) if small else gb.Gibbs(),
         generator=torch.Generator().manual_seed(2),
     )
     return f"{found.log_likelihood:.2f} ± {2 * found.stderr:.2f} nats: {found.verdict}"
@@ -204,14 +204,14 @@ def likelihood(model: Trained) -> str:
 
 def rows(name: str, bench: Bench) -> Iterator[str]:
     """The rows of a model's table."""
-    means = bench.model.train.mean(0)
-    tempering, trajectory = gb.Tempering(means=means), gb.Trajectory(bench.model.before)
+    data = bench.model.train
+    tempering, trajectory = gb.Tempering(data=data), gb.Trajectory(bench.model.before)
     yield bench.row("Gibbs", gb.Gibbs())[0]
     row, barrier = bench.row("Tempering", tempering)
     yield row
     yield bench.row("Trajectory", trajectory)[0]
     for share in (2, 3, 4) if name in RUNG_STUDY else ():
-        longer = gb.Tempering(math.ceil(share * barrier) + 1, means=means)
+        longer = gb.Tempering(math.ceil(share * barrier) + 1, data=data)
         yield bench.row(f"Tempering, {share} Λ", longer)[0]
     if name in MANY_STUDY:
         yield bench.row("Tempering", tempering, ROWS)[0]
