@@ -185,7 +185,7 @@ ROWS = {
             Published("RBM, CD-3", -105.50, SALAKHUTDINOV),
             Published("RBM, CD-25", -86.34, SALAKHUTDINOV),
         ),
-        temperatures=20_000,
+        temperatures=30_000,
     ),
     "dna": Row(
         partial(archive, "dna"),

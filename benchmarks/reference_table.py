@@ -81,7 +81,7 @@ def _table(results: list[dict[str, Any]]) -> Iterator[str]:
             x["sizes"]["hidden"],
             _interval(test),
             _bounds(test),
-            f"{x['train']['log_likelihood']:.3f}",
+            f"{x['train']['log_likelihood']:.3f}" if "train" in x else "",
             f"{x['training_seconds']:.0f}",
             f"{mixing['tau']:.0f}",
             f"{mixing['split_r_hat']:.3f}",
