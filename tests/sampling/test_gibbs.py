@@ -221,3 +221,15 @@ def test_steps_keep_dtype_and_leave_the_old_state(dtype):
     assert not first.v.any()
     assert state.v.any()
     assert not state.v.requires_grad
+
+
+def test_samplers_are_equal_by_their_fields():
+    clamp = torch.zeros(1, 3)
+    assert gb.Gibbs() == gb.Gibbs()
+    assert gb.PCD(5) == gb.PCD(5)
+    assert gb.Tempering(rungs=3) == gb.Tempering(rungs=3) != gb.Tempering(rungs=4)
+    assert gb.Gibbs(clamp) == gb.Gibbs(clamp) != gb.Gibbs(clamp.clone())
+    assert gb.Gibbs() != gb.Gibbs(clamp)
+    means = torch.zeros(3), torch.zeros(2)
+    assert gb.Tempering(means=means) == gb.Tempering(means=(means[0], means[1]))
+    assert len({gb.Gibbs(), gb.Gibbs()}) == 1

@@ -11,6 +11,7 @@ from torch import Tensor
 from gibbsite.errors import DataError
 from gibbsite.model import RBM
 from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.run import ByFields
 
 
 class GibbsState(NamedTuple):
@@ -40,7 +41,7 @@ class GibbsInfo(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Gibbs:
+class Gibbs(ByFields):
     """Block Gibbs sampler; one step draws h ~ p(h | v), then v ~ p(v | h).
 
     Leaves p(v) invariant. Source: Cheng's tutorial sections 2.6 and 3.6.

@@ -43,7 +43,8 @@ class Path:
         none of several modes is preferred on the way beyond its share.
         """
         data = pilot_rows(rbm, generator) if data is None else rbm.visible.check_data(data)
-        hidden = rbm.hidden.inputs_for(rbm.hidden_mean(data))
+        means = rbm.hidden_mean(data).double().mean(0)  # whatever the order of the rows
+        hidden = rbm.hidden.inputs_for(means.to(data.dtype).expand(len(data), -1))
         return cls(rbm, rbm.visible.inputs_for(data), hidden)
 
     @classmethod

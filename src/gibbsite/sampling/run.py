@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +25,26 @@ class Sampler(Protocol):
     def step(
         self, rbm: RBM, state: Any, generator: torch.Generator | None = None
     ) -> tuple[Any, Any]: ...
+
+
+class ByFields:
+    """A dataclass equal to one of its type with equal fields; tensors must be the same object."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(map(_same, _values(self), _values(other)))
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+def _values(x: Any) -> list[Any]:
+    return [getattr(x, field.name) for field in fields(x)]
+
+
+def _same(x: object, y: object) -> bool:
+    if isinstance(x, tuple) and isinstance(y, tuple):
+        return len(x) == len(y) and all(map(_same, x, y))
+    return x is y or (not (isinstance(x, Tensor) or isinstance(y, Tensor)) and x == y)
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from gibbsite.sampling.ladder import (
     exchange_and_move,
 )
 from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path, pilot_rows
+from gibbsite.sampling.run import ByFields
 
 LEAST_RUNGS, MOST_RUNGS = 3, 200
 FIRST_ROUND, LAST_ROUND = 16, 512
@@ -120,7 +121,7 @@ class TemperingState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Tempering:
+class Tempering(ByFields):
     r"""Replica exchange between inverse temperatures; each chain is a ladder of rows of v.
 
     The rungs lead from independent units with the means of the data, which are drawn anew in every

@@ -23,6 +23,7 @@ from gibbsite.sampling.ladder import (
     replicas_in,
 )
 from gibbsite.sampling.path import Path
+from gibbsite.sampling.run import ByFields
 from gibbsite.sampling.tempering import START_SWEEPS, check_replicas
 
 Parameters = dict[str, Tensor]
@@ -70,7 +71,7 @@ class TrajectoryState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(ByFields):
     r"""Replica exchange between the models of training; each chain is a ladder of rows of v.
 
     The rungs lead from a model without weights, drawn anew in every step, through models saved

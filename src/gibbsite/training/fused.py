@@ -41,7 +41,7 @@ def fused_updates(run: Any) -> FusedUpdates | None:
     centered = type(run.gradient) is Centered
     contrast = run.gradient.gradient if centered else run.gradient
     sampler = getattr(contrast, "sampler", None)
-    if type(contrast) not in (CD, PCD) or type(sampler) is not Gibbs or sampler.clamp is not None:
+    if type(contrast) not in (CD, PCD) or sampler != Gibbs():
         return None
     if not (is_bernoulli(run.rbm.visible) and is_bernoulli(run.rbm.hidden)):
         return None
