@@ -15,12 +15,15 @@ from torch import Tensor
 import gibbsite as gb
 from gibbsite.training import SGD, polynomial_decay
 
-ESTIMATORS: dict[str, Callable[[int], Any]] = {
-    "exact": lambda chains: gb.Centered(gb.ExactGradient()),
-    "pcd": lambda chains: gb.Centered(gb.PCD(chains)),
-    "tempering": lambda chains: gb.Centered(gb.PCD(chains, sampler=gb.Tempering())),
+BASE_ROWS = 1000
+"""Training rows that ladders get the means of their base from."""
+
+ESTIMATORS: dict[str, Callable[[int, Tensor], Any]] = {
+    "exact": lambda chains, data: gb.Centered(gb.ExactGradient()),
+    "pcd": lambda chains, data: gb.Centered(gb.PCD(chains)),
+    "tempering": lambda chains, data: gb.Centered(gb.PCD(chains, sampler=gb.Tempering(data=data))),
 }
-"""Gradient estimators by name, made for a number of chains."""
+"""Gradient estimators by name, made for a number of chains and some of the data."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,14 @@ def fitted(
     scheduler = polynomial_decay(optimizer, recipe.epochs, recipe.power)
     updates = -(-len(rows) // recipe.batch)
     average = gb.Averaged(rbm, horizon=max(1.0, recipe.average * updates))
+    base = rows[torch.randperm(len(rows), generator=generator)[:BASE_ROWS]]
     started, state = time.process_time(), None
     for chains, epochs, shifted in _stages(recipe):
         state = None if state is None else _grown(state, chains)
         history = gb.fit(
             rbm,
             _moved(rows, image_shape, recipe.shifted, generator) if shifted else rows,
-            gradient=ESTIMATORS[recipe.estimator](chains),
+            gradient=ESTIMATORS[recipe.estimator](chains, base),
             optimizer=optimizer,
             scheduler=scheduler,
             epochs=epochs,

@@ -83,7 +83,7 @@ def likelihood(rbm: gb.RBM, row: Row, data: Data, part: str) -> dict[str, Any]:
         data=seen,
         chains=row.chains,
         temperatures=row.temperatures,
-        sampler=row.sampler,
+        sampler=gb.Tempering(data=seen) if row.tempered else gb.Gibbs(),
         generator=torch.Generator().manual_seed(2),
     )
     return {

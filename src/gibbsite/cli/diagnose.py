@@ -14,7 +14,7 @@ import gibbsite as gb
 from gibbsite import plots
 from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import escape, out, print_json, print_note, print_verdict, set_verbosity
-from gibbsite.cli.data import load_as_trained, run_record
+from gibbsite.cli.data import MONITOR_ROWS, load_as_trained, run_record
 from gibbsite.cli.options import check_free, generator_of
 from gibbsite.cli.progress import busy
 from gibbsite.cli.settings import Settings, check_budget
@@ -23,8 +23,6 @@ from gibbsite.io import model_file
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.training.lock import locked
 from gibbsite.training.named import DeviceName, make_device
-
-MOST_ROWS = 10_000
 
 
 def diagnose(
@@ -88,7 +86,7 @@ def _rows(
         print_note(f"no data to compare chains with: {error}")
         return None
     order = torch.randperm(len(source.rows), generator=torch.Generator().manual_seed(0))
-    return as_states(rbm, source.rows[order[:MOST_ROWS]])
+    return as_states(rbm, source.rows[order[:MONITOR_ROWS]])
 
 
 def _print(found: gb.Diagnosis, model: Path) -> None:

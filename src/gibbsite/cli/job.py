@@ -88,7 +88,8 @@ class Job:
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
         self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
-        base_rows = _base_rows(self.rbm, self.rows, complete)
+        tempered = complete.sampler == SamplerName.tempering
+        base_rows = _base_rows(self.rbm, self.rows, complete.seed) if tempered else None
         self.sampler = make_sampler(complete.sampler, base_rows)
         self.gradient = make_gradient(
             complete.gradient, complete.chains, complete.steps, complete.centered, self.sampler
@@ -210,9 +211,9 @@ def _make_hidden(settings: Complete) -> Layer:
         raise ArgumentError(message) from error
 
 
-def _base_rows(rbm: gb.RBM, rows: Tensor | Rows, settings: Complete) -> Tensor:
+def _base_rows(rbm: gb.RBM, rows: Tensor | Rows, seed: int) -> Tensor:
     """Some rows for the base of a tempering ladder, drawn at random, as states."""
-    generator = generator_of(settings.seed)  # of its own: other samplers draw as before
+    generator = generator_of(seed)  # of its own, which leaves the rest of the run alone
     chosen = torch.randperm(len(rows), generator=generator)[:BASE_ROWS]
     return rbm.visible.observe(rbm.visible.check_data(rows[chosen]).cpu(), generator)
 

@@ -75,6 +75,15 @@ class Conditionals:
         return self.draw_visible(self.visible_inputs(h), generator, beta), h
 
 
+def clamped_start(rbm: RBM, v: Tensor, clamp: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Rows that chains start from, with units at the values of a clamp, and the checked clamp."""
+    v = rbm.visible.coerce(v)
+    if clamp is None:
+        return v, None
+    clamp = check_clamp(rbm, clamp, len(v))
+    return torch.where(torch.isnan(clamp), v, clamp), clamp
+
+
 def check_clamp(rbm: RBM, clamp: Tensor, chains: int = 0) -> Tensor:
     """Values to hold units at, as a tensor, NaN where free: (rows, visible.width).
 

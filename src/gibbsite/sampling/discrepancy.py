@@ -87,11 +87,10 @@ def best_step(steps: Sequence[int], course: Sequence[Discrepancy]) -> int | None
     """Steps of fresh chains at which they are nearest to the reference, if then they leave it.
 
     The discrepancy must have risen since by `ERRORS` standard errors of the difference, by
-    `LEAST_RISE`, and to twice its least value. Then the model was
-    trained out of equilibrium: only its transient looks like the data. Sources: Decelle,
-    Furtlehner, Seoane (2021), "Equilibrium and non-equilibrium regimes in the learning of RBMs",
-    NeurIPS; Agoritsas et al. (2023), "Explaining the effects of non-convergent sampling in the
-    training of energy-based models", ICML.
+    `LEAST_RISE`, and to twice its least value. Then the model was trained out of equilibrium: only
+    its transient looks like the data. Sources: Decelle, Furtlehner, Seoane (2021), "Equilibrium and
+    non-equilibrium regimes in the learning of RBMs", NeurIPS; Agoritsas et al. (2023), "Explaining
+    the effects of non-convergent sampling in the training of energy-based models", ICML.
     """
     last = course[-1]
     least = min(course, key=lambda found: found.value + 2 * found.stderr)  # for sure, not by luck

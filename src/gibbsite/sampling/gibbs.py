@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gibbsite.errors import DataError
 from gibbsite.model import RBM
-from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.conditionals import Conditionals, clamped_start
 from gibbsite.sampling.run import ByFields
 
 
@@ -62,11 +62,7 @@ class Gibbs(ByFields):
 
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> GibbsState:
         """Chains that start at the rows of v."""
-        v = rbm.visible.coerce(v)
-        if self.clamp is None:
-            return GibbsState(v)
-        clamp = check_clamp(rbm, self.clamp, len(v))
-        return GibbsState(torch.where(torch.isnan(clamp), v, clamp))
+        return GibbsState(clamped_start(rbm, v, self.clamp)[0])
 
     @torch.no_grad()
     def step(

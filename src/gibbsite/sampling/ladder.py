@@ -50,8 +50,7 @@ class Ladder(Protocol):
         ...
 
     def pairs(self, first: int, v: Tensor, inputs: Tensor) -> Pairs:
-        """The rows of rungs first and first + 1, first + 2 and first + 3, and so on; one pair or
-        more."""
+        """The rows of rungs first and first + 1, first + 2 and first + 3, and so on."""
         ...
 
     def moved(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:

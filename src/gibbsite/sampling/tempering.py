@@ -15,7 +15,7 @@ from gibbsite.checks import check_counts, check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers import Layer
 from gibbsite.model import RBM
-from gibbsite.sampling.conditionals import check_clamp
+from gibbsite.sampling.conditionals import clamped_start
 from gibbsite.sampling.ladder import (
     MOST_SWEEPS,
     ExchangeInfo,
@@ -186,9 +186,7 @@ class Tempering(ByFields):
     @torch.no_grad()
     def init(self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None) -> TemperingState:
         """Ladders whose last rungs hold the rows of v; the others start from independent units."""
-        v = rbm.visible.coerce(v)
-        clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
-        v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
+        v, clamp = clamped_start(rbm, v, self.clamp)
         rows = v[:0] if self.means else self._base_rows(rbm, generator)
         means = self.means or (rows.mean(0), rbm.hidden_mean(rows).mean(0))
         for layer, values in zip((rbm.visible, rbm.hidden), means, strict=True):

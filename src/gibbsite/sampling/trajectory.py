@@ -13,7 +13,7 @@ from torch import Tensor
 from gibbsite.checks import check_memory
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.model import RBM, fault, with_parameters
-from gibbsite.sampling.conditionals import Conditionals, check_clamp
+from gibbsite.sampling.conditionals import Conditionals, clamped_start
 from gibbsite.sampling.ladder import (
     ExchangeInfo,
     Pairs,
@@ -83,8 +83,8 @@ class Trajectory(ByFields):
     In `PCD`, where the model moves, a copy of it becomes a rung as soon as the last pair accepts
     less than `target` of its exchanges (running mean), up to 64. After training, `Trajectory.of`
     gives the sampler of the trained model. Costs a Gibbs chain and a half for each rung.
-    Source: Bereux, Decelle, Furtlehner, Rosset, Seoane (2025), Fast, accurate training and sampling
-    of restricted Boltzmann machines, section 4, parallel trajectory tempering.
+    Source: Bereux, Decelle, Furtlehner, Rosset, Seoane (2024), Fast training and sampling of
+    restricted Boltzmann machines, arXiv 2405.15376: parallel trajectory tempering.
 
     Args:
         models: of one shape, the first without weights, in the order of training, and kept as they
@@ -134,9 +134,7 @@ class Trajectory(ByFields):
         self, rbm: RBM, v: Tensor, generator: torch.Generator | None = None
     ) -> TrajectoryState:
         """Ladders whose last rungs hold the rows of v; the others start from independent units."""
-        v = rbm.visible.coerce(v)
-        clamp = None if self.clamp is None else check_clamp(rbm, self.clamp, len(v))
-        v = v if clamp is None else torch.where(torch.isnan(clamp), v, clamp)
+        v, clamp = clamped_start(rbm, v, self.clamp)
         models = [_parameters(model, rbm.weight) for model in self.models] or [_unweighted(rbm)]
         for parameters in models:
             _check_parameters(rbm, parameters)

@@ -61,7 +61,7 @@ class Run:
 
     def work(self) -> int:
         """Multiply-adds of the largest matrix product of an update."""
-        chains = max(map(len, _chains(self.state)), default=0)
+        chains = max(_rows_moved(self.state), default=0)
         return self.rbm.weight.numel() * max(self.batch_size, chains)
 
     def updates(self) -> int:
@@ -168,13 +168,13 @@ class Run:
         return [torch.default_generator, *cuda]
 
 
-def _chains(state: Any) -> Iterator[Tensor]:
-    """Visible states of all chains in a gradient estimator's state."""
+def _rows_moved(state: Any) -> Iterator[int]:
+    """Numbers of rows that chains in a gradient estimator's state move, on all rungs of ladders."""
     if isinstance(v := getattr(state, "v", None), Tensor):
-        yield v
+        yield len(v) * (1 + len(getattr(state, "below", ())))
     elif isinstance(state, Mapping | list | tuple):
         for part in state.values() if isinstance(state, Mapping) else state:
-            yield from _chains(part)
+            yield from _rows_moved(part)
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
