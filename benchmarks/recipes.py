@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,6 +121,14 @@ class Smooth:
             change.narrow(dim, 0, n).add_(slope, alpha=self.strength * self.every)
 
 
+class Fitted(NamedTuple):
+    """A trained model, the states of its persistent chains, if any, and seconds of all threads."""
+
+    rbm: gb.RBM
+    chains: Tensor | None
+    seconds: float
+
+
 def fitted(
     recipe: Recipe,
     visible: gb.layers.Layer,
@@ -128,8 +136,8 @@ def fitted(
     *,
     image_shape: tuple[int, int] | None = None,
     seed: int = 0,
-) -> tuple[gb.RBM, float]:
-    """A model trained by the recipe, and the seconds of all threads that it took."""
+) -> Fitted:
+    """A model trained by the recipe."""
     generator = torch.Generator().manual_seed(seed)
     rows = gb.Rows.of(data)
     rbm = gb.RBM(visible, gb.Bernoulli(recipe.hidden))
@@ -158,7 +166,9 @@ def fitted(
             state=state,
         )
         state = history.state
-    return average.model if recipe.average else rbm, time.process_time() - started
+    chains = getattr(getattr(state, "inner", None), "v", None)
+    seconds = time.process_time() - started
+    return Fitted(average.model if recipe.average else rbm, chains, seconds)
 
 
 def _stages(recipe: Recipe) -> Iterator[tuple[int, int, bool]]:

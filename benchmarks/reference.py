@@ -35,11 +35,13 @@ def measured(name: str, seed: int, part: str = "test", save: str | None = None) 
     """Train the row, save the model if asked to, and measure it: the figures of a line of JSON."""
     row = ROWS[name]
     data = row.load(part)
-    rbm, seconds = fitted(
+    rbm, chains, seconds = fitted(
         row.recipe, data.visible, data.train, image_shape=data.image_shape, seed=seed
     )
     if save is not None:
         gb.save(rbm, save)
+        if chains is not None:
+            np.save(f"{save}.chains.npy", chains.numpy(), allow_pickle=False)
     figures: dict[str, Any] = {
         "row": name,
         "seed": seed,
@@ -144,7 +146,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("row", nargs="?", choices=sorted(ROWS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", choices=("test", "valid"), default="test")
-    parser.add_argument("--save", metavar="FILE", help="where to keep the model")
+    parser.add_argument("--save", metavar="FILE", help="where to keep the model, and its chains")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", metavar="FILE", help="lines of JSON to make REFERENCE.md of")
     options = parser.parse_args(arguments)

@@ -166,28 +166,31 @@ ROWS = {
         STOCHASTIC,
         Recipe(20, epochs=40, rate=0.05, momentum=0.5, power=1.0, average=2),
     ),
-    "mnist-500": Row(
-        mnist,
-        STOCHASTIC,
-        Recipe(
-            500,
-            epochs=400,
-            rate=0.4,
-            batch=200,
-            chains=WELL_GROWN,
-            l2=2e-5,
-            smooth=1e-4,
-            shifted=0.5,
-            average=25,
-        ),
-        (
-            Published("RBM, CD-1", -125.53, SALAKHUTDINOV),
-            Published("RBM, CD-3", -105.50, SALAKHUTDINOV),
-            Published("RBM, CD-25", -86.34, SALAKHUTDINOV),
-        ),
-        temperatures=10_000,
-        tempered=True,
-    ),
+    **{
+        f"mnist-{hidden}": Row(
+            mnist,
+            STOCHASTIC,
+            Recipe(
+                hidden,
+                epochs=epochs,
+                rate=rate,
+                batch=200,
+                chains=WELL_GROWN,
+                l2=2e-5,
+                smooth=1e-4,
+                shifted=0.5,
+                average=epochs / 16,
+            ),
+            (
+                Published("RBM, 500 units, CD-1", -125.53, SALAKHUTDINOV),
+                Published("RBM, 500 units, CD-3", -105.50, SALAKHUTDINOV),
+                Published("RBM, 500 units, CD-25", -86.34, SALAKHUTDINOV),
+            ),
+            temperatures=10_000,
+            tempered=True,
+        )
+        for hidden, epochs, rate in ((500, 400, 0.4), (1000, 400, 0.3), (4000, 50, 0.15))
+    },
     "dna": Row(
         partial(archive, "dna"),
         "none: binary",
