@@ -133,6 +133,6 @@ def _details(results: list[dict[str, Any]]) -> Iterator[str]:
         for x in same:
             yield (
                 f"Seed {x['seed']}: log Z by {x['method']}, {x['verdict']}; "
-                f"sha256 of the rows {x['sha256'][:12]}; {x['threads']} thread."
+                f"sha256 of the rows {x['sha256'][:12]}; {x['threads']} thread{'s' * (x['threads'] > 1)}."
             )
         yield ""
