@@ -131,8 +131,9 @@ def _details(results: list[dict[str, Any]]) -> Iterator[str]:
         sizes = ", ".join(f"{n:,} {what}" for what, n in first["sizes"].items())
         yield f"**{name}**: {first['recipe']}. {sizes}. Binarisation: {first['binarisation']}."
         for x in same:
+            threads = f"{x['threads']} thread{'s' * (x['threads'] > 1)}"
             yield (
                 f"Seed {x['seed']}: log Z by {x['method']}, {x['verdict']}; "
-                f"sha256 of the rows {x['sha256'][:12]}; {x['threads']} thread{'s' * (x['threads'] > 1)}."
+                f"sha256 of the rows {x['sha256'][:12]}; {threads}."
             )
         yield ""
