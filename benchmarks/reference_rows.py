@@ -194,7 +194,7 @@ ROWS = {
     "dna": Row(
         partial(archive, "dna"),
         "none: binary",
-        Recipe(100, epochs=600, rate=0.1, chains=((0.0, 500),), l2=5e-3, average=10),
+        Recipe(100, epochs=600, rate=0.1, chains=((0.0, 500),), l2=2e-3, average=10),
         (
             Published("mixture of Bernoullis", -98.19, NADE),
             Published("small tractable RBM", -96.74, NADE),
