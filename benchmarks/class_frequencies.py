@@ -1,9 +1,9 @@
 """Classes of digits that a model draws from scratch, beside those of its persistent chains.
 
-The model and chains are those that `reference.py mnist-500 --save FILE` keeps. As many fresh Gibbs
-chains start at noise and take `STEPS` steps, ten autocorrelation times of the free energy or more
-(REFERENCE.md), which is what a certificate of equilibrium asks for; the persistent chains of
-training go on under the saved model (an average) for `SETTLE` steps. A classifier (one hidden
+The model and chains are those that `reference.py mnist-500 --save FILE` keeps. `diagnose` looks at
+the model alone; as many fresh chains then take the sampler and the steps of its certificate, and
+the persistent chains of training go on under the saved model (an average) for `SETTLE` steps.
+A classifier (one hidden
 layer, trained on 50,000 binarised training rows, its accuracy told on the other 10,000) counts the
 classes of both. Total variation of the two sets of shares stands beside its mean under equal shares
 (`PERMUTATIONS` permutations of the rows between the sets).
@@ -28,8 +28,12 @@ from torch import Tensor
 
 import gibbsite as gb
 
-STEPS = 7000
+BUDGET = 24_000
+"""Steps of the diagnosis."""
+
 SETTLE = 500
+"""Steps from the model of the last update to the average of many."""
+
 TRAIN_ROWS = 50_000
 PERMUTATIONS = 2000
 
@@ -52,20 +56,15 @@ def main(path: str) -> None:
     rbm = gb.load(path)
     chains = torch.from_numpy(np.load(f"{path}.chains.npy", allow_pickle=False)).to(rbm.weight)
     generator = torch.Generator().manual_seed(1)
-    start = gb.random_start(rbm, len(chains), generator)
-    ends = moved(rbm, start, STEPS, generator), moved(rbm, chains, SETTLE, generator)
-    network, accuracy = classifier()  # after the sweeps, which are many times slower after it
-    classes = [torch.as_tensor(network.predict(v.numpy())) for v in ends]
-    print(json.dumps({"accuracy": accuracy} | compared(*classes)))
-
-
-def moved(rbm: gb.RBM, v: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Rows after so many Gibbs steps from v."""
-    sampler = gb.Gibbs()
-    state = sampler.init(rbm, v, generator)
-    for _ in range(steps):
-        state, _ = sampler.step(rbm, state, generator)
-    return state.v
+    rbm.certificate = gb.diagnose(rbm, budget=BUDGET, generator=generator)
+    fresh = gb.sample(rbm, len(chains), generator=generator)
+    kept = gb.sample(
+        rbm, len(chains), start=chains, steps=SETTLE, sampler=gb.Gibbs(), generator=generator
+    )
+    network, accuracy = classifier()
+    classes = (torch.as_tensor(network.predict(v.numpy())) for v in (fresh, kept))
+    figures = {"certificate": rbm.certificate.verdict, "accuracy": accuracy}
+    print(json.dumps(figures | compared(*classes)))
 
 
 def compared(fresh: Tensor, kept: Tensor) -> dict[str, object]:

@@ -166,7 +166,7 @@ def fitted(
             state=state,
         )
         state = history.state
-    chains = getattr(getattr(state, "inner", None), "v", None)
+    chains = getattr(state.inner, "v", None)  # the exact gradient has none
     seconds = time.process_time() - started
     return Fitted(average.model if recipe.average else rbm, chains, seconds)
 

@@ -1,9 +1,9 @@
 """Reference figures: a model of each data set, its likelihood with bounds, and how it mixes.
 
 Run: GIBBSITE_DATA=... python benchmarks/reference.py ROW --seed 0
-prints one line of JSON; `python benchmarks/reference.py --table results.jsonl` prints REFERENCE.md
-from such lines. `--part valid` trains on what is left of the training rows and measures a held-out
-part of them, by which recipes are chosen.
+prints one line of JSON, to be kept in reference.jsonl; `python benchmarks/reference.py --table
+reference.jsonl` prints REFERENCE.md from such lines. `--part valid` trains on what is left of the
+training rows and measures a held-out part of them, by which recipes are chosen.
 """
 
 from __future__ import annotations

@@ -16,12 +16,13 @@ command makes a row, in this folder:
 
 `GIBBSITE_DATA=... python reference.py ROW --seed 0`
 
-and `python reference.py --table results.jsonl` makes this page. Recipes are chosen by validation
-rows alone (`--part valid`): those that came with the data, or a part of the training rows; in part
-runs are then longer than those that were compared. "No" under "trusted": see the verdict. Seconds
-are those of the processor for training, all threads together. tau, the autocorrelation time, and
-split R-hat are of the free energy of plain Gibbs chains, in sweeps: a large tau, or an R-hat above
-1.05, says that plain chains do not mix, and that training or log Z took replica exchange.
+which belongs into `reference.jsonl`, of which `python reference.py --table reference.jsonl` makes
+this page. Recipes are chosen by validation rows alone (`--part valid`): those that came with the
+data, or a part of the training rows; in part runs are then longer than those that were compared.
+"No" under "trusted": see the verdict. Seconds are those of the processor for training, all threads
+together. tau, the autocorrelation time, and split R-hat are of the free energy of plain Gibbs
+chains, in sweeps: a large tau, or an R-hat above 1.05, says that plain chains do not mix, and that
+training or log Z took replica exchange.
 """
 
 TRIED = """\

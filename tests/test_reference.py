@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ import gibbsite as gb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import class_frequencies
 import recipes
 import reference
 from reference_rows import ROWS, Data, Row
@@ -74,13 +76,19 @@ def test_a_share_of_the_images_moves_by_a_pixel() -> None:
     torch.testing.assert_close(around, torch.full((8,), 0.05), atol=0.014, rtol=0)
 
 
-def test_a_row_is_trained_measured_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_is_trained_measured_and_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     rows = gb.datasets.load("bars-and-stripes").train
     recipe = recipes.Recipe(4, epochs=30, rate=0.2, chains=((0.0, 5), (0.5, 9)), average=2.0)
     short = Row(lambda part: Data(rows, rows, gb.Bernoulli(9), (3, 3)), "none", recipe)
     monkeypatch.setitem(ROWS, "short", short)
     monkeypatch.setattr(reference, "MIXING_STEPS", 20)
-    first, again = (reference.measured("short", seed=3) for _ in range(2))
+    path = tmp_path / "short.safetensors"
+    first = reference.measured("short", seed=3, save=str(path))
+    again = reference.measured("short", seed=3)
+    assert gb.load(path).hidden.n == 4
+    assert np.load(f"{path}.chains.npy").shape == (9, 9)
     assert first["test"] == first["train"] == again["test"]
     assert first["test"]["lower"] == first["test"]["upper"] == first["test"]["log_likelihood"]
     assert first["verdict"] == "trustworthy"
@@ -100,3 +108,13 @@ def test_log_likelihood_of_a_row_is_exact() -> None:
     exact = gb.exact.log_likelihood(rbm.double(), rows.double()).mean().item()
     for part in ("test", "train"):
         assert figures[part]["log_likelihood"] == pytest.approx(exact, abs=1e-4)
+
+
+def test_classes_are_compared_by_permutation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randint(10, (2, 500), generator=generator)
+    equal = class_frequencies.compared(one, other)
+    assert equal["p_value"] > 0.01
+    different = class_frequencies.compared(one, other.clamp(max=6))  # three tenths move
+    assert different["total_variation"] > 2 * different["expected"]
+    assert different["p_value"] < 0.01
