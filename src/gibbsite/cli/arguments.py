@@ -109,10 +109,7 @@ Resize = Annotated[
 ]
 Hidden = Annotated[
     int | None,
-    _unset(
-        "How many hidden units. Default: 16 for digits, bars-and-stripes, patches and --exact; "
-        "mnist 500; files 64."
-    ),
+    _unset("How many hidden units. Default: by rows and columns, 16 to 500; --exact 16."),
 ]
 HiddenType = Annotated[str, _option(f"Hidden units: {_TYPES}.")]
 HiddenStates = Annotated[
@@ -150,57 +147,79 @@ ExactGradient = Annotated[
 ]
 Centered = Annotated[bool, _option("Centre the gradient: faster, steadier, the same fixed points.")]
 Sampler = Annotated[
-    SamplerName,
-    _option(
+    SamplerName | None,
+    _unset(
         "Chains of pcd and fpcd: gibbs; tempering, replica exchange over temperatures, where modes "
-        "are apart; trajectory, over the models of training, which are kept with the run."
+        "are apart; trajectory, over the models of training, which are kept with the run. "
+        "Default: tempering where columns nearly determine one another, else gibbs."
     ),
 ]
 Steps = Annotated[
     int | None, _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.")
 ]
-Chains = Annotated[int, _option("Chains of pcd, fpcd and noise-cd.")]
+Chains = Annotated[
+    int | None,
+    _unset("Chains of pcd, fpcd and noise-cd. Default: 500 for small models; 200; tempering 100."),
+]
 Epochs = Annotated[
     int | None,
     _unset(
-        "Passes over the data. Default: digits 150, bars-and-stripes 2000, patches 20, "
-        "mnist 10, files 30; --exact 3000."
+        "Passes over the data, all of them made and on all rows. Default: as --budget allows, and "
+        "as rows held out say; --exact 3000."
     ),
 ]
 BatchSize = Annotated[
-    int | None, _unset("Rows an update. Default: digits 50, others 100; --exact all.")
+    int | None, _unset("Rows an update. Default: 100; 200 from 20,000 rows on; --exact all.")
 ]
 LearningRate = Annotated[
     float | None,
     _unset(
-        "Step size at the start, in parameter units per nat; see --schedule. "
-        "Default: digits 0.2, bars-and-stripes 0.1, patches 0.02, others 0.05; --exact 1.0."
+        "Step size at the start, in parameter units per nat; see --schedule. Default: by the "
+        "spread of the columns, 0.4 for binary ones, and lower after a run that diverged; "
+        "--exact 1.0."
     ),
 ]
 Momentum = Annotated[
     float | None,
-    _unset("Momentum of sgd, 0 up to less than 1. Default: 0.5; --exact 0.9."),
+    _unset("Momentum of sgd, 0 up to less than 1. Default: 0; --exact 0.9."),
 ]
 Schedule = Annotated[
-    ScheduleName,
-    _option("Course of the learning rate: linear to 0, quadratic as its square, constant."),
+    ScheduleName | None,
+    _unset(
+        "Course of the learning rate: linear to 0, quadratic as its square, constant. "
+        "Default: quadratic; --exact linear."
+    ),
 ]
 Average = Annotated[
-    float,
-    _option(
+    float | None,
+    _unset(
         "Save the average of the parameters, exponential over so many epochs, in place of the "
-        "last; all figures are the average's. 0: none."
+        "last; all figures are the average's. 0: none. Default: 4% of the epochs; --exact 0."
     ),
 ]
 Optimizer = Annotated[OptimizerName, _option("Torch optimiser; adam wants rates near 0.001.")]
-L2 = Annotated[float, _option("Weight decay: l2/2 |W|^2 nats.")]
+L2 = Annotated[
+    float | None,
+    _unset("Weight decay: l2/2 |W|^2 nats. Default: by the rows, or by those held out; --exact 0."),
+]
 L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.")]
 Budget = Annotated[
-    float,
-    _option("Seconds, about, for the log-likelihood at the end where it is not exact; 0: none."),
+    str,
+    _option(
+        "Time for all of it, about: seconds, or 10m, or 1h. Training takes two thirds, the "
+        "log-likelihood at the end a fifth. 0: 60 s, and no log-likelihood where it is not exact."
+    ),
 ]
 TestFraction = Annotated[
     float, _option("Share of rows held out for testing, where the data bring no test set.")
+]
+Validation = Annotated[
+    float | None,
+    _unset(
+        "Share of the other rows, 2,000 at most, held out to steer training: the best model is "
+        "kept. Of less than 5,000 rows all are then trained on. 0: none. Default: 0.1, or those "
+        "that the data bring; 0 with --epochs, --exact, under 200 rows."
+    ),
 ]
 Image = Annotated[
     str | None,

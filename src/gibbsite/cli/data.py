@@ -88,7 +88,7 @@ def absolute(data: str) -> str:
 def fingerprint(source: datasets.Dataset) -> str:
     """sha256 of all the data, on disk or not."""
     digest = hashlib.sha256(f"{tuple(source.rows.shape)}".encode())
-    for part in (source.rows, source.test):
+    for part in (source.rows, source.test, source.valid):
         for block in () if part is None else Rows.of(part).source_blocks():
             digest.update(np.ascontiguousarray(block).data)
     if source.categories is not None:

@@ -15,19 +15,21 @@ from gibbsite import exact
 from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
 from gibbsite.cli.figures import print_figures
-from gibbsite.cli.folder import resume_job, start_job
+from gibbsite.cli.folder import restart_job, resume_job, start_job
 from gibbsite.cli.job import Job
-from gibbsite.cli.options import Rule, given_options, note_unused
+from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
+from gibbsite.datasets import Dataset
+from gibbsite.errors import DivergenceError
+from gibbsite.training import History
+from gibbsite.training.fit import RESTARTS
 from gibbsite.training.lock import locked
 from gibbsite.training.named import (
     CHAINED,
     DeviceName,
     GradientName,
     OptimizerName,
-    SamplerName,
-    ScheduleName,
 )
 
 
@@ -48,20 +50,21 @@ def fit(
     gradient: arg.Gradient = GradientName.pcd,
     exact_gradient: arg.ExactGradient = False,
     centered: arg.Centered = True,
-    sampler: arg.Sampler = SamplerName.gibbs,
+    sampler: arg.Sampler = None,
     steps: arg.Steps = None,
-    chains: arg.Chains = 100,
+    chains: arg.Chains = None,
     epochs: arg.Epochs = None,
     batch_size: arg.BatchSize = None,
     learning_rate: arg.LearningRate = None,
     momentum: arg.Momentum = None,
-    schedule: arg.Schedule = ScheduleName.linear,
-    average: arg.Average = 0.0,
+    schedule: arg.Schedule = None,
+    average: arg.Average = None,
     optimizer: arg.Optimizer = OptimizerName.sgd,
-    l2: arg.L2 = 0.0,
+    l2: arg.L2 = None,
     l1: arg.L1 = 0.0,
-    budget: arg.Budget = 20.0,
+    budget: arg.Budget = "60",
     test_fraction: arg.TestFraction = 0.2,
+    validation: arg.Validation = None,
     image: arg.Image = None,
     seed: arg.Seed = 0,
     device: arg.Device = DeviceName.auto,
@@ -99,6 +102,8 @@ def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
     if given.pop("exact_gradient", False) and given.setdefault("gradient", "exact") != "exact":
         raise typer.BadParameter(f"--exact and --gradient {given['gradient']} exclude each other")
     given = {name: given[name] for name in given if name in Settings.__dataclass_fields__}
+    if "budget" in given:
+        given["budget"] = parse_seconds(given["budget"])
     if config is not None:
         return replace(Settings.read(config)[0], **given)
     if given.get("data") is None:
@@ -108,18 +113,44 @@ def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
 
 def _print_plan(job: Job) -> None:
     """Print the data and the model to be trained."""
-    source, rbm, settings = job.source, job.rbm, job.settings
-    held_out = 0 if source.test is None else len(source.test)
+    source, settings = job.source, job.settings
     out.print(
         f"{escape(source.description)}: "
-        f"{len(source.rows):,} rows to train on, {held_out:,} held out\n"
-        f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {settings.gradient} "
-        f"gradient, {settings.epochs} epochs",
+        f"{len(source.rows):,} rows to train on, {_held_out_in_words(source)}\n"
+        + _model_in_words(job),
         soft_wrap=True,
         highlight=False,
     )
     if job.note:
         print_note(job.note)
+    if not settings.searches:
+        _print_choice(job)
+
+
+def _held_out_in_words(source: Dataset) -> str:
+    """Numbers of the rows that are not trained on."""
+    test = 0 if source.test is None else len(source.test)
+    steering = "" if source.valid is None else f", {len(source.valid):,} to steer training by"
+    return f"{test:,} held out{steering}"
+
+
+def _model_in_words(job: Job) -> str:
+    """The model and the length of its training, or that trials come first."""
+    rbm, settings = job.rbm, job.settings
+    if settings.searches:
+        return f"{rbm.visible.describe()} visible; trials choose the other settings"
+    return (
+        f"{rbm.visible.describe()} visible, {rbm.hidden.describe()} hidden; {settings.gradient} "
+        f"gradient, {settings.epochs} epochs"
+    )
+
+
+def _print_choice(job: Job) -> None:
+    """Print the settings that were chosen, each with its reason."""
+    for name, reason in job.settings.reasons.items():
+        value = getattr(job.settings, name)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        out.print(f"  --{name.replace('_', '-')} {shown}: {reason}", highlight=False)
 
 
 def _unused(job: Job) -> Iterable[Rule]:
@@ -144,9 +175,29 @@ def _unused(job: Job) -> Iterable[Rule]:
     yield enumerable, "budget", "the log-likelihood of this model is exact"
 
 
+def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
+    """Choose what is left open, then train; at a lower rate where one that was chosen diverges."""
+    restarts = RESTARTS if "learning_rate" in job.settings.reasons else 0
+    while True:
+        try:
+            if job.settings.searches:
+                job = restart_job(job.searched(), folder)
+                _print_choice(job)
+            return job.run(folder)
+        except DivergenceError as error:
+            if restarts == 0:
+                raise
+            restarts -= 1
+            job = restart_job(job.slower(), folder)
+            print_note(
+                f"training diverged at update {error.step}; starting again at a learning rate of "
+                f"{job.settings.learning_rate:g}"
+            )
+
+
 def _finish(job: Job, folder: Path, as_json: bool) -> None:
     """Run the job to its end and print its figures."""
-    history, figures = job.run(folder)
+    history, figures = _run(job, folder)
     if as_json:
         print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
     print_figures(figures)

@@ -40,6 +40,15 @@ def start_job(settings: Settings, output: Path | None) -> tuple[Job, Path]:
     return job, folder
 
 
+def restart_job(job: Job, folder: Path) -> Job:
+    """The job in its folder, from which what an earlier one left of its course is removed."""
+    _write_record(job, folder)
+    (folder / "history.jsonl").unlink(missing_ok=True)
+    for path in (folder / "checkpoints").glob("*"):
+        path.unlink(missing_ok=True)
+    return job
+
+
 def resume_job(folder: Path) -> tuple[Job, int]:
     """The job of a folder, its history cut back to the last checkpoint, and that one's epoch."""
     settings, expected = Settings.read(folder / "run.json")
@@ -80,7 +89,8 @@ def _write_record(job: Job, folder: Path) -> None:
     record = {
         "format": FORMAT_VERSION,
         "command": ["gibbsite", *sys.argv[1:]],
-        "settings": asdict(job.settings),
+        "settings": asdict(job.given) if job.settings.searches else job.settings.as_settings(),
+        "reasons": dict(job.settings.reasons),
         "data": {
             "description": job.source.description,
             "rows": len(job.source.rows),

@@ -18,19 +18,21 @@ from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
-from gibbsite.cli.progress import AsSaved, EpochBar, Restore, busy
+from gibbsite.cli.progress import AsSaved, EpochBar, Every, Restore, busy
 from gibbsite.cli.settings import Complete, Settings
+from gibbsite.cli.trials import best_settings
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
 from gibbsite.sampling import Sampler, trajectory_models
-from gibbsite.sampling.tempering import BASE_ROWS
 from gibbsite.training import (
     Held,
+    HeldOut,
     History,
     Monitor,
     Scaling,
+    Traits,
     by_layer_column,
     scaling_for,
     to_data_units,
@@ -46,10 +48,15 @@ from gibbsite.training.named import (
     make_sampler,
     make_schedule,
 )
+from gibbsite.training.recipe import base_rows
 from gibbsite.training.run import Callback, Penalty
+from gibbsite.training.trial import MEASUREMENTS
 
 FANTASY_STEPS = 1000
 """Steps of the chains that samples.png shows."""
+
+MONITORED = 100
+"""Epochs of a run, about, after which the cheap figures are taken."""
 
 MEASURED_EVERY = 5
 """Epochs between estimates of log Z, which cost about as much as an epoch each."""
@@ -59,6 +66,7 @@ class Job:
     """The objects of a run, made from its settings: same settings, same objects."""
 
     def __init__(self, settings: Settings) -> None:
+        self.given = replace(settings, data=absolute(settings.data))
         generator = generator_of(settings.seed)
         kind = None if settings.visible == "auto" else settings.visible
         source = load_data(settings.data, settings.key, settings.resize, kind)
@@ -68,11 +76,15 @@ class Job:
         if kind is not None:  # before the split, so that errors name the row of the file
             source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
-        self.source, self.fingerprint = source, fingerprint(source)
+        self.fingerprint = fingerprint(source)
         device = make_device(settings.device)
-        complete = settings.completed(len(source.rows))
+        traits = Traits.of(visible, Rows.of(source.rows))
+        population = named and source.test is None
+        complete = settings.completed(traits, population=population)
         complete = replace(complete, data=absolute(settings.data), device=device.type)
-        self.settings = complete
+        self.settings, self.traits = complete, traits
+        source = source.hold_out(complete.validation, generator_of(settings.seed))
+        self.source = source
         width = source.rows.shape[1]
         self.shape = parse_image(complete.image, width) or source.image_shape
         size = f"a model of {width} x {complete.hidden} units"
@@ -87,23 +99,34 @@ class Job:
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
-        self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
+        self.data_penalties: list[Penalty] = _hold_constant(visible, units)
+        self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
         tempered = complete.sampler == SamplerName.tempering
-        base_rows = _base_rows(self.rbm, self.rows, complete.seed) if tempered else None
-        self.sampler = make_sampler(complete.sampler, base_rows)
+        base = base_rows(self.rbm, Rows.of(self.rows)) if tempered else None
+        self.sampler = make_sampler(complete.sampler, base)
         self.gradient = make_gradient(
             complete.gradient, complete.chains, complete.steps, complete.centered, self.sampler
         )
         self.averages = _make_averages(self.rbm, complete, len(self.rows))
         self.sets = _monitored(self.rbm, source, generator)
+        self.held_out = self._steering()
         self.generator = generator if device.type == "cpu" else self._new_generator()
+
+    def searched(self) -> Job:
+        """A job on all the rows, by the best of the settings that are tried on a part of them."""
+        chosen, reasons = best_settings(self)
+        job = Job(replace(self.given, **chosen))
+        job.settings = replace(job.settings, reasons=reasons)
+        return job
+
+    def slower(self) -> Job:
+        """The job again at a quarter of the learning rate."""
+        return Job(replace(self.given, learning_rate=self.settings.learning_rate / 4))
 
     def run(self, folder: Path) -> tuple[History, dict[str, Any]]:
         """Train, or go on training, and fill the folder; the history and the closing figures."""
         settings, rbm = self.settings, self.rbm
-        observers: list[Callback] = [AsSaved(Monitor(*self.sets.values()), self.saved)]
-        if not exact.is_enumerable(rbm, CHEAP_STATES):
-            observers.append(self._likelihood())
+        observers = self._observers()
         try:
             with EpochBar(settings.epochs, -(-len(self.rows) // settings.batch_size)) as progress:
                 history = gb.fit(
@@ -127,7 +150,7 @@ class Job:
         except DivergenceError:
             gb.save(self.restore(rbm), folder / "model.safetensors")
             raise
-        trained = self.saved(rbm)
+        trained = self.saved(rbm) if self.held_out is None else self.held_out.model
         gb.save(trained, folder / "model.safetensors")
         models = [self.restore(model) for model in trajectory_models(rbm, history.state)]
         if models:
@@ -140,11 +163,44 @@ class Job:
                 "follow, unless interrupted again"
             )
         figures = closing_figures(
-            trained, history, self.sets, settings.budget, self._new_generator(), sampler
+            trained, history, self.sets, settings.estimate(), self._new_generator(), sampler
         )
+        if self.held_out is not None and self.held_out.verdict():
+            figures["training"] = self.held_out.verdict()
         with busy("drawing samples and pictures"):
             self._write_pictures(trained, history, folder, sampler)
         return history, figures
+
+    def _steering(self) -> HeldOut | None:
+        """The callback that steers by the rows held out; None if there are none."""
+        if self.settings.validation == 0 or self.source.valid is None:
+            return None
+        return HeldOut(
+            self.rbm,
+            self.valid_states(),
+            every=max(1, self.settings.epochs // MEASUREMENTS),
+            model=lambda: self.saved(self.rbm),
+            generator=self._new_generator(),
+        )
+
+    def valid_states(self) -> Tensor:
+        """The rows that steer training, as states."""
+        assert self.source.valid is not None, "only of a job that holds rows out"
+        return _states(self.rbm, self.source.valid, generator_of(self.settings.seed))
+
+    def make_hidden(self, n: int) -> Layer:
+        """A hidden layer of so many units."""
+        return _make_hidden(replace(self.settings, hidden=n))
+
+    def _observers(self) -> list[Callback]:
+        """Callbacks that measure the model in training."""
+        monitor = AsSaved(Monitor(*self.sets.values()), self.saved)
+        observers: list[Callback] = [Every(max(1, self.settings.epochs // MONITORED), monitor)]
+        if self.held_out is not None:
+            return [*observers, self.held_out]
+        if not exact.is_enumerable(self.rbm, CHEAP_STATES):
+            observers.append(self._likelihood())
+        return observers
 
     def _likelihood(self) -> Callback:
         """The log-likelihood during training: by the ladders of training, if they are the model's.
@@ -211,13 +267,6 @@ def _make_hidden(settings: Complete) -> Layer:
         raise ArgumentError(message) from error
 
 
-def _base_rows(rbm: gb.RBM, rows: Tensor | Rows, seed: int) -> Tensor:
-    """Some rows for the base of a tempering ladder, drawn at random, as states."""
-    generator = generator_of(seed)  # of its own, which leaves the rest of the run alone
-    chosen = torch.randperm(len(rows), generator=generator)[:BASE_ROWS]
-    return rbm.visible.observe(rbm.visible.check_data(rows[chosen]).cpu(), generator)
-
-
 def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averaged]:
     """The average of the parameters, over so many epochs of so many rows; none for 0."""
     if settings.average == 0:
@@ -258,8 +307,9 @@ def _monitored(
 ) -> dict[str, Tensor]:
     """The first rows of each set as states, to measure the model on."""
     sets = {"train": source.rows, "test": source.test}
-    return {
-        name: rbm.visible.observe(as_states(rbm, rows[:MONITOR_ROWS]).cpu(), generator)
-        for name, rows in sets.items()
-        if rows is not None
-    }
+    return {name: _states(rbm, rows, generator) for name, rows in sets.items() if rows is not None}
+
+
+def _states(rbm: gb.RBM, rows: Tensor | Rows, generator: torch.Generator) -> Tensor:
+    """The first rows as states to measure a model on."""
+    return rbm.visible.observe(as_states(rbm, rows[:MONITOR_ROWS]).cpu(), generator)

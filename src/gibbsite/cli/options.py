@@ -73,6 +73,19 @@ def parse_size(option: str, text: str | None) -> ImageShape | None:
     return int(match[1]), int(match[2])
 
 
+UNITS_OF_TIME = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a time such as 90, 90s, 10m or 1h."""
+    text = text.strip().lower()
+    number = text[:-1] if text[-1:] in ("s", "m", "h") else text
+    try:
+        return float(number) * UNITS_OF_TIME[text[len(number) :]]
+    except (KeyError, ValueError):
+        raise ArgumentError(f"--budget {text:.40}: expected a time such as 90, 10m or 1h") from None
+
+
 def parse_image(text: str | None, n: int) -> ImageShape | None:
     """(height, width) of HEIGHTxWIDTH, with a product of n."""
     shape = parse_size("--image", text)

@@ -57,6 +57,20 @@ class AsSaved:
         return getattr(self.observe, name)
 
 
+@dataclass(frozen=True)
+class Every:
+    """Callback that calls another after every so many epochs."""
+
+    epochs: int
+    observe: Callback
+
+    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
+        return None if record["epoch"] % self.epochs else self.observe(rbm, record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.observe, name)
+
+
 class Bar:
     """Base class: a context in which a live bar is shown."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from gibbsite.datasets.categories import Categories
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
+from gibbsite.training import Traits, recipe_for
 
 FORMAT_VERSION = 1
 LIMIT = 2**63
@@ -29,6 +31,19 @@ NOISE_STEPS = 10
 AUTOMATIC_CHECKPOINTS = 20
 """Checkpoints that a run makes by default."""
 
+BUDGET = 60.0
+"""Seconds that a run may take unless told otherwise."""
+
+TRAINING, ESTIMATE = 0.65, 0.2
+"""Shares of the budget to train for, and to estimate log Z at the end."""
+
+VALIDATION = 0.1
+"""Share of the rows that steer training, and of which there must be so many at least."""
+
+FEWEST_VALID = 20
+FEW_ROWS = 5_000
+"""Rows below which settings are tried on a part of them, and all are trained on in the end."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -43,9 +58,9 @@ class Settings:
     learn_sigma: bool = True
     gradient: str = "pcd"
     centered: bool = True
-    sampler: str = "gibbs"
+    sampler: str | None = None
     steps: int | None = None
-    chains: int = 100
+    chains: int | None = None
     hidden: int | None = None
     hidden_type: str = "bernoulli"
     hidden_states: int = 3
@@ -53,14 +68,15 @@ class Settings:
     batch_size: int | None = None
     learning_rate: float | None = None
     momentum: float | None = None
-    schedule: str = "linear"
-    average: float = 0.0
+    schedule: str | None = None
+    average: float | None = None
     optimizer: str = "sgd"
-    l2: float = 0.0
+    l2: float | None = None
     l1: float = 0.0
     test_fraction: float = 0.2
+    validation: float | None = None
     image: str | None = None
-    budget: float = 20.0
+    budget: float = BUDGET
     seed: int = 0
     device: str = "auto"
     checkpoint_every: int | None = None
@@ -73,7 +89,7 @@ class Settings:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["format"] != FORMAT_VERSION:
                 raise ValueError(f"format {record['format']!r}")
-            known = {field.name: str(field.type) for field in fields(cls)}
+            known = {part.name: str(part.type) for part in fields(cls)}
             for name, value in record["settings"].items():
                 if name not in known:
                     raise ValueError(f"{name} is no setting")
@@ -85,32 +101,41 @@ class Settings:
                 reason = error.strerror or reason
             raise DataError(f"{path} is no run.json that can be used: {reason}") from error
 
-    def completed(self, rows: int) -> Complete:
-        """Settings with gaps filled by the recipe of the data, else `ArgumentError`."""
+    def completed(self, traits: Traits, *, population: bool = False) -> Complete:
+        """Settings with gaps filled by the recipe for such data, else `ArgumentError`.
+
+        Of a population, which is all the rows there are, nothing is held out or decays.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
         exact = self.gradient == "exact"
-        recipe = EXACT_RECIPE | {"batch_size": rows} if exact else RECIPES.get(self.data, {})
-        noise = {"steps": NOISE_STEPS} if self.gradient == "noise-cd" else {}
-        defaults = DEFAULTS | recipe | noise
-        missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
-        complete = Complete(**(asdict(self) | missing))
-        check_counts(hidden=complete.hidden, epochs=complete.epochs, batch_size=complete.batch_size)
-        for name, value in asdict(complete).items():
-            if isinstance(value, int) and abs(value) >= LIMIT:
-                raise ArgumentError(f"--{name.replace('_', '-')}: expected a number below 2^63")
-        if not 0 < complete.learning_rate < math.inf:
-            raise ArgumentError(
-                f"--learning-rate {complete.learning_rate}: expected a number above 0"
-            )
-        if not 0 <= complete.momentum < 1:
-            raise ArgumentError(f"--momentum {complete.momentum}: expected 0 up to less than 1")
-        check_budget(complete.budget)
-        check_strength(l2=complete.l2, l1=complete.l1, average=complete.average)
-        if self.checkpoint_every is None:
-            complete = replace(
-                complete, checkpoint_every=max(1, complete.epochs // AUTOMATIC_CHECKPOINTS)
-            )
-        check_counts(minimum=0, checkpoint_every=complete.checkpoint_every)
+        if exact:
+            given = EXACT_RECIPE | {"batch_size": traits.rows} | given
+        if population:
+            given = {"l2": 0.0} | given
+        counts = "hidden", "epochs", "batch_size", "chains"
+        check_counts(**{name: given[name] for name in counts if name in given})
+        steered = self.epochs is None and not exact and not population
+        steered &= VALIDATION * traits.rows >= FEWEST_VALID
+        recipe = recipe_for(traits, given | {"seconds": self.training_seconds()})
+        defaults = {
+            "steps": NOISE_STEPS if self.gradient == "noise-cd" else 1,
+            "validation": VALIDATION if steered else 0.0,
+            "checkpoint_every": max(1, recipe.epochs // AUTOMATIC_CHECKPOINTS),
+        }
+        chosen = {name: getattr(recipe, name) for name in recipe.reasons}
+        settings = asdict(self) | defaults | chosen | given
+        few = traits.rows < FEW_ROWS and settings["validation"] > 0
+        complete = Complete(**settings, reasons=recipe.reasons, searches=steered and few)
+        complete.check()
         return complete
+
+    def estimate(self) -> float:
+        """Seconds for log Z at the end; 0 for none."""
+        return ESTIMATE * self.budget
+
+    def training_seconds(self) -> float:
+        """Time to train for."""
+        return TRAINING * (self.budget or BUDGET)
 
 
 class Columns(NamedTuple):
@@ -159,37 +184,60 @@ def temperatures_for(rbm: RBM, budget: float, chains: int = 100) -> int:
 
 @dataclass(frozen=True)
 class Complete(Settings):
-    """Settings with nothing left open."""
+    """Settings with nothing left open.
 
+    Attributes:
+        reasons: for the settings that were chosen, by name.
+        searches: True if some are still to be chosen by trials on a part of the rows.
+    """
+
+    sampler: str = ""
     steps: int = 0
+    chains: int = 0
     hidden: int = 0
     epochs: int = 0
     batch_size: int = 0
     learning_rate: float = 0.0
     momentum: float = 0.0
+    schedule: str = ""
+    average: float = 0.0
+    l2: float = 0.0
+    validation: float = 0.0
     checkpoint_every: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+    searches: bool = False
+
+    def as_settings(self) -> dict[str, Any]:
+        """The settings alone, by name."""
+        return {part.name: getattr(self, part.name) for part in fields(Settings)}
+
+    def check(self) -> None:
+        """Raise `ArgumentError` for a setting that cannot be used."""
+        check_counts(hidden=self.hidden, epochs=self.epochs, batch_size=self.batch_size)
+        check_counts(minimum=0, checkpoint_every=self.checkpoint_every)
+        for name, value in self.as_settings().items():
+            if isinstance(value, int) and abs(value) >= LIMIT:
+                raise ArgumentError(f"--{name.replace('_', '-')}: expected a number below 2^63")
+        if not 0 < self.learning_rate < math.inf:
+            raise ArgumentError(f"--learning-rate {self.learning_rate}: expected a number above 0")
+        for name, value in (("momentum", self.momentum), ("validation", self.validation)):
+            if not 0 <= value < 1:
+                raise ArgumentError(f"--{name} {value}: expected 0 up to less than 1")
+        check_budget(self.budget)
+        check_strength(l2=self.l2, l1=self.l1, average=self.average)
 
 
-DEFAULTS: dict[str, Any] = {
-    "steps": 1,
-    "hidden": 64,
-    "epochs": 30,
-    "batch_size": 100,
-    "learning_rate": 0.05,
-    "momentum": 0.5,
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {"hidden": 16, "epochs": 150, "batch_size": 50, "learning_rate": 0.2},
-    "bars-and-stripes": {"hidden": 16, "epochs": 2000, "learning_rate": 0.1},
-    "patches": {"hidden": 16, "epochs": 20, "learning_rate": 0.02},
-    "mnist": {"hidden": 500, "epochs": 10},
-}
 # without sampling noise, a full-batch step can be ten times as long
 EXACT_RECIPE: dict[str, Any] = {
     "hidden": 16,
     "epochs": 3000,
     "learning_rate": 1.0,
     "momentum": 0.9,
+    "schedule": "linear",
+    "sampler": "gibbs",
+    "chains": 100,
+    "average": 0.0,
+    "l2": 0.0,
 }
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -6,13 +6,14 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gibbsite.datasets.limits import (
     DEFLATE_RATIO,
     LARGE_BYTES,
+    PARTS,
     array_bytes,
     check_bytes,
     check_packed,
@@ -22,8 +23,19 @@ from gibbsite.datasets.limits import (
 )
 from gibbsite.errors import DataError
 
-Arrays = tuple[np.ndarray, np.ndarray | None]
-"""An array to train on, and one to test on or None."""
+
+class Arrays(NamedTuple):
+    """Arrays to train on, to test on and to steer training by; None where there is none."""
+
+    train: np.ndarray
+    test: np.ndarray | None = None
+    valid: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, chosen: dict[str, np.ndarray]) -> Arrays:
+        """The arrays by name; an only one, whatever its name, is to train on."""
+        return cls(**chosen) if "train" in chosen else cls(*chosen.values())
+
 
 LARGEST_CHUNK = 2**26
 """Bytes of one chunk of an HDF5 data set; a chunk is unpacked whole."""
@@ -43,8 +55,9 @@ def read_npz(path: Path, key: str | None) -> Arrays:
             members[name] = info
         chosen = choose_arrays(path, list(members), key)
         check_bytes(str(path), sum(members[name].file_size for name in chosen))
-        train, *test = (_member(archive, members[name], f"{path}, {name}") for name in chosen)
-    return train, test[0] if test else None
+        return Arrays.of(
+            {name: _member(archive, members[name], f"{path}, {name}") for name in chosen}
+        )
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> np.ndarray:
@@ -75,7 +88,7 @@ def read_hdf5(path: Path, key: str | None, h5py: Any) -> Arrays:
         outward = [name for name, link in links.items() if not isinstance(link, h5py.HardLink)]
         inner = [name for name in links if name not in outward]
         names = [name for name in inner if file.get(name, getclass=True) is h5py.Dataset]
-        wanted = {key} if key is not None else {"train", "test"} if names else set(outward)
+        wanted = {key} if key is not None else set(PARTS) if names else set(outward)
         for name in sorted(wanted & set(outward)):
             raise DataError(
                 f"{path}, {name}: a link to another place, which is not followed; copy the data "
@@ -91,8 +104,7 @@ def read_hdf5(path: Path, key: str | None, h5py: Any) -> Arrays:
         for name, item in chosen.items():
             _check_dataset(item, f"{path}, {name}", h5py)
         check_bytes(str(path), sum(int(item.nbytes) for item in chosen.values()))
-        train, *test = (np.asarray(item[:]) for item in chosen.values())
-    return train, test[0] if test else None
+        return Arrays.of({name: np.asarray(item[:]) for name, item in chosen.items()})
 
 
 def _check_dataset(item: Any, source: str, h5py: Any) -> None:

@@ -13,6 +13,9 @@ from gibbsite.errors import ArgumentError, DataError, EntryError
 from gibbsite.layers import Layer
 from gibbsite.rows import Rows
 
+MOST_VALID = 2_000
+"""Rows held out to steer training by, at most."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -29,6 +32,7 @@ class Dataset:
         columns: their names, where the source has them.
         categories: for each column its words, in the order of the codes that stand for them in
             rows and test, or None for one of numbers; None where there are no words.
+        valid: rows that the source sets apart to steer training by, or None.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Dataset:
     description: str
     columns: tuple[str, ...] | None = None
     categories: Categories | None = None
+    valid: Tensor | None = None
 
     @property
     def train(self) -> Tensor:
@@ -46,8 +51,8 @@ class Dataset:
         return Rows.of(self.rows).dense()
 
     def greatest(self) -> Tensor:
-        """The greatest value of each column in rows and test, (columns,), in float64."""
-        parts = [Rows.of(part) for part in (self.rows, self.test) if part is not None]
+        """The greatest value of each column of all rows, (columns,), in float64."""
+        parts = [Rows.of(x) for x in (self.rows, self.test, self.valid) if x is not None]
         ends = [ends.amax(0) for part in parts for ends in part.column_extremes()]
         return torch.stack(ends).amax(0).double()
 
@@ -56,7 +61,7 @@ class Dataset:
 
         Of data not yet split the row is that of the file.
         """
-        for rows, part in ((self.rows, ""), (self.test, ", test")):
+        for rows, part in ((self.rows, ""), (self.test, ", test"), (self.valid, ", valid")):
             start = 0
             for block in () if rows is None else Rows.of(rows).blocks(visible.width):
                 try:
@@ -81,7 +86,25 @@ class Dataset:
         if n_test == 0:
             return self
         check_memory(f"a test set of {n_test} rows", n_test, self.rows.shape[1])
-        order = torch.randperm(len(self.rows), generator=generator)
-        rows = self.rows
-        rest = rows.take(order[n_test:]) if isinstance(rows, Rows) else rows[order[n_test:]]
-        return replace(self, rows=rest, test=rows[order[:n_test]])
+        rest, test = _parted(self.rows, n_test, generator)
+        return replace(self, rows=rest, test=test)
+
+    def hold_out(self, fraction: float, generator: torch.Generator | None = None) -> Dataset:
+        """Move a random fraction of train to valid, unless the source set such rows apart.
+
+        At most 2,000 rows, and none for a fraction of 0.
+        """
+        if self.valid is not None or fraction == 0:
+            return self
+        n = max(1, round(min(MOST_VALID, fraction * len(self.rows))))
+        rest, valid = _parted(self.rows, n, generator)
+        return replace(self, rows=rest, valid=valid)
+
+
+def _parted(
+    rows: Tensor | Rows, n: int, generator: torch.Generator | None
+) -> tuple[Tensor | Rows, Tensor]:
+    """All but n of the rows, and these, drawn at random."""
+    order = torch.randperm(len(rows), generator=generator)
+    rest = rows.take(order[n:]) if isinstance(rows, Rows) else rows[order[n:]]
+    return rest, rows[order[:n]]

@@ -48,13 +48,14 @@ class Source:
     """Arrays as they are in a file, with names and lines for messages.
 
     Attributes:
-        train, test: to train on, and to test on or None.
+        train, test, valid: to train on, and to test on and to steer by or None.
         names: of the columns. lines: of a text file, one for each row.
         categories: the words of columns of words, which are codes here.
     """
 
     train: np.ndarray
     test: np.ndarray | None = None
+    valid: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     lines: Sequence[int] | None = None
     categories: Categories | None = None
@@ -71,8 +72,8 @@ def read(
 
     - .npy: an array of (rows, columns), or (rows, height, width) for images; a large one stays on
       disk and is read row by row;
-    - .npz, .h5, .hdf5: the array named `key`; without it arrays ``train`` and, if there, ``test``,
-      or the only array;
+    - .npz, .h5, .hdf5: the array named `key`; without it arrays ``train`` and, if
+      there, ``test`` and ``valid`` (rows to steer training by), or the only array;
     - .csv, .tsv, .txt, and these with .gz behind: numbers, with a first line of names or without;
       separator ``,`` ``;`` tab or spaces; a column of words becomes codes, the index of each word
       in the sorted words of the column, which are ``Dataset.categories``. Where `visible` says
@@ -103,20 +104,24 @@ def read(
     kinds = [] if visible is None else column_types(visible, width)
     whole = source.categories is not None or any(kind.whole for kind, _ in kinds)
     rows, shape = to_rows(source.train, str(path), source, whole)
-    held_out = None
-    if source.test is not None:
-        held_out = Rows.of(to_rows(source.test, f"{path}, test", source, whole)[0]).dense()
-    if held_out is not None and held_out.shape[1] != rows.shape[1]:
-        raise DataError(f"{path}: train has {rows.shape[1]} columns, test {held_out.shape[1]}")
+    held_out: dict[str, Tensor] = {}
+    for name, array in (("test", source.test), ("valid", source.valid)):
+        if array is None:
+            continue
+        part = Rows.of(to_rows(array, f"{path}, {name}", source, whole)[0]).dense()
+        if part.shape[1] != rows.shape[1]:
+            raise DataError(f"{path}: train has {rows.shape[1]} columns, {name} {part.shape[1]}")
+        held_out[name] = part
     return Dataset(
         name=path.resolve().name.split(".")[0],
         rows=rows,
-        test=held_out,
+        test=held_out.get("test"),
         visible=visible or suggest(rows, source.categories),
         image_shape=shape,
         description=f"{path.name}, {len(rows):,} x {rows.shape[1]}",
         columns=source.names,
         categories=source.categories,
+        valid=held_out.get("valid"),
     )
 
 
@@ -228,7 +233,7 @@ def _read_kind(path: Path, suffix: str, key: str | None, words: Words) -> Source
         return Source(table, names=names)
     if suffix in TEXTS or (suffix == ".gz" and Path(path.stem).suffix.lower() in TEXTS):
         text = read_table(path, words)
-        return Source(text.values, None, text.names, text.lines, text.categories)
+        return Source(text.values, names=text.names, lines=text.lines, categories=text.categories)
     if suffix == ".gz":
         return Source(read_gzip_idx(path))
     if "idx" in path.name:

@@ -79,12 +79,16 @@ def join_names(names: list[str]) -> str:
     return (", ".join(names[:10]) or "(none)") + more
 
 
+PARTS = ("train", "test", "valid")
+"""Names of arrays to train on, to test on, and to steer training by."""
+
+
 def choose_arrays(path: Path, names: list[str], key: str | None) -> list[str]:
-    """Names of the arrays to read: `key`; or `train` and `test`; or the only one."""
+    """Names of the arrays to read: `key`; or `PARTS`, as far as they are there; or the only one."""
     if key is not None:
         chosen = [key] if key in names else []
     elif "train" in names:
-        chosen = [name for name in ("train", "test") if name in names]
+        chosen = [name for name in PARTS if name in names]
     else:
         chosen = names if len(names) == 1 else []
     if not chosen:

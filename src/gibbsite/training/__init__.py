@@ -3,10 +3,12 @@
 from gibbsite.training.average import Averaged
 from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fit import fit
+from gibbsite.training.held_out import HeldOut
 from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
+from gibbsite.training.recipe import Recipe, Traits, recipe_for
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
@@ -27,14 +29,18 @@ __all__ = [
     "Averaged",
     "Checkpoints",
     "Held",
+    "HeldOut",
     "History",
     "Monitor",
+    "Recipe",
     "Scaling",
+    "Traits",
     "by_layer_column",
     "column_scales",
     "fit",
     "initialize",
     "polynomial_decay",
+    "recipe_for",
     "scaling",
     "scaling_for",
     "to_data_units",

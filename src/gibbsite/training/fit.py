@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError, RateError
-from gibbsite.gradients import PCD, Batch, Centered, Gradient, Info
+from gibbsite.gradients import Batch, Gradient, Info
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
@@ -27,13 +30,17 @@ from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fused import SMALL, fused_updates
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import row_weights, start
+from gibbsite.training.penalties import L2
+from gibbsite.training.recipe import Traits, recipe_for
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.units import units_far_from_standard, warn_of_units
 
-LEARNING_RATE = 0.05
-MOMENTUM = 0.5
+log = logging.getLogger("gibbsite")
+
+RESTARTS = 4
+"""Times that a run which diverges at a rate of the recipe starts again at a quarter of it."""
 
 NON_FINITE = "became non-finite"
 
@@ -62,9 +69,9 @@ def fit(
     gradient: Gradient | None = None,
     optimizer: Optimizer | None = None,
     scheduler: LRScheduler | None = None,
-    epochs: int = 10,
-    batch_size: int = 100,
-    penalties: Sequence[Penalty] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    penalties: Sequence[Penalty] | None = None,
     projections: Sequence[Projection] = (),
     callbacks: Sequence[Callback] = (),
     generator: torch.Generator | None = None,
@@ -76,6 +83,7 @@ def fit(
     $$\theta \leftarrow \theta + \eta\,\bigl(-\langle\partial_\theta E\rangle_\text{data}
       + \langle\partial_\theta E\rangle_\text{model}\bigr)$$
 
+    What is not given is chosen from the data, for about 40 s of training at most: see `recipe_for`.
     A model whose weights are all zero is initialised from the data first (see `initialize`);
     otherwise training goes on from where it is. Each epoch visits every row once, in an order drawn
     from `generator`. Values strictly between 0 and 1 for Bernoulli units are probabilities of a
@@ -86,16 +94,19 @@ def fit(
         data: (rows, visible.width), a tensor or array, or `Rows` (bytes, sparse or on disk).
         weights: one a row, (rows,), finite and not negative; what is maximised is then the weighted
             mean. Only their ratios count. None for equal ones.
-        gradient: estimator; default ``Centered(PCD())``.
+        gradient: estimator; by default centred `PCD`, by replica exchange where columns nearly
+            determine one another.
         optimizer: any torch optimiser over ``rbm.parameters()``. It receives the gradient of the
             negative log-likelihood or, with ``maximize=True``, of the log-likelihood. Default: SGD
-            with momentum 0.5 and learning rate 0.05 that falls linearly, epoch by epoch, towards 0
-            at the end.
+            at the recipe's learning rate, which falls quadratically, epoch by epoch, towards 0 at
+            the end. A run that diverges then starts again at a quarter of the rate, up to four
+            times; the logger "gibbsite" says so.
         scheduler: torch learning-rate schedule of that optimizer, stepped after each epoch, such as
             `polynomial_decay`.
         epochs: passes over the data.
         batch_size: rows an update; a shorter last batch is used too, with its own mean.
         penalties: called in turn as ``penalty(rbm, gradient)`` to change the gradient (`L2`, `L1`).
+            Default: the recipe's weight decay if it chooses gradient and optimizer too, else none.
         projections: called in turn as ``projection(rbm)`` after each update, without autograd, to
             move the parameters, in place, back to where they may be.
         callbacks: called as ``callback(rbm, record)`` after each epoch; the figures that they
@@ -103,7 +114,8 @@ def fit(
             updates too (`Update`): after each if its attribute ``every_update`` is true, else
             after many at once where updates are fused. Callbacks observe; they do not change the
             model. One with `state_dict()` and `load_state_dict(state)`, of tensors and plain
-            values, is part of the checkpoint.
+            values, is part of the checkpoint. One whose attribute ``finished`` becomes true ends
+            training after that epoch.
         checkpoints: folder for the run's state, from which it goes on if there is one.
         state: of the gradient estimator, ``history.state`` of an earlier call, whose chains go on.
 
@@ -130,38 +142,83 @@ def fit(
     >>> len(history)
     2
     """
-    check_counts(epochs=epochs, batch_size=batch_size)
+    given = {"epochs": epochs, "batch_size": batch_size}
+    check_counts(**{name: count for name, count in given.items() if count is not None})
     check_generator(generator)
     check_usable(rbm)
-    gradient = Centered(PCD()) if gradient is None else gradient
     _check_kinds(gradient, optimizer, scheduler, checkpoints)
-    penalties, callbacks = _functions("penalties", penalties), _functions("callbacks", callbacks)
+    callbacks = _functions("callbacks", callbacks)
+    penalties = None if penalties is None else _functions("penalties", penalties)
     projections = _functions("projections", projections)
     rows = _check_rows(rbm, data)
     weights = None if weights is None else row_weights(weights, len(rows), rbm.weight)
     warn_of_units(rbm, data)
-    if optimizer is None:
-        if scheduler is not None:
-            raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
-        optimizer = SGD(rbm.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-        scheduler = polynomial_decay(optimizer, epochs)
-    _check_optimizer(rbm, optimizer, scheduler)
+    if optimizer is None and scheduler is not None:
+        raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
     stored = None if checkpoints is None else checkpoints.read()
     if stored is None and not bool(rbm.weight.any()):
         start(rbm, rows, weights, generator)
+    rate = None
+    if gradient is None or optimizer is None or epochs is None or batch_size is None:
+        recipe = recipe_for(
+            Traits.of(rbm.visible, rows, rbm.hidden), {"hidden": rbm.hidden.n, **given}
+        )
+        epochs, batch_size = recipe.epochs, recipe.batch_size
+        if gradient is None and optimizer is None and penalties is None:
+            penalties = [L2(recipe.l2)]
+        gradient = recipe.gradient(rbm, rows) if gradient is None else gradient
+        if optimizer is None:
+            rate = recipe.learning_rate
+            optimizer, scheduler = sgd_with_decay(rbm, rate, epochs)
+    _check_optimizer(rbm, optimizer, scheduler)
     state = gradient.init(rbm, generator) if state is None else state
-    run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties,
+    run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties or [],
               projections, callbacks, generator, state)  # fmt: skip
     if stored is not None:
         run.restore(stored)
     rbm.certificate = None  # of the parameters that now change
     with nullcontext() if checkpoints is None else checkpoints.held():
-        try:
-            _epochs(run, epochs, checkpoints)
-        except KeyboardInterrupt:
-            run.history.interrupted = True
+        if rate is None:
+            return _trained(run, epochs, checkpoints)
+        return _trained_at_some_rate(run, epochs, checkpoints, rate)
+
+
+def sgd_with_decay(rbm: RBM, rate: float, epochs: int) -> tuple[Optimizer, LRScheduler]:
+    """The optimiser and the schedule of the default: SGD at a rate that falls quadratically."""
+    optimizer = SGD(rbm.parameters(), lr=rate)
+    return optimizer, polynomial_decay(optimizer, epochs, 2)
+
+
+def _trained(run: Run, epochs: int, checkpoints: Checkpoints | None) -> History:
+    """Train to the end, or until Ctrl-C; the history."""
+    try:
+        _epochs(run, epochs, checkpoints)
+    except KeyboardInterrupt:
+        run.history.interrupted = True
     run.history.state = run.state
     return run.history
+
+
+def _trained_at_some_rate(
+    run: Run, epochs: int, checkpoints: Checkpoints | None, rate: float
+) -> History:
+    """`_trained`, from the start again at a quarter of the rate for as long as it diverges."""
+    parameters = [x.detach().clone() for x in run.rbm.parameters()]
+    state, watching = run.state, copy.deepcopy(run.callback_states())
+    for _ in range(RESTARTS):
+        try:
+            return _trained(run, epochs, checkpoints)
+        except DivergenceError as error:
+            log.warning("training diverged at update %d with a learning rate of %g; it starts "
+                        "again at %g", error.step, rate, rate / 4)  # fmt: skip
+        rate /= 4
+        optimizer, scheduler = sgd_with_decay(run.rbm, rate, epochs)
+        run = replace(run, optimizer=optimizer, scheduler=scheduler, state=state, history=History())
+        run.restore_callbacks(copy.deepcopy(watching))
+        with torch.no_grad():
+            for parameter, value in zip(run.rbm.parameters(), parameters, strict=True):
+                parameter.copy_(value)
+    return _trained(run, epochs, checkpoints)
 
 
 def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
@@ -169,6 +226,8 @@ def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
     rbm, history = run.rbm, run.history
     started = time.perf_counter() - (history.records[-1]["seconds"] if len(history) else 0)
     for epoch in range(len(history) + 1, epochs + 1):
+        if _finished(run):  # before the stop that this run goes on after
+            break
         updates, norm = _epoch(run)
         record: Record = {
             "epoch": epoch,
@@ -183,8 +242,14 @@ def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
         history.records.append(record)
         if run.scheduler is not None:
             run.scheduler.step()
-        if checkpoints is not None and (epoch % checkpoints.every == 0 or epoch == epochs):
+        last = epoch == epochs or _finished(run)
+        if checkpoints is not None and (epoch % checkpoints.every == 0 or last):
             checkpoints.write(epoch, run.carried())
+
+
+def _finished(run: Run) -> bool:
+    """True if a callback ends the run."""
+    return any(getattr(callback, "finished", False) for callback in run.callbacks)
 
 
 def _check_kinds(

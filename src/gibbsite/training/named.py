@@ -59,6 +59,13 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+POWERS: dict[str, int] = {
+    ScheduleName.linear: 1,
+    ScheduleName.quadratic: 2,
+    ScheduleName.constant: 0,
+}
+"""Powers of the share of epochs left that the learning rate follows."""
+
 CHAINED = (GradientName.pcd, GradientName.fpcd, GradientName.noise_cd)
 """Gradients with a number of chains of their own."""
 
@@ -114,7 +121,7 @@ def make_schedule(name: str, optimizer: torch.optim.Optimizer, epochs: int) -> L
     check_choice("schedule", name, *ScheduleName)
     if name == ScheduleName.constant:
         return None
-    return polynomial_decay(optimizer, epochs, 2 if name == ScheduleName.quadratic else 1)
+    return polynomial_decay(optimizer, epochs, POWERS[name])
 
 
 def make_device(name: str) -> torch.device:

@@ -79,9 +79,7 @@ class Run:
             "gradient": self.state,
             "generators": [generator.get_state() for generator in self._generators()],
             "history": self.history.records,
-            "callbacks": [
-                [type(callback).__name__, callback.state_dict()] for callback in self._stateful()
-            ],
+            "callbacks": self.callback_states(),
         }
 
     @torch.no_grad()
@@ -108,7 +106,7 @@ class Run:
             pairs = list(zip(self._generators(), stored["generators"], strict=True))
             for generator, generator_state in pairs:
                 check_same("generator", generator.get_state(), generator_state)
-            self._restore_callbacks(stored.get("callbacks", []))
+            self.restore_callbacks(stored.get("callbacks", []))
 
             for generator, generator_state in pairs:
                 generator.set_state(generator_state)
@@ -125,6 +123,10 @@ class Run:
         self.history.records.extend(records)
         self.state = state
 
+    def callback_states(self) -> list[Any]:
+        """Type and state of each callback that has one."""
+        return [[type(callback).__name__, callback.state_dict()] for callback in self._stateful()]
+
     def _schedule(self, stored: Any) -> dict[str, Any]:
         """The checked state of the schedule, with the functions that only this run has."""
         if self.scheduler is None:
@@ -137,7 +139,7 @@ class Run:
         both = "state_dict", "load_state_dict"
         return [c for c in self.callbacks if all(hasattr(c, name) for name in both)]
 
-    def _restore_callbacks(self, stored: Any) -> None:
+    def restore_callbacks(self, stored: Any) -> None:
         """Give each callback the next state of its type; without one it starts afresh."""
         states: dict[str, list[Any]] = {}
         for kind, state in stored:

@@ -1,0 +1,113 @@
+"""Trials: short runs on a part of the rows, by which settings that are left open are chosen."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import gibbsite as gb
+from gibbsite.cli.console import err
+from gibbsite.errors import DivergenceError
+from gibbsite.rows import Rows
+from gibbsite.training.history import Record
+from gibbsite.training.recipe import Recipe, candidates
+from gibbsite.training.trial import Trial, run_trial
+
+if TYPE_CHECKING:
+    from gibbsite.cli.job import Job
+
+
+@dataclass
+class Stop:
+    """Callback that ends every trial once it is told to."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def finished(self) -> bool:
+        """True once the trials are to end."""
+        return self.event.is_set()
+
+    def __call__(self, rbm: gb.RBM, record: Record) -> Mapping[str, float] | None:
+        return None
+
+
+def best_settings(job: Job) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Settings that do best on the rows held out, for a run on all of them, and their reasons."""
+    given = {name: x for name, x in vars(job.given).items() if x is not None}
+    given["seconds"] = job.settings.training_seconds()
+    recipes = candidates(job.traits, given)
+    trials = []
+    for done, trial in enumerate(_trials(job, recipes), start=1):
+        trials.append(trial)
+        err.print(f"trial {done} of {len(recipes)}: {_summary(trial)}", highlight=False)
+    order = {id(recipe): i for i, recipe in enumerate(recipes)}
+    best = max(trials, key=lambda trial: (trial.score, -order[id(trial.recipe)]))
+    epochs = f"steps that sum to those of {best.epoch} of {best.recipe.epochs} epochs of its trial"
+    return {**best.settings(), "validation": 0.0}, {**best.recipe.reasons, "epochs": epochs}
+
+
+def _summary(trial: Trial) -> str:
+    """A trial in a line."""
+    recipe = trial.recipe
+    if trial.score == -math.inf:
+        result = "its log-likelihood cannot be estimated"
+    else:
+        result = f"{trial.score:.3f} nats on rows held out, {trial.verdict}"
+    return f"{recipe.hidden} hidden units, L2 {recipe.l2:g}: {result}"
+
+
+def _trials(job: Job, recipes: list[Recipe]) -> Iterator[Trial]:
+    """The trials as they end, as many at a time as there are cores.
+
+    Raises `DivergenceError` if all of them diverge.
+    """
+    stop, failures = Stop(), []
+    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures: list[Future[Trial]] = [pool.submit(_trial, job, r, stop) for r in recipes]
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield future.result()
+                except DivergenceError as error:
+                    failures.append(error)
+        finally:  # also of Ctrl-C
+            stop.event.set()
+            for future in futures:
+                future.cancel()
+    if len(failures) == len(recipes):
+        raise failures[0]
+
+
+def _trial(job: Job, recipe: Recipe, stop: Stop) -> Trial:
+    """The trial of a recipe on the job's data."""
+    rbm = gb.RBM(job.rbm.visible, job.make_hidden(recipe.hidden)).to(job.rbm.weight.device)
+    return run_trial(
+        rbm,
+        Rows.of(job.rows),
+        job.valid_states(),
+        recipe,
+        penalties=job.data_penalties,
+        restore=job.restore,
+        seed=job.settings.seed,
+        callbacks=[stop],
+    )
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """One thread of torch for each trial."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

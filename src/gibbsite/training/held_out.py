@@ -1,0 +1,176 @@
+"""Held-out rows that steer training: the best model is kept, and a run that gets worse ends."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gibbsite import exact
+from gibbsite.checks import check_counts
+from gibbsite.errors import ArgumentError
+from gibbsite.likelihood.monitors import as_states, negative_free_energies
+from gibbsite.likelihood.trajectory import measure
+from gibbsite.model import RBM
+from gibbsite.precision import in_double
+from gibbsite.training.history import Record
+from gibbsite.training.monitor import CHEAP_STATES
+from gibbsite.training.restore import check_same
+
+CHAINS, SUBSTEPS = 100, 50
+"""Of the estimate of log Z, as `TrajectoryAIS` makes it."""
+
+CLEAR = 2.0
+"""Standard errors by which a later log-likelihood must be lower to be worse."""
+
+
+class HeldOut:
+    r"""Callback for `fit` that measures held-out rows, keeps the best model and ends a bad run.
+
+    Every `every` epochs the mean log-likelihood of the rows is found: exactly if the model has at
+    most 2^16 states to sum over, else with log Z estimated as by `TrajectoryAIS`, and left out
+    where that fails its checks. The model with the highest is kept. Training ends after `patience`
+    figures in a row that are lower than it, by more than their error.
+
+    Adds to the record of such epochs ``validation_log_likelihood`` and ``validation_stderr`` (of
+    log Z). `state_dict` is for checkpoints.
+
+    Args:
+        rbm: the model that is trained.
+        rows: states held out, (rows, visible.width), which training does not see.
+        every: epochs from one measurement to the next.
+        patience: measurements in a row that are worse than the best, after which training ends.
+        model: gives the model to measure and to keep, such as that of `Averaged`; by default rbm.
+        generator: of the estimates.
+
+    >>> import torch, gibbsite as gb
+    >>> digits, g = gb.datasets.load("digits"), torch.Generator().manual_seed(0)
+    >>> rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(8))
+    >>> held_out = gb.training.HeldOut(rbm, digits.train[1200:], every=2)
+    >>> history = gb.fit(rbm, digits.train[:1200], epochs=4, generator=g, callbacks=[held_out])
+    >>> held_out.epochs, held_out.best_epoch
+    ([2, 4], 4)
+    """
+
+    def __init__(
+        self,
+        rbm: RBM,
+        rows: Tensor,
+        *,
+        every: int = 1,
+        patience: int = 3,
+        model: Callable[[], RBM] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        check_counts(every=every, patience=patience)
+        self.rbm, self.every, self.patience, self.generator = rbm, every, patience, generator
+        self.current: Callable[[], RBM] = (lambda: rbm) if model is None else model
+        self.rows = as_states(self.current(), rows)
+        self.epochs: list[int] = []
+        """Epochs that were measured."""
+        self.scores: list[float] = []
+        """Mean log-likelihood of the rows after each of them, in nats."""
+        self.stderrs: list[float] = []
+        self.best: dict[str, Tensor] = {}
+        """Parameters of the best model; empty before the first measurement."""
+
+    @property
+    def best_index(self) -> int:
+        """Number of the best measurement."""
+        return max(range(len(self.scores)), key=self.scores.__getitem__)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the best model; 0 before the first measurement."""
+        return self.epochs[self.best_index] if self.epochs else 0
+
+    @property
+    def finished(self) -> bool:
+        """True once patience has run out."""
+        return self._worse() >= self.patience
+
+    @property
+    def model(self) -> RBM:
+        """A new model with the best parameters; the current ones before any measurement."""
+        model = copy.deepcopy(self.current())
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(self.best.get(name, parameter))
+        return model
+
+    def verdict(self) -> str:
+        """The course of the held-out log-likelihood in words, or "" with too few figures."""
+        if len(self.scores) < 2:
+            return ""
+        if self._worse():
+            return f"overfitting since epoch {self.best_epoch}"
+        gain = self.scores[-1] - self.scores[-2]
+        error = math.hypot(*self.stderrs[-2:])
+        if self.best_epoch == self.epochs[-1] and gain > max(CLEAR * error, 0.02):
+            return f"still improving, by {gain:.2f} nats from epoch {self.epochs[-2]}"
+        return f"levelled off by epoch {self.best_epoch}"
+
+    @torch.no_grad()
+    def __call__(self, rbm: RBM, record: Record) -> Record | None:
+        if rbm is not self.rbm:
+            raise ArgumentError("HeldOut is of another model; make it of the one that is trained")
+        epoch = int(record["epoch"])
+        if epoch % self.every:
+            return None
+        model = self.current()
+        log_z, stderr = self._log_partition(model)
+        if not math.isfinite(log_z):
+            return None
+        score = negative_free_energies(model, self.rows).mean().item() - log_z
+        if not self.scores or score > max(self.scores):
+            self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
+        self.epochs.append(epoch)
+        self.scores.append(score)
+        self.stderrs.append(stderr)
+        return {"validation_log_likelihood": score, "validation_stderr": stderr}
+
+    def _log_partition(self, model: RBM) -> tuple[float, float]:
+        """log Z and its standard error; nan where the estimate fails its checks."""
+        if exact.is_enumerable(model, CHEAP_STATES):
+            return exact.log_partition(in_double(model)).item(), 0.0
+        measured = measure(model, self.rows, CHAINS, SUBSTEPS, self.generator)
+        return (math.nan if measured.problems else measured.value), measured.stderr
+
+    def _worse(self) -> int:
+        """Number of the last measurements in a row that are clearly worse than the best."""
+        count = 0
+        for score, stderr in zip(reversed(self.scores), reversed(self.stderrs), strict=True):
+            best = self.best_index
+            if score >= self.scores[best] - CLEAR * math.hypot(stderr, self.stderrs[best]):
+                break
+            count += 1
+        return count
+
+    def state_dict(self) -> dict[str, Any]:
+        """The figures, the best parameters and the generator's state, for a checkpoint."""
+        figures = {"epochs": self.epochs, "scores": self.scores, "stderrs": self.stderrs}
+        source = {} if self.generator is None else {"generator": self.generator.get_state()}
+        return {**copy.deepcopy(figures), "best": dict(self.best), **source}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave; `ValueError` if it is of another model."""
+        epochs, scores, stderrs = (list(state[x]) for x in ("epochs", "scores", "stderrs"))
+        if not len(epochs) == len(scores) == len(stderrs):
+            raise ValueError("held-out figures of different lengths")
+        parameters = dict(self.current().named_parameters())
+        best = state["best"]
+        if best and best.keys() != parameters.keys():
+            raise ValueError(f"a best model of {sorted(best)}")
+        self.best = {
+            name: check_same(f"the best {name}", x.detach(), best[name].to(x.device)).clone()
+            for name, x in parameters.items()
+            if best
+        }
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
+        self.epochs = [int(x) for x in epochs]
+        self.scores, self.stderrs = [float(x) for x in scores], [float(x) for x in stderrs]

@@ -1,0 +1,300 @@
+"""Settings of a training run, chosen from the data and the time there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite.gradients import Gradient
+from gibbsite.layers import Layer
+from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.sampling.tempering import BASE_ROWS
+from gibbsite.training.named import (
+    GradientName,
+    OptimizerName,
+    SamplerName,
+    ScheduleName,
+    make_gradient,
+    make_sampler,
+)
+
+SECONDS = 40.0
+"""Time to train for, about, on two cores, unless told otherwise."""
+
+FEWEST_HIDDEN, MOST_HIDDEN = 16, 500
+MANY_ROWS = 20_000
+"""Rows from which on batches are twice as large."""
+
+SMALL_MODEL = 50_000
+"""Weights up to which chains are cheap."""
+
+MOST_UPDATES = 20_000
+"""Updates of `SECONDS`, at most; more time has more of them."""
+
+MOST_EPOCHS = 2_000
+
+RATE, MEASURED_RATE = 0.1, 0.02
+"""Learning rates for columns of variance 1: of states, and of units with a scale."""
+
+DECAY = 2.0
+"""Weight decay times the number of rows."""
+
+TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
+"""Settings to choose from: hidden units, in those of the recipe, and weight decay times rows."""
+
+AVERAGED = 0.04
+"""Horizon of the average of the parameters, as a share of the epochs."""
+
+COUPLED, COUPLED_SHARE = 0.9, 0.05
+"""A unit is coupled from this R^2 given the others; where so many are, modes are far apart."""
+
+COUPLED_ROWS, COUPLED_COLUMNS = 5_000, 1_000
+ROWS_A_COLUMN = 3
+"""Rows a column, at least, for a regression on the other columns to say anything."""
+
+RIDGE = 1e-3
+RUNGS = 12
+"""Temperatures of a ladder, about, for what it costs."""
+
+SECONDS_AN_ENTRY, SECONDS_A_PRODUCT, SPEEDUP = 4e-9, 4e-12, 1.4
+"""Cost of a state that is drawn and of a multiply-add on one core; gain of the second one."""
+
+
+class Traits(NamedTuple):
+    """What the choice of settings depends on.
+
+    Attributes:
+        rows, columns: of the data, columns as the visible layer has them.
+        spread: mean variance of the columns as they are trained on, measured ones standardised.
+        measured: True if some columns are measured in units of the data, as real ones.
+        coupled: share of units that the others nearly determine; 0 unless states are finite.
+        bounded: True if the states of hidden units lie in an interval.
+    """
+
+    rows: int
+    columns: int
+    spread: float
+    measured: bool = False
+    coupled: float = 0.0
+    bounded: bool = True
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, visible: Layer, rows: Rows, hidden: Layer | None = None) -> Traits:
+        """The traits of the rows, from at most 5,000 of them, always the same ones."""
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(len(rows), generator=generator)[:COUPLED_ROWS]
+        states = visible.observe(visible.coerce(rows.at(chosen)), generator).cpu().double()
+        wide = visible.width > min(COUPLED_COLUMNS, len(chosen) / ROWS_A_COLUMN)
+        finite = not wide and not math.isinf(max(visible.sizes))
+        interval = (0.0, 1.0) if hidden is None else hidden.interval
+        measured = visible.measured.cpu()
+        spread = torch.where(measured, 1.0, states.var(0, correction=0)).mean()
+        return cls(
+            len(rows),
+            visible.width,
+            float(spread),
+            bool(measured.any()),
+            coupled_share(states, visible) if finite else 0.0,
+            all(map(math.isfinite, interval)),
+        )
+
+
+def coupled_share(states: Tensor, visible: Layer) -> float:
+    r"""Share of the units whose R^2 by linear regression on the others is above 0.9.
+
+    By $R_u^2 = 1 - \operatorname{tr} S_u / \operatorname{tr}\Sigma_{uu}$ over the columns of unit
+    u, where $S_u = ((\Sigma^{-1})_{uu})^{-1}$ is the covariance of what the others leave
+    unexplained and a ridge keeps the inverse finite. Units that do not vary are left out.
+    """
+    covariance = states.T.cov(correction=0).reshape(visible.width, visible.width)
+    ridge = RIDGE * float(covariance.diagonal().mean().clamp(min=1e-12))
+    identity = torch.eye(visible.width, dtype=covariance.dtype)
+    precision = torch.linalg.inv(covariance + ridge * identity)
+    coupled, varying = 0, 0
+    for unit in range(visible.n):
+        own = visible.unit_columns(unit)
+        variance = float(covariance[own, own].trace())
+        if variance > ridge:
+            left = torch.linalg.inv(precision[own, own]).trace() - ridge * (own.stop - own.start)
+            varying += 1
+            coupled += bool(left < (1 - COUPLED) * variance)
+    return coupled / max(1, varying)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training run by persistent chains, and the reason for each that was chosen.
+
+    Attributes:
+        hidden: number of hidden units.
+        batch_size: rows an update.
+        sampler: of the chains, a `SamplerName`.
+        chains: number of persistent chains.
+        learning_rate: at the start.
+        schedule: course of the learning rate, a `ScheduleName`.
+        momentum: of the optimiser.
+        l2: strength of the weight decay, in nats.
+        epochs: passes over the rows.
+        average: horizon of the average of the parameters, in epochs.
+        reasons: in words, by setting; none for those that were given.
+    """
+
+    hidden: int
+    batch_size: int
+    sampler: str
+    chains: int
+    learning_rate: float
+    schedule: str
+    momentum: float
+    l2: float
+    epochs: int
+    average: float
+    reasons: Mapping[str, str]
+
+    def gradient(self, rbm: RBM, rows: Rows) -> Gradient:
+        """Centred PCD by these chains; a ladder's base is that of some rows."""
+        tempered = self.sampler == SamplerName.tempering
+        base = base_rows(rbm, rows) if tempered else None
+        sampler = make_sampler(self.sampler, base)
+        return make_gradient(GradientName.pcd, self.chains, 1, True, sampler)
+
+
+def base_rows(rbm: RBM, rows: Rows) -> Tensor:
+    """Some rows for the base of a ladder, drawn at random, always the same ones, as states."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(rows), generator=generator)[:BASE_ROWS]
+    return rbm.visible.observe(rbm.visible.check_data(rows.at(chosen)).cpu(), generator)
+
+
+def recipe_for(traits: Traits, given: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe for such data; settings that are given, and not None, stay as they are.
+
+    Beyond the attributes of `Recipe`, `given` may hold "seconds" to train for, "centered" and
+    "optimizer".
+
+    >>> from gibbsite.training.recipe import Traits, recipe_for
+    >>> recipe = recipe_for(Traits(rows=60_000, columns=784, spread=0.1))
+    >>> recipe.hidden, recipe.batch_size, recipe.learning_rate
+    (500, 200, 0.4)
+    """
+    settings = {name: value for name, value in (given or {}).items() if value is not None}
+    reasons = {}
+    for name, rule in RULES.items():
+        if name not in settings:
+            settings[name], reasons[name] = rule(traits, settings)
+    return Recipe(**{name: settings[name] for name in RULES}, reasons=reasons)
+
+
+def candidates(traits: Traits, given: Mapping[str, Any]) -> list[Recipe]:
+    """Recipes to choose from by held-out rows, which differ in hidden units and weight decay.
+
+    Those that are given stay as they are. The time that is given is for the trials, two at a
+    time, and for one run more.
+    """
+    seconds = given.get("seconds", SECONDS) / (1 + len(TRIALS) / 2)
+    own = recipe_for(traits, given)
+    found: dict[tuple[int, float], Recipe] = {}
+    for times, decay in TRIALS:
+        hidden = round(times * own.hidden) if "hidden" in own.reasons else own.hidden
+        l2 = float(f"{decay / traits.rows:.2g}") if "l2" in own.reasons else own.l2
+        recipe = recipe_for(traits, {**given, "hidden": hidden, "l2": l2, "seconds": seconds})
+        reasons = {name: "by held-out rows" for name in ("hidden", "l2") if name in own.reasons}
+        found.setdefault((hidden, l2), replace(recipe, reasons={**recipe.reasons, **reasons}))
+    return list(found.values())
+
+
+Chosen = Mapping[str, Any]
+"""Settings so far: those given, and those chosen by earlier rules."""
+
+
+def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    by_columns, by_rows = 1.6 * traits.columns, 4 * math.sqrt(traits.rows)
+    n = round(min(max(min(by_columns, by_rows), FEWEST_HIDDEN), MOST_HIDDEN))
+    if by_columns < by_rows:
+        return n, f"for {traits.columns:,} columns"
+    return n, f"for {traits.rows:,} rows"
+
+
+def _batch_size(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    n = 200 if traits.rows >= MANY_ROWS else 100
+    return min(n, traits.rows), f"for {traits.rows:,} rows"
+
+
+def _sampler(traits: Traits, chosen: Chosen) -> tuple[str, str]:
+    if traits.coupled > COUPLED_SHARE:
+        share = f"{traits.coupled:.0%} of the units are nearly determined by the others"
+        return SamplerName.tempering.value, f"{share}: the modes of such data are far apart"
+    return SamplerName.gibbs.value, "modes that plain chains can move between"
+
+
+def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    if chosen["sampler"] != SamplerName.gibbs:
+        return 100, "each a ladder of replicas"
+    if traits.columns * chosen["hidden"] <= SMALL_MODEL:
+        return 500, "many, as the model is small"
+    return max(200, chosen["batch_size"]), "as many as rows an update"
+
+
+def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    if chosen.get("optimizer") == OptimizerName.adam:
+        return 0.001, "that of adam"
+    rate = (MEASURED_RATE if traits.measured else RATE) / max(0.25, traits.spread)
+    rate *= 1.0 if traits.bounded else 0.1
+    rate *= 1.0 if chosen.get("centered", True) else 0.25
+    return float(f"{rate:.2g}"), f"for columns of variance {traits.spread:.2g}"
+
+
+def _schedule(traits: Traits, chosen: Chosen) -> tuple[str, str]:
+    return ScheduleName.quadratic.value, "small steps for most of the run"
+
+
+def _momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return 0.0, "none, as chains have to keep up"
+
+
+def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return float(f"{DECAY / traits.rows:.2g}"), f"{DECAY:g} over {traits.rows:,} rows"
+
+
+def _epochs(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    seconds = chosen.get("seconds", SECONDS)
+    cost = float(chosen.get("seconds_an_update") or seconds_an_update(traits, chosen))
+    updates = min(seconds / cost, MOST_UPDATES * max(1.0, seconds / SECONDS))
+    epochs = min(MOST_EPOCHS, max(1, round(updates * chosen["batch_size"] / traits.rows)))
+    return epochs, f"about {seconds:.0f} s at most"
+
+
+def _average(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return round(AVERAGED * chosen["epochs"], 2), "of the last steps, which scatter"
+
+
+def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
+    """Time of an update on two cores, about: states drawn, and multiply-adds."""
+    rungs = 1 if chosen["sampler"] == SamplerName.gibbs else RUNGS
+    moved, weights = chosen["chains"] * rungs, traits.columns * chosen["hidden"]
+    entries = (chosen["batch_size"] + moved) * (traits.columns + chosen["hidden"])
+    products = weights * (2 * chosen["batch_size"] + 3 * moved)
+    one_core = 3e-4 + SECONDS_AN_ENTRY * entries + SECONDS_A_PRODUCT * products
+    return float(one_core if weights <= SMALL_MODEL else one_core / SPEEDUP)
+
+
+RULES: dict[str, Callable[[Traits, Chosen], tuple[Any, str]]] = {
+    "hidden": _hidden,
+    "batch_size": _batch_size,
+    "sampler": _sampler,
+    "chains": _chains,
+    "learning_rate": _learning_rate,
+    "schedule": _schedule,
+    "momentum": _momentum,
+    "l2": _l2,
+    "epochs": _epochs,
+    "average": _average,
+}
+"""The rule of each setting, in the order in which they depend on one another."""

@@ -1,0 +1,99 @@
+"""A training run on a part of the rows, to choose settings by the rest."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.training.average import Averaged
+from gibbsite.training.fit import fit
+from gibbsite.training.held_out import HeldOut
+from gibbsite.training.named import POWERS, make_optimizer, make_schedule
+from gibbsite.training.penalties import L2
+from gibbsite.training.recipe import Recipe
+from gibbsite.training.run import Callback, Penalty
+
+MEASUREMENTS = 8
+"""Measurements of held-out rows in a run."""
+
+
+class Trial(NamedTuple):
+    """The outcome of a recipe.
+
+    Attributes:
+        recipe: the one that was tried.
+        score: mean log-likelihood of the held-out rows at the best epoch, in nats; minus infinity
+            if it could not be measured.
+        epoch: the best one.
+        verdict: the course of the score, in words.
+    """
+
+    recipe: Recipe
+    score: float
+    epoch: int
+    verdict: str
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of the recipe, for a run whose rates sum to what they did up to the best epoch.
+
+        So it ends at small steps where the trial was stopped at larger ones.
+        """
+        chosen = {name: getattr(self.recipe, name) for name in self.recipe.reasons}
+        power, epochs = POWERS[self.recipe.schedule], self.recipe.epochs
+        share = 1 - (1 - self.epoch / epochs) ** (power + 1)
+        return chosen | {"epochs": max(1, round(share * epochs))}
+
+
+def run_trial(
+    rbm: RBM,
+    rows: Rows,
+    held_out: Tensor,
+    recipe: Recipe,
+    *,
+    penalties: Sequence[Penalty] = (),
+    restore: Callable[[RBM], RBM] = lambda rbm: rbm,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+) -> Trial:
+    """Train a copy of a model by a recipe and measure it on held-out rows.
+
+    `restore` turns the model as it is trained into one of the held-out rows' units. Raises
+    `DivergenceError` if the rate is too high.
+    """
+    model, generator = copy.deepcopy(rbm), torch.Generator(rbm.weight.device).manual_seed(seed)
+    average = averaged(model, recipe, len(rows))
+    watch = HeldOut(
+        model,
+        held_out,
+        every=max(1, recipe.epochs // MEASUREMENTS),
+        model=lambda: restore(average.model),
+        generator=torch.Generator(rbm.weight.device).manual_seed(seed),
+    )
+    optimizer = make_optimizer("sgd", model, recipe.learning_rate, recipe.momentum)
+    fit(
+        model,
+        rows,
+        gradient=recipe.gradient(model, rows),
+        optimizer=optimizer,
+        scheduler=make_schedule(recipe.schedule, optimizer, recipe.epochs),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        penalties=[L2(recipe.l2), *penalties],
+        callbacks=[average, watch, *callbacks],
+        generator=generator,
+    )
+    score = max(watch.scores, default=-math.inf)
+    return Trial(recipe, score, watch.best_epoch or recipe.epochs, watch.verdict())
+
+
+def averaged(rbm: RBM, recipe: Recipe, rows: int) -> Averaged:
+    """The average of the parameters that the recipe asks for."""
+    horizon = recipe.average * math.ceil(rows / recipe.batch_size)
+    return Averaged(rbm, horizon=max(1.0, horizon))
