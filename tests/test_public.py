@@ -12,7 +12,7 @@ MANY_ARGUMENTS = {
     "fit": 14,  # rbm, data, and one for each slot of the loop
     "BernoulliRBM": 17,  # hyperparameters, which scikit-learn wants flat in the constructor
     "GaussianRBM": 19,
-    "Dataset": 8,  # a record, which readers get and seldom make
+    "Dataset": 9,  # a record, which readers get and seldom make
     "Diagnosis": 8,
     "sample": 8,
     "evaluate": 8,

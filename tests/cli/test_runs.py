@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import gibbsite as gb
 from gibbsite.cli import app, data, job, main
 from gibbsite.cli.fit import fit
+from gibbsite.cli.options import parse_seconds
 from gibbsite.cli.settings import Settings
 from gibbsite.training import History
 
@@ -172,6 +173,7 @@ def test_averages_and_fast_weights_are_resumed_too(tmp_path, monkeypatch, table)
 
 def test_the_average_is_saved_and_measured(tmp_path):
     options = ["bars-and-stripes", "--epochs", 40, "--hidden", 4, "--learning-rate", 0.5]
+    options += ["--schedule", "linear", "--momentum", 0.5]
     for average in (0, 10):
         run("fit", *options, "--average", average, "-o", tmp_path / str(average))
     data = gb.datasets.load("bars-and-stripes").train
@@ -411,6 +413,7 @@ def test_the_options_default_to_the_settings():
     for field in dataclasses.fields(Settings):
         if field.name != "data":
             default = getattr(options[field.name], "value", options[field.name])
+            default = parse_seconds(default) if field.name == "budget" else default
             assert default == field.default, field.name
 
 

@@ -334,6 +334,15 @@ def test_penalties_may_use_autograd():
     for penalties in ([], [group_penalty]):
         rbm = gb.RBM(gb.Bernoulli(6), gb.Bernoulli(4))
         g = torch.Generator().manual_seed(1)
-        gb.fit(rbm, data, gradient=gb.CD(), penalties=penalties, epochs=5, generator=g)
+        gb.fit(
+            rbm,
+            data,
+            gradient=gb.CD(),
+            optimizer=torch.optim.SGD(rbm.parameters(), lr=0.005),
+            penalties=penalties,
+            epochs=5,
+            batch_size=100,
+            generator=g,
+        )
         norms.append(rbm.weight.norm().item())
     assert norms[1] < norms[0]

@@ -76,8 +76,9 @@ def test_the_estimator_has_chosen_its_units(standardize, caplog):
 
 def test_divergence_on_raw_units_names_the_remedy():
     data = correlated() * 300 + 1000
+    optimizer = torch.optim.SGD((rbm := model()).parameters(), lr=0.05, momentum=0.5)
     with pytest.raises(gb.DivergenceError, match=r"Standardise the data .*300,.* or lower"):
-        gb.fit(model(), data, epochs=5, generator=torch.Generator().manual_seed(0))
+        gb.fit(rbm, data, optimizer=optimizer, epochs=5, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD((rbm := model()).parameters(), lr=1e30)
     with pytest.raises(gb.DivergenceError, match=r"epochs\. Lower the learning rate"):
         gb.fit(rbm, correlated(), optimizer=optimizer)
@@ -116,5 +117,6 @@ def test_going_on_with_the_model_of_a_command_in_python(tmp_path, caplog):
     assert after > before - 0.05
 
     harmed = copy.deepcopy(written)
-    assert told(harmed, raw, caplog, epochs=5)
+    optimizer = torch.optim.SGD(harmed.parameters(), lr=0.1)
+    assert told(harmed, raw, caplog, optimizer=optimizer, epochs=5)
     assert gb.exact.log_likelihood(harmed, raw).mean().item() < before - 0.5

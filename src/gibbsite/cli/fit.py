@@ -20,6 +20,7 @@ from gibbsite.cli.job import Job
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
+from gibbsite.cli.trials import searched
 from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
 from gibbsite.training import History
@@ -181,7 +182,7 @@ def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
     while True:
         try:
             if job.settings.searches:
-                job = restart_job(job.searched(), folder)
+                job = restart_job(searched(job), folder)
                 _print_choice(job)
             return job.run(folder)
         except DivergenceError as error:

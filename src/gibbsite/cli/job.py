@@ -20,7 +20,6 @@ from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
 from gibbsite.cli.progress import AsSaved, EpochBar, Every, Restore, busy
 from gibbsite.cli.settings import Complete, Settings
-from gibbsite.cli.trials import best_settings
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
@@ -112,13 +111,6 @@ class Job:
         self.held_out = self._steering()
         self.generator = generator if device.type == "cpu" else self._new_generator()
 
-    def searched(self) -> Job:
-        """A job on all the rows, by the best of the settings that are tried on a part of them."""
-        chosen, reasons = best_settings(self)
-        job = Job(replace(self.given, **chosen))
-        job.settings = replace(job.settings, reasons=reasons)
-        return job
-
     def slower(self) -> Job:
         """The job again at a quarter of the learning rate."""
         return Job(replace(self.given, learning_rate=self.settings.learning_rate / 4))
@@ -180,6 +172,7 @@ class Job:
             self.valid_states(),
             every=max(1, self.settings.epochs // MEASUREMENTS),
             model=lambda: self.saved(self.rbm),
+            sampler=self._ladder(),
             generator=self._new_generator(),
         )
 
@@ -208,12 +201,16 @@ class Job:
         They are those of neither an average nor a model that is saved in other units.
         """
         watched, generator = list(self.sets.values())[-1], self._new_generator()
-        every = max(MEASURED_EVERY, self.settings.epochs // 20)
-        sampler: Any = self.sampler
-        ladder = self.settings.gradient == GradientName.pcd and hasattr(sampler, "ladder")
-        if ladder and not (self.averages or self.rbm.visible.has_units):
-            return gb.ExchangeLikelihood(watched, sampler, generator=generator, every=every)
+        every = max(MEASURED_EVERY, self.settings.epochs // MEASUREMENTS)
+        ladder = self._ladder()
+        if ladder is not None and not self.averages:
+            return gb.ExchangeLikelihood(watched, ladder, generator=generator, every=every)
         return AsSaved(gb.TrajectoryAIS(watched, generator=generator, every=every), self.saved)
+
+    def _ladder(self) -> Any:
+        """The sampler of training if its ladders are of the model as it is saved, else None."""
+        ladder = self.settings.gradient == GradientName.pcd and hasattr(self.sampler, "ladder")
+        return self.sampler if ladder and not self.rbm.visible.has_units else None
 
     def saved(self, rbm: gb.RBM) -> gb.RBM:
         """The model to save: the average, if asked for, in the units of the data."""

@@ -112,6 +112,7 @@ class Settings:
             given = EXACT_RECIPE | {"batch_size": traits.rows} | given
         if population:
             given = {"l2": 0.0} | given
+        check_budget(self.budget)
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
         steered = self.epochs is None and not exact and not population
@@ -223,7 +224,6 @@ class Complete(Settings):
         for name, value in (("momentum", self.momentum), ("validation", self.validation)):
             if not 0 <= value < 1:
                 raise ArgumentError(f"--{name} {value}: expected 0 up to less than 1")
-        check_budget(self.budget)
         check_strength(l2=self.l2, l1=self.l1, average=self.average)
 
 

@@ -7,22 +7,17 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import torch
+from dataclasses import dataclass, field, replace
 
 import gibbsite as gb
+from gibbsite import ops
 from gibbsite.cli.console import err
+from gibbsite.cli.job import Job
 from gibbsite.errors import DivergenceError
 from gibbsite.rows import Rows
 from gibbsite.training.history import Record
 from gibbsite.training.recipe import Recipe, candidates
 from gibbsite.training.trial import Trial, run_trial
-
-if TYPE_CHECKING:
-    from gibbsite.cli.job import Job
 
 
 @dataclass
@@ -40,8 +35,8 @@ class Stop:
         return None
 
 
-def best_settings(job: Job) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Settings that do best on the rows held out, for a run on all of them, and their reasons."""
+def searched(job: Job) -> Job:
+    """A job on all the rows, by those of the settings tried that do best on the rows held out."""
     given = {name: x for name, x in vars(job.given).items() if x is not None}
     given["seconds"] = job.settings.training_seconds()
     recipes = candidates(job.traits, given)
@@ -52,7 +47,9 @@ def best_settings(job: Job) -> tuple[dict[str, Any], Mapping[str, str]]:
     order = {id(recipe): i for i, recipe in enumerate(recipes)}
     best = max(trials, key=lambda trial: (trial.score, -order[id(trial.recipe)]))
     epochs = f"steps that sum to those of {best.epoch} of {best.recipe.epochs} epochs of its trial"
-    return {**best.settings(), "validation": 0.0}, {**best.recipe.reasons, "epochs": epochs}
+    chosen = Job(replace(job.given, **best.settings(), validation=0.0))
+    chosen.settings = replace(chosen.settings, reasons={**best.recipe.reasons, "epochs": epochs})
+    return chosen
 
 
 def _summary(trial: Trial) -> str:
@@ -71,7 +68,7 @@ def _trials(job: Job, recipes: list[Recipe]) -> Iterator[Trial]:
     Raises `DivergenceError` if all of them diverge.
     """
     stop, failures = Stop(), []
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ops.fitting_threads(0), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread each
         futures: list[Future[Trial]] = [pool.submit(_trial, job, r, stop) for r in recipes]
         try:
             for future in as_completed(futures):
@@ -100,14 +97,3 @@ def _trial(job: Job, recipe: Recipe, stop: Stop) -> Trial:
         seed=job.settings.seed,
         callbacks=[stop],
     )
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One thread of torch for each trial."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

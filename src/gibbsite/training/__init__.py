@@ -8,7 +8,7 @@ from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
-from gibbsite.training.recipe import Recipe, Traits, recipe_for
+from gibbsite.training.recipe import Traits, recipe_for
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
@@ -32,7 +32,6 @@ __all__ = [
     "HeldOut",
     "History",
     "Monitor",
-    "Recipe",
     "Scaling",
     "Traits",
     "by_layer_column",

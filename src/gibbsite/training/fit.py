@@ -166,7 +166,7 @@ def fit(
         epochs, batch_size = recipe.epochs, recipe.batch_size
         if gradient is None and optimizer is None and penalties is None:
             penalties = [L2(recipe.l2)]
-        gradient = recipe.gradient(rbm, rows) if gradient is None else gradient
+        gradient = recipe.gradient(rbm, rows)[0] if gradient is None else gradient
         if optimizer is None:
             rate = recipe.learning_rate
             optimizer, scheduler = sgd_with_decay(rbm, rate, epochs)
@@ -258,7 +258,7 @@ def _check_kinds(
     """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
     sgd = "torch.optim.SGD(rbm.parameters(), lr=0.05)"
     folder = str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
-    is_estimator = hasattr(gradient, "init") and hasattr(gradient, "step")
+    is_estimator = gradient is None or (hasattr(gradient, "init") and hasattr(gradient, "step"))
     is_optimizer = isinstance(optimizer, Optimizer | None)
     is_schedule = scheduler is None or hasattr(scheduler, "step")
     is_folder = isinstance(checkpoints, Checkpoints | None)

@@ -13,16 +13,21 @@ from torch import Tensor
 from gibbsite import exact
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
+from gibbsite.likelihood.exchange import exchange_log_partition
 from gibbsite.likelihood.monitors import as_states, negative_free_energies
 from gibbsite.likelihood.trajectory import measure
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
+from gibbsite.sampling import LadderSampler, replicas_in
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import CHEAP_STATES
 from gibbsite.training.restore import check_same
 
 CHAINS, SUBSTEPS = 100, 50
 """Of the estimate of log Z, as `TrajectoryAIS` makes it."""
+
+SWEEPS = 200
+"""Sweeps of the ladders of training, for theirs."""
 
 CLEAR = 2.0
 """Standard errors by which a later log-likelihood must be lower to be worse."""
@@ -33,8 +38,10 @@ class HeldOut:
 
     Every `every` epochs the mean log-likelihood of the rows is found: exactly if the model has at
     most 2^16 states to sum over, else with log Z estimated as by `TrajectoryAIS`, and left out
-    where that fails its checks. The model with the highest is kept. Training ends after `patience`
-    figures in a row that are lower than it, by more than their error.
+    where that fails its checks. With a ladder sampler the ladders of training estimate it (as in
+    `ExchangeLikelihood`). The model with the highest is kept, unless the last one could not be
+    measured. Training ends after `patience` figures in a row that are lower than it, by more than
+    their error.
 
     Adds to the record of such epochs ``validation_log_likelihood`` and ``validation_stderr`` (of
     log Z). `state_dict` is for checkpoints.
@@ -45,6 +52,7 @@ class HeldOut:
         every: epochs from one measurement to the next.
         patience: measurements in a row that are worse than the best, after which training ends.
         model: gives the model to measure and to keep, such as that of `Averaged`; by default rbm.
+        sampler: that of the gradient estimator, if it has a ladder.
         generator: of the estimates.
 
     >>> import torch, gibbsite as gb
@@ -64,10 +72,12 @@ class HeldOut:
         every: int = 1,
         patience: int = 3,
         model: Callable[[], RBM] | None = None,
+        sampler: LadderSampler | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         check_counts(every=every, patience=patience)
-        self.rbm, self.every, self.patience, self.generator = rbm, every, patience, generator
+        self.rbm, self.every, self.patience = rbm, every, patience
+        self.sampler, self.generator = sampler, generator
         self.current: Callable[[], RBM] = (lambda: rbm) if model is None else model
         self.rows = as_states(self.current(), rows)
         self.epochs: list[int] = []
@@ -75,6 +85,9 @@ class HeldOut:
         self.scores: list[float] = []
         """Mean log-likelihood of the rows after each of them, in nats."""
         self.stderrs: list[float] = []
+        self.tried = 0
+        """Last epoch after which the rows were to be measured."""
+        self._state: Any = None
         self.best: dict[str, Tensor] = {}
         """Parameters of the best model; empty before the first measurement."""
 
@@ -89,14 +102,21 @@ class HeldOut:
         return self.epochs[self.best_index] if self.epochs else 0
 
     @property
+    def is_measured(self) -> bool:
+        """True if the last measurement succeeded."""
+        return bool(self.epochs) and self.epochs[-1] == self.tried
+
+    @property
     def finished(self) -> bool:
         """True once patience has run out."""
         return self._worse() >= self.patience
 
     @property
     def model(self) -> RBM:
-        """A new model with the best parameters; the current ones before any measurement."""
+        """A new model with the best parameters; the current ones where the last are unknown."""
         model = copy.deepcopy(self.current())
+        if not self.is_measured:
+            return model
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(self.best.get(name, parameter))
@@ -104,7 +124,7 @@ class HeldOut:
 
     def verdict(self) -> str:
         """The course of the held-out log-likelihood in words, or "" with too few figures."""
-        if len(self.scores) < 2:
+        if len(self.scores) < 2 or not self.is_measured:
             return ""
         if self._worse():
             return f"overfitting since epoch {self.best_epoch}"
@@ -114,6 +134,10 @@ class HeldOut:
             return f"still improving, by {gain:.2f} nats from epoch {self.epochs[-2]}"
         return f"levelled off by epoch {self.best_epoch}"
 
+    def after_update(self, rbm: RBM, update: Any) -> None:
+        """Remember the replicas."""
+        self._state = update.state
+
     @torch.no_grad()
     def __call__(self, rbm: RBM, record: Record) -> Record | None:
         if rbm is not self.rbm:
@@ -121,7 +145,7 @@ class HeldOut:
         epoch = int(record["epoch"])
         if epoch % self.every:
             return None
-        model = self.current()
+        self.tried, model = epoch, self.current()
         log_z, stderr = self._log_partition(model)
         if not math.isfinite(log_z):
             return None
@@ -137,6 +161,12 @@ class HeldOut:
         """log Z and its standard error; nan where the estimate fails its checks."""
         if exact.is_enumerable(model, CHEAP_STATES):
             return exact.log_partition(in_double(model)).item(), 0.0
+        replicas = replicas_in(self._state)
+        if self.sampler is not None and replicas is not None:
+            found = exchange_log_partition(
+                self.sampler, model, replicas, SWEEPS, generator=self.generator
+            )
+            return found.value, math.hypot(found.stderr, found.drift / 2)
         measured = measure(model, self.rows, CHAINS, SUBSTEPS, self.generator)
         return (math.nan if measured.problems else measured.value), measured.stderr
 
@@ -154,7 +184,7 @@ class HeldOut:
         """The figures, the best parameters and the generator's state, for a checkpoint."""
         figures = {"epochs": self.epochs, "scores": self.scores, "stderrs": self.stderrs}
         source = {} if self.generator is None else {"generator": self.generator.get_state()}
-        return {**copy.deepcopy(figures), "best": dict(self.best), **source}
+        return {**copy.deepcopy(figures), "tried": self.tried, "best": dict(self.best), **source}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave; `ValueError` if it is of another model."""
@@ -172,5 +202,5 @@ class HeldOut:
         }
         if self.generator is not None:
             self.generator.set_state(state["generator"])
-        self.epochs = [int(x) for x in epochs]
+        self.tried, self.epochs = int(state["tried"]), [int(x) for x in epochs]
         self.scores, self.stderrs = [float(x) for x in scores], [float(x) for x in stderrs]

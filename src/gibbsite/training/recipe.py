@@ -14,6 +14,7 @@ from gibbsite.gradients import Gradient
 from gibbsite.layers import Layer
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
+from gibbsite.sampling import Sampler
 from gibbsite.sampling.tempering import BASE_ROWS
 from gibbsite.training.named import (
     GradientName,
@@ -42,8 +43,8 @@ MOST_EPOCHS = 2_000
 RATE, MEASURED_RATE = 0.1, 0.02
 """Learning rates for columns of variance 1: of states, and of units with a scale."""
 
-DECAY = 2.0
-"""Weight decay times the number of rows."""
+DECAY, MOST_DECAY = 2.0, 0.003
+"""Weight decay times the number of rows; and at most, as few rows may be all there are."""
 
 TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
 """Settings to choose from: hidden units, in those of the recipe, and weight decay times rows."""
@@ -158,12 +159,11 @@ class Recipe:
     average: float
     reasons: Mapping[str, str]
 
-    def gradient(self, rbm: RBM, rows: Rows) -> Gradient:
-        """Centred PCD by these chains; a ladder's base is that of some rows."""
+    def gradient(self, rbm: RBM, rows: Rows) -> tuple[Gradient, Sampler]:
+        """Centred PCD by these chains, and their sampler; a ladder's base is that of some rows."""
         tempered = self.sampler == SamplerName.tempering
-        base = base_rows(rbm, rows) if tempered else None
-        sampler = make_sampler(self.sampler, base)
-        return make_gradient(GradientName.pcd, self.chains, 1, True, sampler)
+        sampler = make_sampler(self.sampler, base_rows(rbm, rows) if tempered else None)
+        return make_gradient(GradientName.pcd, self.chains, 1, True, sampler), sampler
 
 
 def base_rows(rbm: RBM, rows: Rows) -> Tensor:
@@ -260,6 +260,8 @@ def _momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 
 
 def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    if DECAY / traits.rows > MOST_DECAY:
+        return MOST_DECAY, f"for {traits.rows:,} rows"
     return float(f"{DECAY / traits.rows:.2g}"), f"{DECAY:g} over {traits.rows:,} rows"
 
 

@@ -69,18 +69,20 @@ def run_trial(
     """
     model, generator = copy.deepcopy(rbm), torch.Generator(rbm.weight.device).manual_seed(seed)
     average = averaged(model, recipe, len(rows))
+    gradient, sampler = recipe.gradient(model, rows)
     watch = HeldOut(
         model,
         held_out,
         every=max(1, recipe.epochs // MEASUREMENTS),
         model=lambda: restore(average.model),
+        sampler=sampler if hasattr(sampler, "ladder") and not rbm.visible.has_units else None,
         generator=torch.Generator(rbm.weight.device).manual_seed(seed),
     )
     optimizer = make_optimizer("sgd", model, recipe.learning_rate, recipe.momentum)
     fit(
         model,
         rows,
-        gradient=recipe.gradient(model, rows),
+        gradient=gradient,
         optimizer=optimizer,
         scheduler=make_schedule(recipe.schedule, optimizer, recipe.epochs),
         epochs=recipe.epochs,
@@ -89,8 +91,9 @@ def run_trial(
         callbacks=[average, watch, *callbacks],
         generator=generator,
     )
-    score = max(watch.scores, default=-math.inf)
-    return Trial(recipe, score, watch.best_epoch or recipe.epochs, watch.verdict())
+    score = max(watch.scores) if watch.is_measured else -math.inf
+    best = watch.best_epoch if watch.is_measured else recipe.epochs
+    return Trial(recipe, score, best, watch.verdict())
 
 
 def averaged(rbm: RBM, recipe: Recipe, rows: int) -> Averaged:
