@@ -19,8 +19,8 @@ from gibbsite.cli.folder import restart_job, resume_job, start_job
 from gibbsite.cli.job import Job
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds
 from gibbsite.cli.process import INTERRUPTED
-from gibbsite.cli.settings import Settings
-from gibbsite.cli.trials import searched
+from gibbsite.cli.settings import BUDGET, Settings
+from gibbsite.cli.trials import paced, searched
 from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
 from gibbsite.training import History
@@ -178,6 +178,9 @@ def _unused(job: Job) -> Iterable[Rule]:
 
 def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
     """Choose what is left open, then train; at a lower rate where one that was chosen diverges."""
+    if "epochs" in job.settings.reasons and job.settings.budget not in (0, BUDGET):
+        job = restart_job(paced(job), folder)
+        _print_choice(job)
     restarts = RESTARTS if "learning_rate" in job.settings.reasons else 0
     while True:
         try:

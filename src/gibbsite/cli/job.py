@@ -47,15 +47,15 @@ from gibbsite.training.named import (
     make_sampler,
     make_schedule,
 )
-from gibbsite.training.recipe import base_rows
+from gibbsite.training.recipe import SMALL_MODEL, base_rows
 from gibbsite.training.run import Callback, Penalty
 from gibbsite.training.trial import MEASUREMENTS
 
 FANTASY_STEPS = 1000
 """Steps of the chains that samples.png shows."""
 
-MONITORED = 100
-"""Epochs of a run, about, after which the cheap figures are taken."""
+MONITORED, MONITORED_LARGE, CHEAP_ROWS = 100, 12, 2_000
+"""Times that the cheap figures are taken in a run, of small models and of large; rows for them."""
 
 MEASURED_EVERY = 5
 """Epochs between estimates of log Z, which cost about as much as an epoch each."""
@@ -81,7 +81,7 @@ class Job:
         population = named and source.test is None
         complete = settings.completed(traits, population=population)
         complete = replace(complete, data=absolute(settings.data), device=device.type)
-        self.settings, self.traits = complete, traits
+        self.settings, self.traits, self.pace = complete, traits, 1.0
         source = source.hold_out(complete.validation, generator_of(settings.seed))
         self.source = source
         width = source.rows.shape[1]
@@ -187,8 +187,9 @@ class Job:
 
     def _observers(self) -> list[Callback]:
         """Callbacks that measure the model in training."""
-        monitor = AsSaved(Monitor(*self.sets.values()), self.saved)
-        observers: list[Callback] = [Every(max(1, self.settings.epochs // MONITORED), monitor)]
+        monitor = AsSaved(Monitor(*(v[:CHEAP_ROWS] for v in self.sets.values())), self.saved)
+        times = MONITORED if self.rbm.weight.numel() <= SMALL_MODEL else MONITORED_LARGE
+        observers: list[Callback] = [Every(max(1, self.settings.epochs // times), monitor)]
         if self.held_out is not None:
             return [*observers, self.held_out]
         if not exact.is_enumerable(self.rbm, CHEAP_STATES):

@@ -16,7 +16,8 @@ from gibbsite.cli.job import Job
 from gibbsite.errors import DivergenceError
 from gibbsite.rows import Rows
 from gibbsite.training.history import Record
-from gibbsite.training.recipe import Recipe, candidates
+from gibbsite.training.pace import measured_pace
+from gibbsite.training.recipe import Recipe, candidates, recipe_for
 from gibbsite.training.trial import Trial, run_trial
 
 
@@ -38,7 +39,7 @@ class Stop:
 def searched(job: Job) -> Job:
     """A job on all the rows, by those of the settings tried that do best on the rows held out."""
     given = {name: x for name, x in vars(job.given).items() if x is not None}
-    given["seconds"] = job.settings.training_seconds()
+    given["seconds"] = job.settings.training_seconds() / job.pace
     recipes = candidates(job.traits, given)
     trials = []
     for done, trial in enumerate(_trials(job, recipes), start=1):
@@ -50,6 +51,25 @@ def searched(job: Job) -> Job:
     chosen = Job(replace(job.given, **best.settings(), validation=0.0))
     chosen.settings = replace(chosen.settings, reasons={**best.recipe.reasons, "epochs": epochs})
     return chosen
+
+
+def paced(job: Job) -> Job:
+    """The job with as many epochs as this machine has time for, by a measurement of its speed."""
+    given = {name: x for name, x in vars(job.given).items() if x is not None}
+    recipe = recipe_for(job.traits, given | {"seconds": job.settings.training_seconds()})
+    pace = measured_pace(job.rbm, Rows.of(job.rows), recipe, job.traits)
+    if job.settings.searches:
+        slowed = Job(job.given)
+        slowed.pace = pace
+        return slowed
+    epochs = max(1, round(job.settings.epochs / pace))
+    reasons = job.settings.reasons | {
+        "epochs": f"for {job.settings.budget:g} s at the speed of now"
+    }
+    validation = job.settings.validation
+    found = Job(replace(job.given, epochs=epochs, validation=validation))
+    found.settings = replace(found.settings, reasons=reasons)
+    return found
 
 
 def _summary(trial: Trial) -> str:

@@ -20,7 +20,7 @@ from gibbsite.training.penalties import L2
 from gibbsite.training.recipe import Recipe
 from gibbsite.training.run import Callback, Penalty
 
-MEASUREMENTS = 8
+MEASUREMENTS = 6
 """Measurements of held-out rows in a run."""
 
 
