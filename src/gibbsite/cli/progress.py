@@ -159,4 +159,6 @@ def summary(record: Mapping[str, float]) -> str:
             parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
     if "train_log_likelihood" not in record and "pseudo_likelihood" in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
-    return "  ".join(parts) + " nats"
+    if "validation_log_likelihood" in record:
+        parts.insert(0, f"held out {record['validation_log_likelihood']:.2f}")
+    return "  ".join(parts) + " nats" if parts else ""

@@ -59,16 +59,12 @@ def paced(job: Job) -> Job:
     recipe = recipe_for(job.traits, given | {"seconds": job.settings.training_seconds()})
     pace = measured_pace(job.rbm, Rows.of(job.rows), recipe, job.traits)
     if job.settings.searches:
-        slowed = Job(job.given)
-        slowed.pace = pace
-        return slowed
+        job.pace = pace
+        return job
     epochs = max(1, round(job.settings.epochs / pace))
-    reasons = job.settings.reasons | {
-        "epochs": f"for {job.settings.budget:g} s at the speed of now"
-    }
-    validation = job.settings.validation
-    found = Job(replace(job.given, epochs=epochs, validation=validation))
-    found.settings = replace(found.settings, reasons=reasons)
+    reason = f"for {job.settings.budget:g} s at the speed of this machine now"
+    found = Job(replace(job.given, epochs=epochs, validation=job.settings.validation))
+    found.settings = replace(found.settings, reasons={**job.settings.reasons, "epochs": reason})
     return found
 
 

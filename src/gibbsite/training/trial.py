@@ -70,12 +70,14 @@ def run_trial(
     model, generator = copy.deepcopy(rbm), torch.Generator(rbm.weight.device).manual_seed(seed)
     average = averaged(model, recipe, len(rows))
     gradient, sampler = recipe.gradient(model, rows)
+    laddered = hasattr(sampler, "ladder") and not rbm.visible.has_units
+    ladder: Any = sampler if laddered else None
     watch = HeldOut(
         model,
         held_out,
         every=max(1, recipe.epochs // MEASUREMENTS),
         model=lambda: restore(average.model),
-        sampler=sampler if hasattr(sampler, "ladder") and not rbm.visible.has_units else None,
+        sampler=ladder,
         generator=torch.Generator(rbm.weight.device).manual_seed(seed),
     )
     optimizer = make_optimizer("sgd", model, recipe.learning_rate, recipe.momentum)
