@@ -44,7 +44,7 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     """
     v = as_states(rbm, data).double()
     train = v if train is None else as_states(rbm, train).double()
-    layer = rbm.visible.fitted(train)
+    layer = rbm.visible.uncorrelated().fitted(train)
     zero = torch.zeros_like(v[:1])
     result = {INDEPENDENT: layer.log_prob(v, zero).mean().item()}
     if not math.isfinite(result[INDEPENDENT]):
