@@ -65,6 +65,10 @@ class Layer(nn.Module, ABC):
     independent: bool = True
     """True if units do not depend on each other given their inputs, as all but a few types'."""
 
+    linear: bool = False
+    """True if a linear map of states gives states of such a layer again, so that `transformed`
+    works."""
+
     nominal: bool = False
     """True if the states of a unit are categories, which a table may give as words."""
 

@@ -62,6 +62,7 @@ class MultivariateGaussian(Layer):
     """
 
     has_units = True
+    linear = True
     independent = False
 
     def __init__(

@@ -12,12 +12,15 @@ from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
     Held,
     Scaling,
+    Whitening,
     by_layer_column,
     column_scales,
     scaling,
     scaling_for,
     to_data_units,
     to_standard_units,
+    whitening,
+    whitens,
 )
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "History",
     "Monitor",
     "Scaling",
+    "Whitening",
     "by_layer_column",
     "column_scales",
     "fit",
@@ -39,4 +43,6 @@ __all__ = [
     "scaling_for",
     "to_data_units",
     "to_standard_units",
+    "whitening",
+    "whitens",
 ]
