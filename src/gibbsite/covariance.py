@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,8 +24,8 @@ class ShrunkCorrelation(NamedTuple):
     r"""Correlation matrix $(1-a)\,C + a\,I$ of standardised columns, by its eigenvectors.
 
     Of all a tried it has the one by which a Gaussian gives held-out rows the highest likelihood.
-    Towards I, as in Ledoit and Wolf (2004), but they minimise the squared error of the matrix, which
-    shrinks the small eigenvalues of nearly collinear columns by far too much.
+    Ledoit and Wolf (2004) shrink towards I, too, but by the squared error of the matrix, which is
+    far too much for the small eigenvalues of nearly collinear columns.
 
     Attributes:
         values, vectors: eigenvalues after shrinkage, (n,), and eigenvectors, (n, n), float64.
@@ -47,10 +49,11 @@ class ShrunkCorrelation(NamedTuple):
         return (self.vectors * self.values**power) @ self.vectors.T
 
 
-class _Sums(NamedTuple):
-    """Count, sum and sum of outer products of rows."""
+@dataclass(frozen=True)
+class _Sums:
+    """Number of rows, their sum and the sum of their outer products."""
 
-    count: int
+    rows: int
     first: Tensor
     second: Tensor
 
@@ -58,21 +61,22 @@ class _Sums(NamedTuple):
     def of(cls, rows: Tensor) -> _Sums:
         return cls(len(rows), rows.sum(0), rows.T @ rows)
 
-    def __add__(self, other: object) -> _Sums:
-        assert isinstance(other, _Sums)
-        return _Sums(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def less(self, other: _Sums) -> _Sums:
-        return _Sums(*(a - b for a, b in zip(self, other, strict=True)))
+    def plus(self, other: _Sums, sign: int = 1) -> _Sums:
+        """The sums of these rows and others, or, with sign -1, of these without others."""
+        return _Sums(
+            self.rows + sign * other.rows,
+            self.first + sign * other.first,
+            self.second + sign * other.second,
+        )
 
     def mean(self) -> Tensor:
-        return self.first / self.count
+        return self.first / self.rows
 
     def covariance(self, around: Tensor | None = None) -> Tensor:
         """Mean of (x - around)(x - around)^T; around the mean if nothing is given."""
         mean = self.mean()
         gap = torch.zeros_like(mean) if around is None else mean - around
-        return self.second / self.count - torch.outer(mean, mean) + torch.outer(gap, gap)
+        return self.second / self.rows - torch.outer(mean, mean) + torch.outer(gap, gap)
 
 
 class _Folds(NamedTuple):
@@ -85,23 +89,20 @@ class _Folds(NamedTuple):
         parts: list[_Sums] = []
         for block in blocks:
             own = [_Sums.of(block[fold::FOLDS].double()) for fold in range(FOLDS)]
-            parts = [a + b for a, b in zip(parts, own, strict=True)] if parts else own
+            parts = [a.plus(b) for a, b in zip(parts, own, strict=True)] if parts else own
         return cls(parts)
 
     def total(self) -> _Sums:
-        total = self.parts[0]
-        for part in self.parts[1:]:
-            total = total + part
-        return total
+        return functools.reduce(_Sums.plus, self.parts)
 
     def best_shrinkage(self) -> float:
-        """That of the highest log-likelihood of rows held out; 1 if rows are too few to hold out."""
+        """That of the highest log-likelihood of rows held out; 1 if there are too few."""
         total, n = self.total(), len(self.parts[0].first)
-        if total.count < 2 * FOLDS:
+        if total.rows < 2 * FOLDS:
             return 1.0
         score = torch.zeros_like(SHRINKAGES)
         for held in self.parts if n <= FEW_COLUMNS else self.parts[:1]:
-            score += _scores(total.less(held), held)
+            score += _scores(total.plus(held, -1), held)
         return float(SHRINKAGES[score.argmax()])
 
 
@@ -111,7 +112,8 @@ def _scores(kept: _Sums, held: _Sums) -> Tensor:
     squares = ((held.covariance(kept.mean()) @ vectors) * vectors).sum(0)
     a = SHRINKAGES[:, None]
     shrunk = (1 - a) * values.clamp(min=0) + a
-    return -0.5 * held.count * (shrunk.log() + squares / shrunk).sum(1)
+    scores: Tensor = -0.5 * held.rows * (shrunk.log() + squares / shrunk).sum(1)
+    return scores
 
 
 def _unit_diagonal(covariance: Tensor) -> Tensor:

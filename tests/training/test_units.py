@@ -100,7 +100,7 @@ def test_standard_units_undo_data_units(learn_sigma):
 
 def test_going_on_with_the_model_of_a_command_in_python(tmp_path, caplog):
     """On raw rows it is told, and loses; on rows in standard units it does not."""
-    raw = correlated() * torch.tensor([1.0, 1, 30, 5]) + torch.tensor([0.0, 10, -300, 40])
+    raw = correlated() * torch.tensor([1.0, 1, 30, 0.1]) + torch.tensor([0.0, 10, -300, 4])
     np.save(tmp_path / "raw.npy", raw.numpy())
     arguments = ["fit", tmp_path / "raw.npy", "--epochs", 60, "--hidden", 3, "-o", tmp_path / "run"]
     arguments += ["--test-fraction", 0, "--visible", "gaussian"]

@@ -236,9 +236,9 @@ def _to_training_units(
     if not visible.has_units:
         return rows, lambda rbm: rbm, None
     if whitens(visible, rows.shape[1]):
-        found = whitening(rows)
-        shift, factor = (x.to(rbm.weight.device) for x in (found.scaling.shift, found.factor))
-        return found.rows(rows), partial(to_data_units, shift=shift, scale=factor), found.scaling
+        white = whitening(rows)
+        shift, factor = (x.to(rbm.weight.device) for x in (white.scaling.shift, white.factor))
+        return white.rows(rows), partial(to_data_units, shift=shift, scale=factor), white.scaling
     found, kind = scaling_for(visible, rows), rows[:1].dtype  # float64 where its digits matter
     wide = by_layer_column(visible, found.shift, 0.0), by_layer_column(visible, found.scale, 1.0)
     shift, scale = (values.to(rbm.weight.device, kind) for values in wide)

@@ -94,7 +94,8 @@ class MultivariateGaussian(Layer):
     @property
     def sigma(self) -> Tensor:
         """Standard deviation of each unit given its inputs, (n,), in units of the data."""
-        return torch.linalg.vector_norm(self.get_buffer("factor") * self.scale, dim=1)
+        sigma: Tensor = torch.linalg.vector_norm(self.get_buffer("factor") * self.scale, dim=1)
+        return sigma
 
     @property
     def covariance(self) -> Tensor:
@@ -281,7 +282,8 @@ class MultivariateGaussian(Layer):
     def pull(self, weight: Tensor) -> Tensor:
         """Shift of the mean of each unit by weights, (n, m), in its standard deviations."""
         moved = self.get_buffer("factor") @ (self.scale[:, None] * weight)
-        return moved / self.sigma[:, None]
+        pull: Tensor = moved / self.sigma[:, None]
+        return pull
 
     @classmethod
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:

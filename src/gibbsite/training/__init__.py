@@ -22,6 +22,7 @@ from gibbsite.training.standardize import (
     whitening,
     whitens,
 )
+from gibbsite.training.whitened import SigmaFloor, sigma_groups, start_whitened
 
 __all__ = [
     "L1",
@@ -33,6 +34,7 @@ __all__ = [
     "History",
     "Monitor",
     "Scaling",
+    "SigmaFloor",
     "Whitening",
     "by_layer_column",
     "column_scales",
@@ -41,6 +43,8 @@ __all__ = [
     "polynomial_decay",
     "scaling",
     "scaling_for",
+    "sigma_groups",
+    "start_whitened",
     "to_data_units",
     "to_standard_units",
     "whitening",

@@ -18,7 +18,6 @@ from gibbsite.model import RBM
 from gibbsite.precision import in_double
 from gibbsite.rows import Rows
 
-
 MOST_COLUMNS = 2000
 """Columns up to which rows are whitened: beyond, eigenvectors take minutes."""
 
