@@ -276,14 +276,13 @@ class MultivariateGaussian(Layer):
     def _stored_scale(self) -> Tensor:
         """The scale as it is stored, of one value or n."""
         name = "log_scale" if self.learn_scale else "fixed_scale"
-        stored = self.state_dict()[name]
+        stored: Tensor = self.state_dict()[name]
         return stored.exp() if self.learn_scale else stored
 
     def pull(self, weight: Tensor) -> Tensor:
         """Shift of the mean of each unit by weights, (n, m), in its standard deviations."""
         moved = self.get_buffer("factor") @ (self.scale[:, None] * weight)
-        pull: Tensor = moved / self.sigma[:, None]
-        return pull
+        return torch.div(moved, self.sigma[:, None])
 
     @classmethod
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:

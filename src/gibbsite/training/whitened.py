@@ -72,8 +72,8 @@ class SigmaFloor:
     >>> from gibbsite.training import SigmaFloor
     >>> rbm = gb.RBM(gb.Gaussian(2, [0.01, 1.0], learn_sigma=True), gb.Bernoulli(1))
     >>> SigmaFloor(0.2)(rbm)
-    >>> rbm.visible.sigma.tolist()
-    [0.20000000298023224, 1.0]
+    >>> rbm.visible.sigma.detach()
+    tensor([0.2000, 1.0000])
     """
 
     least: float = SIGMA_FLOOR
