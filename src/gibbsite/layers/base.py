@@ -66,8 +66,7 @@ class Layer(nn.Module, ABC):
     """True if units do not depend on each other given their inputs, as all but a few types'."""
 
     linear: bool = False
-    """True if a linear map of states gives states of such a layer again, so that `transformed`
-    works."""
+    """True if linear maps of states have a layer of their own, by `gibbsite.layers.transformed`."""
 
     nominal: bool = False
     """True if the states of a unit are categories, which a table may give as words."""
@@ -355,10 +354,6 @@ class Layer(nn.Module, ABC):
     def rescaled(self, shift: Tensor, scale: Tensor) -> Layer:
         """A new layer for shift + scale * x, both (width,); only units with a scale can."""
         raise ArgumentError(f"{self.describe()} cannot be rescaled; only Gaussian units can")
-
-    def transformed(self, shift: Tensor, factor: Tensor) -> Layer:
-        """A new layer for shift + factor x, (width,) and (width, width); Gaussian units alone."""
-        raise ArgumentError(f"{self.describe()} cannot be whitened; only Gaussian units can")
 
     @classmethod
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:

@@ -167,15 +167,6 @@ class Gaussian(Layer):
                 layer.get_buffer("fixed_sigma").copy_(sigma)
         return layer
 
-    def transformed(self, shift: Tensor, factor: Tensor) -> Layer:
-        from gibbsite.layers.multivariate_gaussian import MultivariateGaussian  # built on this one
-
-        stored = self.log_sigma.exp() if self.learn_sigma else self.get_buffer("fixed_sigma")
-        layer = MultivariateGaussian(factor.to(self.bias), stored, self.learn_sigma)
-        with torch.no_grad():
-            layer.bias.copy_(shift + factor @ self.bias)
-        return layer
-
     @classmethod
     def for_columns(cls, greatest: Tensor, **options: Any) -> Layer:
         """`Layer.for_columns`, with a sigma for each unit even where one number is given."""

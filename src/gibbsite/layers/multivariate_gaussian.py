@@ -258,21 +258,6 @@ class MultivariateGaussian(Layer):
             layer.bias.copy_(shift + scale * self.bias)
         return layer
 
-    def transformed(self, shift: Tensor, factor: Tensor) -> Layer:
-        product = factor @ self.get_buffer("factor")
-        sizes = product.diagonal()
-        rest = product - torch.diag(sizes)
-        independent = bool((sizes > 0).all() and (rest.abs() <= DIAGONAL * sizes.min()).all())
-        layer: Layer
-        if independent:
-            layer = Gaussian(self.n, sizes * self.scale.detach(), self.learn_scale)
-        else:
-            layer = MultivariateGaussian(product, self._stored_scale(), self.learn_scale)
-        layer = layer.to(self.bias)
-        with torch.no_grad():
-            layer.bias.copy_(shift + factor @ self.bias)
-        return layer
-
     def _stored_scale(self) -> Tensor:
         """The scale as it is stored, of one value or n."""
         name = "log_scale" if self.learn_scale else "fixed_scale"
@@ -296,6 +281,37 @@ class MultivariateGaussian(Layer):
     def skeleton(cls, n: int, shapes: dict[str, list[int]], options: dict[str, Any]) -> Layer:
         name = "log_scale" if options.get("learn_scale") else "fixed_scale"
         return cls(torch.eye(n), scale=torch.ones(shapes[name]), **options)
+
+
+def transformed(layer: Layer, shift: Tensor, factor: Tensor) -> Layer:
+    """A new layer for shift + factor x, (n,) and (n, n), where x are the states of a layer.
+
+    Of `Gaussian` units where the map makes them independent, else a `MultivariateGaussian`. Raises
+    `ArgumentError` for other types.
+    """
+    if isinstance(layer, MultivariateGaussian):
+        product, scale = factor @ layer.get_buffer("factor"), layer._stored_scale()
+        learned = layer.learn_scale
+    elif isinstance(layer, Gaussian):
+        product, scale, learned = factor, layer.sigma.detach(), layer.learn_sigma
+    else:
+        raise ArgumentError(f"{layer.describe()} cannot be whitened; only Gaussian units can")
+    new: Layer
+    if _is_diagonal(product):
+        new = Gaussian(layer.n, product.diagonal() * scale, learned)
+    else:
+        new = MultivariateGaussian(product, scale, learned)
+    new = new.to(layer.bias)
+    with torch.no_grad():
+        new.bias.copy_(shift + factor @ layer.bias)
+    return new
+
+
+def _is_diagonal(matrix: Tensor) -> bool:
+    """True for a positive diagonal and entries beside it that rounding accounts for."""
+    sizes = matrix.diagonal()
+    rest = matrix - torch.diag(sizes)
+    return bool((sizes > 0).all() and (rest.abs() <= DIAGONAL * sizes.min()).all())
 
 
 class _Inverse(NamedTuple):

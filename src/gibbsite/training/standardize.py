@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gibbsite.covariance import ShrunkCorrelation
 from gibbsite.errors import DataError, location
-from gibbsite.layers import Layer
+from gibbsite.layers import Layer, transformed
 from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
@@ -241,8 +241,11 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     """
     wide, dtype = copy.deepcopy(rbm).double(), rbm.weight.dtype
     shift, scale = shift.to(wide.weight), scale.to(wide.weight)
-    moved = wide.visible.rescaled if scale.ndim == 1 else wide.visible.transformed
-    result = RBM(moved(shift, scale), wide.hidden)
+    if scale.ndim > 1:
+        visible = transformed(wide.visible, shift, scale)
+    else:
+        visible = wide.visible.rescaled(shift, scale)
+    result = RBM(visible, wide.hidden)
     result.weight.copy_(wide.weight)
     result.hidden.shift_(-(result.visible.statistic(shift) @ wide.weight))
     rounded = copy.deepcopy(result).to(dtype)
