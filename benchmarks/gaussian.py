@@ -31,6 +31,7 @@ import gibbsite as gb
 from gibbsite.training import (
     SigmaFloor,
     polynomial_decay,
+    sigma_floor,
     sigma_groups,
     start_whitened,
     to_data_units,
@@ -58,11 +59,11 @@ class Settings(NamedTuple):
 
 
 def settings_for(rows: int, columns: int) -> Settings:
-    """The rule: four hidden units a column, as many updates as rows bear, a unit prior a weight."""
+    """The rule: hidden units and updates as rows bear them, a normal prior of precision 3."""
     return Settings(
-        hidden=min(max(4 * columns, 16), 512),
-        updates=min(2000 + rows // 4, 20_000),
-        l2=2 / rows,
+        hidden=max(8, min(4 * columns, rows // 8, 512)),
+        updates=min(1000 + rows // 4, 20_000),
+        l2=3 / rows,
     )
 
 
@@ -99,7 +100,7 @@ def train(rows: Array, seed: int) -> tuple[gb.RBM, float]:
         epochs=epochs,
         batch_size=min(settings.batch_size, len(rows)),
         penalties=[gb.L2(settings.l2)],
-        projections=[SigmaFloor()],
+        projections=[SigmaFloor(sigma_floor(len(rows)))],
         callbacks=[average],
         generator=g,
     )

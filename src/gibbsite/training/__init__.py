@@ -22,7 +22,7 @@ from gibbsite.training.standardize import (
     whitening,
     whitens,
 )
-from gibbsite.training.whitened import SigmaFloor, sigma_groups, start_whitened
+from gibbsite.training.whitened import SigmaFloor, sigma_floor, sigma_groups, start_whitened
 
 __all__ = [
     "L1",
@@ -43,6 +43,7 @@ __all__ = [
     "polynomial_decay",
     "scaling",
     "scaling_for",
+    "sigma_floor",
     "sigma_groups",
     "start_whitened",
     "to_data_units",
