@@ -85,6 +85,7 @@ def train(rows: Array, seed: int) -> tuple[gb.RBM, float]:
     white, g = whitening(torch.from_numpy(rows)), torch.Generator().manual_seed(seed)
     columns = rows.shape[1]
     rbm = gb.RBM(gb.Gaussian(columns, torch.ones(columns), True), gb.Bernoulli(settings.hidden))
+    data = white.rows(torch.from_numpy(rows))
     start_whitened(rbm, g)
     groups = sigma_groups(rbm, settings.rate)
     optimizer = torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
@@ -93,14 +94,14 @@ def train(rows: Array, seed: int) -> tuple[gb.RBM, float]:
     average = gb.Averaged(rbm, horizon=settings.averaged * epochs * batches)
     gb.fit(
         rbm,
-        white.rows(torch.from_numpy(rows)),
+        data,
         gradient=gb.Centered(gb.PCD(chains=settings.chains)),
         optimizer=optimizer,
         scheduler=polynomial_decay(optimizer, epochs),
         epochs=epochs,
         batch_size=min(settings.batch_size, len(rows)),
         penalties=[gb.L2(settings.l2)],
-        projections=[SigmaFloor(sigma_floor(len(rows)))],
+        projections=[SigmaFloor(sigma_floor(data))],
         callbacks=[average],
         generator=g,
     )

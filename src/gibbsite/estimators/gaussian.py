@@ -133,7 +133,7 @@ class GaussianRBM(BaseRBM):
         if training.units.whitening is None:
             return super()._initialize(training, X, weights)
         start_whitened(training.rbm, training.generator())
-        training.projections = [SigmaFloor(sigma_floor(X.shape[0]))]
+        training.projections = [SigmaFloor(sigma_floor(as_rows(X, training.units)))]
         return None
 
     def _precision(self, X: Any) -> torch.dtype:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gibbsite.checks import check_generator
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 
 START_SIGMA = 0.7
 """Standard deviation given h at the start: below 1, so that hidden units have some to explain."""
@@ -21,19 +23,34 @@ SIGMA_RATE = 0.1
 """Learning rate of log sigma, over that of the other parameters."""
 
 
-def sigma_floor(rows: int) -> float:
-    """Least sigma for whitened rows of that number: 0.9 up to 500, 0.3 from 125,000 on.
+TOLERATED = 0.25
+"""Nats a row that the farthest row may cost beside one Gaussian."""
 
-    A sigma of s makes a row d deviations out, such as no training row is, less likely than one
-    Gaussian does by up to (1/s^2 - 1) d^2/2 nats. In a small table one such row in the test part
-    outweighs what all others gain: 15 nats a row in one of five splits of breast_cancer without
-    a floor, none with 0.9.
 
+@torch.no_grad()
+def sigma_floor(rows: Tensor | Rows) -> float:
+    r"""Least sigma that whitened rows can bear, at most 0.95 and at least 0.2.
+
+    $$s = \Bigl(1 + \frac{2BN}{\max_i D_i}\Bigr)^{-1/2},\qquad
+      D_i = \frac{\lvert u_i\rvert^2}{1-\lvert u_i\rvert^2/N}$$
+
+    A sigma of s makes a row at a squared distance D, such as training has none, less likely than
+    one Gaussian does by up to $(s^{-2}-1)D/2$ nats. $D_i$ is about what row i has from the
+    Gaussian of the N - 1 others; one in N rows may be that far out, and is allowed to cost
+    B = 1/4 nat a row. So heavy tails ask for a sigma near 1, and clusters may have smaller ones.
+
+    >>> import torch
     >>> from gibbsite.training import sigma_floor
-    >>> [round(sigma_floor(rows), 2) for rows in (100, 500, 5000, 20000, 10**6)]
-    [0.9, 0.9, 0.65, 0.5, 0.3]
+    >>> u = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
+    >>> round(sigma_floor(u), 1), round(sigma_floor(torch.cat([u, 20 * u[:1]])), 1)
+    (0.2, 0.9)
     """
-    return min(max(0.9 - 0.25 * math.log10(rows / 500), 0.3), 0.9)
+    n, largest = len(rows), 0.0
+    for block in Rows.of(rows).blocks():
+        largest = max(largest, float((block.double() ** 2).sum(1).max()))
+    distance = largest / max(1 - largest / n, 1 / n)
+    bound = 1 / math.sqrt(1 + 2 * TOLERATED * n / max(distance, 1e-300))
+    return min(max(bound, 0.2), 0.95)
 
 
 @torch.no_grad()
