@@ -15,7 +15,7 @@ SOURCE = Path(gb.__file__).parent
 
 RANKS = [
     {"errors"},
-    {"checks", "ops", "precision"},
+    {"checks", "covariance", "ops", "precision"},
     {"rows"},
     {"layers"},
     {"model"},

@@ -1,11 +1,13 @@
 """Densities in units of the data, against quadrature and mixtures of Gaussians written out."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from oracle import agree, arrays, bits, gaussian_energy, quadrature_grid
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 import gibbsite as gb
 
@@ -171,3 +173,20 @@ def test_single_precision_columns_far_from_zero_score_as_near_it(ratio):
     assert np.abs(ours.score_samples(far) - theirs.score_samples(near)).max() < 2e-3
     assert ours.rbm_.weight.dtype == (torch.float32 if ratio == 1 else torch.float64)
     assert ours.transform(far).dtype == np.float32
+
+
+def test_whitened_training_gives_a_model_of_the_data():
+    """A density of the rows as given, as good as the Gaussian of their covariance at least."""
+    steep = np.column_stack([X, X @ [1.0, 0.1] + RNG.normal(0, 0.05, 300)])
+    model = fitted(steep, whiten=True, learning_rate=0.1)
+    assert model.rbm_.visible.describe() == "MultivariateGaussian(3)"
+    gaussian = multivariate_normal(steep.mean(0), np.cov(steep.T)).logpdf(steep).mean()
+    assert model.score(steep) > gaussian - 0.05
+    agree(model.mean_, steep.mean(0), 1e-9)
+    agree(model.scale_, steep.std(0), 1e-9)
+    drawn = model.sample(4000, random_state=0)
+    agree(np.cov(drawn.T), np.cov(steep.T), 0.3)
+    score = model.score(steep)
+    assert pickle.loads(pickle.dumps(model)).partial_fit(steep).score(steep) > score - 0.1
+    with pytest.raises(gb.ArgumentError, match="whiten=True for 1 columns: expected 2 to 2000"):
+        fitted(steep[:, :1], whiten=True)

@@ -22,6 +22,11 @@ def spread(n: int) -> torch.Tensor:
     return torch.linspace(0.5, 1.7, n)
 
 
+def mixing(n: int) -> torch.Tensor:
+    """A factor that no symmetry makes simpler than it is."""
+    return torch.eye(n) + 0.4 * torch.ones(n, n).tril(-1) - 0.2 * torch.ones(n, n).triu(1)
+
+
 MAKE = {
     "bernoulli": gb.Bernoulli,
     "binomial": lambda n: gb.Binomial(n, 4),
@@ -37,6 +42,9 @@ MAKE = {
     "gaussian learned": lambda n: gb.Gaussian(n, sigma=spread(n), learn_sigma=True),
     "mixed": lambda n: gb.Mixed(gb.Categorical(n, 3), gb.Gaussian(1, learn_sigma=True), gb.ReLU(1)),
     "mixed finite": lambda n: gb.Mixed(gb.Spin(n), gb.Binomial(1, 3)),
+    "multivariate": lambda n: gb.MultivariateGaussian(mixing(n), spread(n)),
+    "multivariate learned": lambda n: gb.MultivariateGaussian(mixing(n), spread(n), True),
+    "multivariate shared": lambda n: gb.MultivariateGaussian(mixing(n), 0.7, learn_scale=True),
     "poisson": gb.Poisson,
     "relu": gb.ReLU,
     "relu per unit": lambda n: gb.ReLU(n, spread(n)),

@@ -5,9 +5,9 @@ import pytest
 import torch
 from oracle import agree
 from scipy.stats import multivariate_normal, norm
-from sklearn.covariance import LedoitWolf
 
 import gibbsite as gb
+from gibbsite.covariance import ShrunkCorrelation
 from gibbsite.likelihood import baselines
 from gibbsite.likelihood.baselines import GAUSSIAN, INDEPENDENT, shortfalls
 
@@ -45,10 +45,11 @@ def test_one_gaussian():
     """Shrunk on standardised columns, so that units of measurement do not matter."""
     train, test = REAL[:150], REAL[150:]
     centre, scale = train.mean(0), train.std(0)
-    shrunk = LedoitWolf(assume_centered=True).fit((train - centre) / scale).covariance_
+    found = ShrunkCorrelation.of([torch.from_numpy((train - centre) / scale)])
+    shrunk = found.root(1.0).numpy()
     normal = multivariate_normal(centre, scale[:, None] * shrunk * scale)
     found = baselines(real, test, train)
-    assert abs(found[GAUSSIAN] - normal.logpdf(test).mean()) < 1e-4  # the floor
+    agree(found[GAUSSIAN], normal.logpdf(test).mean(), 1e-7)
     assert found[GAUSSIAN] > found[INDEPENDENT] + 0.5
     factor = np.array([1e-3, 1.0, 1e3])
     scaled = baselines(real, test * factor, train * factor)

@@ -35,6 +35,8 @@ from gibbsite.training import (
     by_layer_column,
     scaling_for,
     to_data_units,
+    whitening,
+    whitens,
 )
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -280,6 +282,10 @@ def _to_training_units(
     visible = rbm.visible
     if not visible.has_units:
         return rows, lambda rbm: rbm, None
+    if whitens(visible, rows.shape[1]):
+        white = whitening(rows)
+        shift, factor = (x.to(rbm.weight.device) for x in (white.scaling.shift, white.factor))
+        return white.rows(rows), partial(to_data_units, shift=shift, scale=factor), white.scaling
     found, kind = scaling_for(visible, rows), rows[:1].dtype  # float64 where its digits matter
     wide = by_layer_column(visible, found.shift, 0.0), by_layer_column(visible, found.scale, 1.0)
     shift, scale = (values.to(rbm.weight.device, kind) for values in wide)

@@ -170,9 +170,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         dtype, random = self._precision(X), np.random.RandomState(seed)
         rbm = RBM(visible, Bernoulli(int(self.n_components))).to(dtype)
         training = Training(rbm, units, random, penalties, dtype=dtype)
-        start(rbm, as_rows(X, units), weights, training.generator())
+        self._initialize(training, X, weights)
         rbm.to(precision_of(X))
         return training
+
+    def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
+        """Set the parameters that training starts from."""
+        start(training.rbm, as_rows(X, training.units), weights, training.generator())
 
     def _keep(self, training: Training) -> None:
         """Take the fitted attributes from a model in training."""

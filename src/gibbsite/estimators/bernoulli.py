@@ -113,7 +113,7 @@ class BernoulliRBM(BaseRBM):
     @property
     def data_range_(self) -> tuple[float, float]:
         """The values of the data that mean 0 and 1."""
-        low, width = self._training.units
+        low, width, _ = self._training.units
         return low, low + width
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:

@@ -9,15 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gibbsite.checks import as_scales
+from gibbsite.errors import ArgumentError
 from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM
-from gibbsite.training import Held, scaling, to_data_units
+from gibbsite.training import (
+    Held,
+    SigmaFloor,
+    Whitening,
+    scaling,
+    sigma_floor,
+    start_whitened,
+    to_data_units,
+    whitening,
+)
 from gibbsite.training.run import Penalty
+from gibbsite.training.standardize import MOST_COLUMNS
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -42,6 +54,10 @@ class GaussianRBM(BaseRBM):
         learn_sigma: whether to train sigma, one for each column. Without it standardised columns
             leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
         standardize: whether to train on standardised columns.
+        whiten: whether to train on whitened columns instead, from `start_whitened` (so that `sigma`
+            holds without `learn_sigma` only) and with a `SigmaFloor`. `rbm_` then has visible units
+            of the type `MultivariateGaussian`, and no pseudo-likelihood. Most often the better
+            model: without weights it is the Gaussian of the whole covariance already.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
             centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`, but
             smaller steps, and centred.
@@ -50,7 +66,8 @@ class GaussianRBM(BaseRBM):
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
         components_, intercept_hidden_, intercept_visible_: its parameters W transposed, c and b.
         sigma_: standard deviation of each column given h, (n_features,).
-        mean_, scale_: what standardising subtracted and divided by, (n_features,).
+        mean_, scale_: what standardising subtracted and divided by, (n_features,); whitening then
+            takes out the correlations.
         h_samples_: hidden states of the chains. history_: what training recorded.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
@@ -68,6 +85,7 @@ class GaussianRBM(BaseRBM):
     sigma: Any = 1.0
     learn_sigma: bool = True
     standardize: bool = True
+    whiten: bool = False
     learning_rate: float = 0.01
     centered: bool = True
 
@@ -93,20 +111,41 @@ class GaussianRBM(BaseRBM):
         if warning := found.warning(getattr(self, "feature_names_in_", None)):
             warnings.warn(warning, stacklevel=5)
         shift, scale, constant = found
-        if not self.standardize:
+        white = self._whitening(X)
+        if not self.standardize and white is None:
             shift, scale = torch.zeros_like(shift), torch.ones_like(scale)
         sigma = as_scales("sigma", self.sigma, n, torch.zeros(())).expand(n)
         penalties: list[Penalty] = [Held("visible.log_sigma", constant)] if self.learn_sigma else []
         visible = Gaussian(n, sigma, bool(self.learn_sigma))
-        return visible, Units(shift.numpy(), scale.numpy()), penalties
+        return visible, Units(shift.numpy(), scale.numpy(), white), penalties
+
+    def _whitening(self, X: Any) -> Whitening | None:
+        """That of the table, if it is asked for."""
+        if not self.whiten:
+            return None
+        if not 1 < X.shape[1] <= MOST_COLUMNS:
+            raise ArgumentError(
+                f"whiten=True for {X.shape[1]} columns: expected 2 to {MOST_COLUMNS}; leave it out"
+            )
+        return whitening(as_rows(X, Units()))
+
+    def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
+        if training.units.whitening is None:
+            return super()._initialize(training, X, weights)
+        start_whitened(training.rbm, training.generator())
+        training.projections = [SigmaFloor(sigma_floor(as_rows(X, training.units)))]
+        return None
 
     def _precision(self, X: Any) -> torch.dtype:
         """Without `standardize` that of X, as all digits of a column may matter."""
-        return torch.float32 if self.standardize else precision_of(X)
+        return torch.float32 if self.standardize or self.whiten else precision_of(X)
 
     def _units(self) -> Units:
         return Units()
 
     def _fitted(self, training: Training) -> RBM:
+        white = training.units.whitening
+        if white is not None:
+            return to_data_units(training.rbm, white.scaling.shift, white.factor)
         shift, scale = map(torch.as_tensor, (training.units.shift, training.units.scale))
         return to_data_units(training.rbm, shift, scale)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gibbsite import ops
 from gibbsite.rows import Rows
+from gibbsite.training import Whitening
 
 ROUNDING = 1e-6
 """Share of a range by which values may lie outside it by rounding alone."""
@@ -20,7 +21,7 @@ ROUNDING = 1e-6
 class Units(NamedTuple):
     """Units of a model, where a value x of the data is (x - shift) / scale.
 
-    Shift and scale are scalars or arrays, (columns,).
+    Shift and scale are scalars or arrays, (columns,). With `whitening` rows are whitened by it.
 
     Subtracting first keeps the digits of a column whose mean is large, and takes the ends of a
     range to 0 and 1 without rounding beyond them.
@@ -28,6 +29,7 @@ class Units(NamedTuple):
 
     shift: Any = 0.0
     scale: Any = 1.0
+    whitening: Whitening | None = None
 
     def of_data(self, states: NDArray[Any]) -> NDArray[Any]:
         """States of the model in the units of the data, in the dtype of the states."""
@@ -42,18 +44,20 @@ class Scaled(Rows):
     units: Units = field(default_factory=Units)
 
     def _gather(self, source: NDArray[Any], index: NDArray[Any], single: bool) -> Tensor | None:
-        return ops.kernels_for().gather_in_units(source, index, *self.units) if single else None
+        return ops.kernels_for().gather_in_units(source, index, *self.units[:2]) if single else None
 
     def binarised_at(self, *_: Any) -> None:
         """None: no kernel scales and draws."""
 
     def _values(self, index: slice | Tensor) -> Tensor:
-        shift, scale = (torch.as_tensor(part, dtype=torch.float64) for part in self.units)
+        shift, scale = (torch.as_tensor(part, dtype=torch.float64) for part in self.units[:2])
         return (super()._values(index).double() - shift) / scale
 
 
 def as_rows(table: Any, units: Units) -> Rows:
     """Rows of the table in those units; a sparse table is densified a few rows at a time."""
+    if units.whitening is not None:
+        return units.whitening.rows(Rows(table))
     unscaled = np.all(units.shift == 0) and np.all(units.scale == 1)
     return Rows(table) if unscaled else Scaled(table, units=units)
 

@@ -20,7 +20,7 @@ from gibbsite.training import History, fit
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer, make_schedule
-from gibbsite.training.run import Penalty
+from gibbsite.training.run import Penalty, Projection
 from gibbsite.training.units import mute_units_warning
 
 
@@ -46,6 +46,7 @@ class Training:
         units: those units.
         random: source of seeds for torch generators; numpy's, as those do not pickle.
         data_penalties: penalties that the data ask for, not the hyperparameters.
+        projections: of `gibbsite.fit`, that the data ask for.
         gradient, state: the gradient estimator last used and its state, such as its chains.
         momentum: buffers of the optimiser by parameter name.
         dtype: precision of training; between calls the model has that of the data. Gradients from
@@ -62,6 +63,7 @@ class Training:
     gradient: Gradient | None = None
     state: Any = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    projections: list[Projection] = field(default_factory=list)
     dtype: torch.dtype = torch.float32
     history: History = field(default_factory=History)
     sample: Sample = field(default_factory=Sample)
@@ -95,6 +97,7 @@ class Training:
                 epochs=plan.epochs,
                 batch_size=plan.batch_size,
                 penalties=[*plan.penalties, *self.data_penalties],
+                projections=self.projections,
                 callbacks=[] if name is None else [PrintedEpoch(name, rows)],
                 generator=self.generator(plan.device),
                 state=to_device(state, plan.device),

@@ -12,6 +12,7 @@ from gibbsite.layers.finite import Finite
 from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed
 from gibbsite.layers.moments import Means, Moments
+from gibbsite.layers.multivariate_gaussian import MultivariateGaussian, transformed
 from gibbsite.layers.names import layer_type, name_of, register_layer
 from gibbsite.layers.poisson import Poisson
 from gibbsite.layers.quadrature import gauss_legendre
@@ -26,6 +27,7 @@ LAYERS: dict[str, type[Layer]] = {
     "drelu": DReLU,
     "gaussian": Gaussian,
     "mixed": Mixed,
+    "multivariate-gaussian": MultivariateGaussian,
     "poisson": Poisson,
     "relu": ReLU,
     "spin": Spin,
@@ -49,6 +51,7 @@ __all__ = [
     "Means",
     "Mixed",
     "Moments",
+    "MultivariateGaussian",
     "Poisson",
     "ReLU",
     "Spin",
@@ -65,4 +68,5 @@ __all__ = [
     "register_layer",
     "require",
     "tempered",
+    "transformed",
 ]

@@ -28,7 +28,9 @@ MEAN_ROUNDING = 1e-3
 
 
 class Layer(nn.Module, ABC):
-    r"""A vector of n independent units of one type, coupled to the rest through `inputs`.
+    r"""A vector of n units of one type, coupled to the rest through `inputs`.
+
+    Units are independent given their inputs, unless `independent` says otherwise.
 
     A layer is the exponential family
 
@@ -60,6 +62,12 @@ class Layer(nn.Module, ABC):
     whole: bool = False
     """True if data are codes or counts: bytes then stand for themselves, not for grey levels."""
 
+    independent: bool = True
+    """True if units do not depend on each other given their inputs, as all but a few types'."""
+
+    linear: bool = False
+    """True if linear maps of states have a layer of their own, by `gibbsite.layers.transformed`."""
+
     nominal: bool = False
     """True if the states of a unit are categories, which a table may give as words."""
 
@@ -78,7 +86,10 @@ class Layer(nn.Module, ABC):
         """The layer's own energy of states x: (..., width) -> (...)."""
 
     def statistic(self, x: Tensor) -> Tensor:
-        """Statistic s(x) that meets the weight, by column and linear in x; here x itself."""
+        """Statistic s(x) that meets the weight, linear in x; here x itself.
+
+        By column, where units are `independent`.
+        """
         return x
 
     @abstractmethod
@@ -188,6 +199,10 @@ class Layer(nn.Module, ABC):
         vanishes where the gradient does. Here all stay as they are.
         """
 
+    def uncorrelated(self) -> Layer:
+        """A layer of like units, independent of each other: here itself."""
+        return self
+
     # states
 
     @property
@@ -228,6 +243,13 @@ class Layer(nn.Module, ABC):
         Units that have no such spread, as real ones, are drawn without inputs.
         """
         return self.sample(self.zero_inputs(n), generator)
+
+    def clamped(self, x: Tensor, values: Tensor) -> Tensor:
+        """Draws x given the inputs, (rows, width), made into draws given some units' values too.
+
+        Values are NaN where free, in one row or as many. Independent units that are free stay.
+        """
+        return torch.where(torch.isnan(values), x, values)
 
     def curvature(self) -> Tensor:
         """Largest c known for which the energy grows like c s(x)^2 / 2 at least: (width,).

@@ -42,6 +42,7 @@ class Gaussian(Layer):
     """
 
     has_units = True
+    linear = True
 
     def __init__(
         self, n: int, sigma: float | Sequence[float] | Tensor = 1.0, learn_sigma: bool = False

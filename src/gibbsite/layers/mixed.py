@@ -59,6 +59,7 @@ class Mixed(Layer):
         self.interval = min(lows), max(highs)
         self.has_units = any(layer.has_units for layer in layers)
         self.whole = any(layer.whole for layer in layers)
+        self.independent = all(layer.independent for layer in layers)
 
     def parts(self) -> list[Layer]:
         """The layers, in order."""
@@ -137,6 +138,9 @@ class Mixed(Layer):
         for layer, own in self._own(gradient):
             layer.precondition_(own)
 
+    def uncorrelated(self) -> Mixed:
+        return Mixed(*(copy.deepcopy(layer.uncorrelated()) for layer in self.parts()))
+
     # states
 
     def encode(self, codes: Tensor) -> Tensor:
@@ -157,6 +161,10 @@ class Mixed(Layer):
 
     def overdispersed(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([layer.overdispersed(n, generator) for layer in self.parts()], -1)
+
+    def clamped(self, x: Tensor, values: Tensor) -> Tensor:
+        pairs = zip(self.split(x), self.split(values), strict=True)
+        return torch.cat([layer.clamped(own, held) for (layer, own), (_, held) in pairs], -1)
 
     def curvature(self) -> Tensor:
         return torch.cat([layer.curvature() for layer in self.parts()])

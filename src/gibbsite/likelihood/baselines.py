@@ -6,8 +6,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import MultivariateNormal
 
+from gibbsite.covariance import ShrunkCorrelation
 from gibbsite.errors import DataError
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.model import RBM
@@ -18,9 +18,6 @@ WORDS = {INDEPENDENT: "independent columns", GAUSSIAN: "one Gaussian"}
 MAX_COLUMNS = 2000
 """Columns beyond which no covariance is estimated, as it takes too long."""
 
-FLOOR = 1e-6
-"""Added to the covariance of standardised columns, lest collinear ones have a volume of 0."""
-
 
 @torch.no_grad()
 def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, float]:
@@ -28,8 +25,9 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
 
     ``independent_columns`` is the visible layer of rbm alone, without weights, set by
     `Layer.fitted`: $\log p(v) = -E_v(v) - \log Z_v$. If all columns are real there
-    is also ``one_gaussian``, with a full covariance, shrunk so that it has an inverse (Ledoit and
-    Wolf 2004); up to 2,000 columns. A trained model below one of them has learned too little.
+    is also ``one_gaussian``, with a full covariance, shrunk as held-out rows ask for
+    (`gibbsite.covariance.ShrunkCorrelation`); up to 2,000 columns. A trained model below one of
+    them has learned too little.
 
     Args:
         data: (rows, n_visible); for Bernoulli units 0 and 1, as drawn for the likelihood that they
@@ -44,7 +42,7 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
     """
     v = as_states(rbm, data).double()
     train = v if train is None else as_states(rbm, train).double()
-    layer = rbm.visible.fitted(train)
+    layer = rbm.visible.uncorrelated().fitted(train)
     zero = torch.zeros_like(v[:1])
     result = {INDEPENDENT: layer.log_prob(v, zero).mean().item()}
     if not math.isfinite(result[INDEPENDENT]):
@@ -58,13 +56,9 @@ def baselines(rbm: RBM, data: Tensor, train: Tensor | None = None) -> dict[str, 
 
 def _gaussian(v: Tensor, train: Tensor) -> float:
     """Mean log-density of v under one Gaussian fitted to train; both are standardised."""
-    from sklearn.covariance import ledoit_wolf  # slow to import
-
-    covariance = torch.from_numpy(ledoit_wolf(train.cpu().numpy(), assume_centered=True)[0])
-    constant = (train == 0).all(0).cpu()  # such a column keeps the sigma of the layer
-    covariance.diagonal().copy_(torch.where(constant, 1.0, covariance.diagonal() + FLOOR))
-    normal = MultivariateNormal(v.new_zeros(v.shape[1]), covariance.to(v))
-    return float(normal.log_prob(v).mean())  # type: ignore[no-untyped-call]
+    found = ShrunkCorrelation.of([train])  # a constant column keeps the sigma of the layer
+    squares = (v @ found.vectors) ** 2 / found.values
+    return float(-0.5 * (squares + (2 * math.pi * found.values).log()).sum(1).mean())
 
 
 def shortfalls(log_likelihood: float, baselines: dict[str, float], rows: str) -> list[str]:

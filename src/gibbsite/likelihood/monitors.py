@@ -70,7 +70,8 @@ def pseudo_likelihood(rbm: RBM, v: Tensor) -> float:
     (unlimited counts: at all that matter; real units: at quadrature points). Costs
     2 n_visible n_hidden softplus a row for binary units, so give it a few hundred rows. No bound on
     the likelihood; compare it only between like models. Raises `ArgumentError` for real units, or
-    counts without a limit, whose inputs have no bound, as with Gaussian hidden units.
+    counts without a limit, whose inputs have no bound, as with Gaussian hidden units; and for
+    units that depend on each other, as `MultivariateGaussian`.
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
@@ -89,6 +90,11 @@ def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
     points of a unit. Raises `ArgumentError` where a unit of endless states has inputs without
     bounds, as then no number of points covers its conditional.
     """
+    if not rbm.visible.independent:
+        raise ArgumentError(
+            f"the pseudo-likelihood moves one unit at a time, but those of "
+            f"{rbm.visible.describe()} depend on each other; use gb.evaluate"
+        )
     grid, rbm = _centred(rbm), precise_enough(rbm)
     v = rbm.visible.coerce(v)
     width = rbm.hidden.width + rbm.visible.width
@@ -122,7 +128,11 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[flo
 
 
 def has_pseudo_likelihood(rbm: RBM) -> bool:
-    """True unless a visible unit of endless states has inputs without bounds."""
+    """True unless visible units depend on each other, or one of endless states has no bounds."""
+    return rbm.visible.independent and _bounded_inputs(rbm)
+
+
+def _bounded_inputs(rbm: RBM) -> bool:
     return all(map(math.isfinite, rbm.hidden.interval)) or not math.isinf(max(rbm.visible.sizes))
 
 
@@ -135,7 +145,7 @@ def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
     visible, hidden = copy.deepcopy(rbm.visible).double(), rbm.hidden
     least, most = hidden.interval
     if math.isinf(most - least):
-        if not has_pseudo_likelihood(rbm):
+        if not _bounded_inputs(rbm):
             raise ArgumentError(
                 f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
                 f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "

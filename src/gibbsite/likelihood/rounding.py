@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from gibbsite.layers import Layer
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
 
@@ -18,12 +20,19 @@ def rounding(rbm: RBM) -> float:
     $\epsilon\,\lVert |s_v|\,W\,|s_h| \rVert$, with the statistics of units without inputs; b/sigma
     of a Gaussian unit is in the thousands for columns far from 0.
     """
-    v, h = (
-        1 + layer.statistic(layer.mean(layer.zero_inputs(1)[0])).abs().double()
-        for layer in (rbm.visible, rbm.hidden)
-    )
+    v, h = (_sizes(layer).double() for layer in (rbm.visible, rbm.hidden))
     size = torch.linalg.vector_norm(v[:, None] * rbm.weight.double() * h)
     return torch.finfo(rbm.weight.dtype).eps * float(size)
+
+
+def _sizes(layer: Layer) -> Tensor:
+    """Sizes of the terms whose sum is a statistic, (width,); of a unit alone there is one."""
+    mean = layer.mean(layer.zero_inputs(1)[0])
+    if layer.independent:
+        return 1 + layer.statistic(mean).abs()
+    identity = torch.diag(torch.ones_like(mean))
+    spread = (layer.mean(identity) - mean).abs().sum(0)
+    return (mean.abs() + spread) @ layer.scaled_weight(identity).abs()
 
 
 def precise_enough(rbm: RBM) -> RBM:

@@ -62,10 +62,10 @@ class Conditionals:
         return self.clamped(v)
 
     def clamped(self, v: Tensor) -> Tensor:
-        """v with the clamped units at their values."""
+        """v, drawn given h, with the clamped units at their values, the others given these."""
         if self.clamp is None:
             return v
-        return torch.where(torch.isnan(self.clamp), v, self.clamp)
+        return self.rbm.visible.clamped(v, self.clamp)
 
     def sweep(
         self, v: Tensor, generator: torch.Generator | None = None, beta: Beta = 1.0

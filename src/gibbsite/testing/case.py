@@ -20,10 +20,10 @@ SPREAD = 1.5
 
 
 class UnitSum(NamedTuple):
-    """The states of one unit, with the other units at the base.
+    """The states of one unit, with the other units at the base; of all, where they are dependent.
 
     Attributes:
-        columns: of the unit.
+        columns: of the unit, or all.
         x: (k, width), the states.
         p: (rows, k), their probabilities given each row of inputs, or shares of the integral.
         log_sum: (rows,), log of the sum of exp(exponent(x) - exponent(base)).
@@ -93,6 +93,24 @@ class LayerCase:
         x[:, columns] = points
         return x, log_weights
 
+    @cached_property
+    def blocks(self) -> list[slice]:
+        """Columns that do not depend on others given the inputs: those of each unit, or all."""
+        if self.layer.independent:
+            return [self.layer.unit_columns(unit) for unit in range(self.layer.n)]
+        return [slice(0, self.layer.width)]
+
+    @torch.no_grad()
+    def states_of_block(self, block: int, reach: float = 0.0) -> tuple[Tensor, Tensor]:
+        """`states_of` a unit; of units that depend on each other the grid of all their states."""
+        if self.layer.independent:
+            return self.states_of(block, reach)
+        units = [self.layer.unit_states(unit, reach) for unit in range(self.layer.n)]
+        points = torch.cartesian_prod(*(points[:, 0] for points, _ in units))
+        log_weights = torch.cartesian_prod(*(log_weights for _, log_weights in units))
+        rows = len(points)
+        return points.reshape(rows, -1), log_weights.reshape(rows, -1).sum(-1)
+
     def exponent(self, x: Tensor, inputs: Tensor) -> Tensor:
         """statistic(x) . inputs - energy(x) of states and inputs of every row, (rows, k)."""
         return inputs @ self.layer.statistic(x).T - self.layer.energy(x)
@@ -102,12 +120,12 @@ class LayerCase:
         """For each unit the sum over its states, from energy and statistic alone."""
         result = []
         start = self.exponent(self.base[None], inputs)
-        for unit in range(self.layer.n):
-            x, log_weights = self.states_of(unit, float(inputs.abs().max()))
+        for block, columns in enumerate(self.blocks):
+            x, log_weights = self.states_of_block(block, float(inputs.abs().max()))
             exponent = log_weights + self.exponent(x, inputs) - start
             log_sum = torch.logsumexp(exponent, -1)
             p = torch.exp(exponent - log_sum[:, None])
-            result.append(UnitSum(self.layer.unit_columns(unit), x, p, log_sum))
+            result.append(UnitSum(columns, x, p, log_sum))
         return result
 
     def expectation(

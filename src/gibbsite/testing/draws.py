@@ -56,8 +56,7 @@ def samples_are_independent(case: LayerCase) -> None:
     for name, (a, b) in pairs.items():
         require_mean(f"correlation of samples of {name}", a * b, 0 * ones, ones)
     correlation = z.T @ z / len(z)
-    for unit in range(layer.n):
-        columns = layer.unit_columns(unit)
+    for columns in case.blocks:
         correlation[columns, columns] = 0
     limit = bernstein(torch.ones_like(correlation), len(z), correlation.numel())
     what = "correlation of samples of different units"

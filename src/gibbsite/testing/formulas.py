@@ -21,13 +21,13 @@ FAR = 1e4
 
 
 def energy_adds_over_units(case: LayerCase) -> None:
-    """E(x) = sum over units of what the unit adds to E(base)."""
+    """E(x) = sum over units, if independent, of what the unit adds to E(base)."""
     layer, x, base = case.layer, case.some_states(), case.base
     start = layer.energy(base)
     parts = []
-    for unit in range(layer.n):
+    for columns in case.blocks:
         one = base.repeat(len(x), 1)
-        one[:, layer.unit_columns(unit)] = x[:, layer.unit_columns(unit)]
+        one[:, columns] = x[:, columns]
         parts.append(layer.energy(one) - start)
     expected = start + torch.stack(parts).sum(0)
     require_close("energy(x) is no sum over units", layer.energy(x), expected, TIGHT)
@@ -63,10 +63,14 @@ def energy_grows_as_curvature_says(case: LayerCase) -> None:
 
 
 def statistic_is_linear_by_column(case: LayerCase) -> None:
+    """Linear, and by column where units are independent."""
     x = case.normal(5, case.layer.width)
-    scale = case.layer.statistic(torch.ones_like(x))
+    matrix = case.layer.statistic(torch.diag(torch.ones_like(x[0])))
     found = case.layer.statistic(x)
-    require_close("statistic(x) is not statistic(1) * x by column", found, scale * x, TIGHT)
+    require_close("statistic(x) is not linear", found, x @ matrix, TIGHT)
+    if case.layer.independent:
+        own = torch.diag(matrix.diagonal())
+        require_close("statistic is not by column: statistic(identity)", matrix, own, TIGHT)
 
 
 def log_partition_is_the_sum(case: LayerCase) -> None:
@@ -172,8 +176,8 @@ def log_prob_is_normalised(case: LayerCase) -> None:
     with torch.no_grad():
         start = layer.log_prob(case.base, inputs)[:, 0]
         total = start
-        for unit in range(layer.n):
-            x, log_weights = case.states_of(unit, float(inputs.abs().max()))
+        for block in range(len(case.blocks)):
+            x, log_weights = case.states_of_block(block, float(inputs.abs().max()))
             change = layer.log_prob(x, inputs) - start[:, None]
             total = total + torch.logsumexp(log_weights + change, -1)
     nothing = torch.zeros_like(total)

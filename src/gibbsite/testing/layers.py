@@ -28,7 +28,8 @@ def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> N
 
     Every parameter of ``make(n)`` is moved at random first. The message names the formula, the
     place, the value expected and the one found. The oracle is `unit_states`: sums or integrals
-    over one unit at a time of exp(-energy + statistic . inputs). Checked are, in float64 to 1e-9:
+    over one unit at a time of exp(-energy + statistic . inputs); over all at once for a type whose
+    units are not `independent`, which must have one column each. Checked are, in float64 to 1e-9:
 
     - energy adds over units and grows as `curvature` says, statistic is linear by column,
       log_partition is the log of the sum;

@@ -14,13 +14,17 @@ from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
     Held,
     Scaling,
+    Whitening,
     by_layer_column,
     column_scales,
     scaling,
     scaling_for,
     to_data_units,
     to_standard_units,
+    whitening,
+    whitens,
 )
+from gibbsite.training.whitened import SigmaFloor, sigma_floor, sigma_groups, start_whitened
 
 __all__ = [
     "L1",
@@ -33,7 +37,9 @@ __all__ = [
     "History",
     "Monitor",
     "Scaling",
+    "SigmaFloor",
     "Traits",
+    "Whitening",
     "by_layer_column",
     "column_scales",
     "fit",
@@ -42,6 +48,11 @@ __all__ = [
     "recipe_for",
     "scaling",
     "scaling_for",
+    "sigma_floor",
+    "sigma_groups",
+    "start_whitened",
     "to_data_units",
     "to_standard_units",
+    "whitening",
+    "whitens",
 ]

@@ -1,21 +1,28 @@
-"""Standard units for training, and models in them or in the units of the data."""
+"""Standard or whitened units for training, and models in them or in the units of the data."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gibbsite.covariance import ShrunkCorrelation
 from gibbsite.errors import DataError, location
-from gibbsite.layers import Layer
+from gibbsite.layers import Layer, transformed
 from gibbsite.likelihood.rounding import MAX_ROUNDING
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
 from gibbsite.rows import Rows
+
+MOST_COLUMNS = 2000
+"""Columns up to which rows are whitened: beyond, eigenvectors take minutes."""
+
+DENSE_BYTES = 2**28
+"""Size up to which whitened rows are kept, not made anew at each visit."""
 
 
 class Scaling(NamedTuple):
@@ -48,6 +55,87 @@ class Scaling(NamedTuple):
             f"constant: {', '.join(places)}{more} (counted from 1); such a column is only shifted "
             "and keeps its sigma, so it says nothing about the model: leave it out if you can"
         )
+
+
+class Whitening(NamedTuple):
+    r"""Map of columns x to $u = R^{-1/2}\,(x - m)/d$, of mean 0 and covariance I, and back.
+
+    R is the correlation matrix, shrunk so that held-out rows are likeliest
+    (`gibbsite.covariance.ShrunkCorrelation`); the root is the symmetric one, which keeps u_i as
+    near to column i as any does (Kessy, Lewin, Strimmer 2018, Optimal whitening and decorrelation,
+    ZCA-cor). A model without weights is then the Gaussian of that covariance. Constant columns
+    are only shifted.
+
+    Attributes:
+        scaling: m, d and which columns are constant.
+        root, inverse: R^(1/2) and R^(-1/2), (n, n), float64.
+        shrinkage: share of I in R, in [0, 1].
+    """
+
+    scaling: Scaling
+    root: Tensor
+    inverse: Tensor
+    shrinkage: float
+
+    @property
+    def factor(self) -> Tensor:
+        """L of x = m + L u, (n, n), in units of the data."""
+        return self.scaling.scale[:, None] * self.root
+
+    def rows(self, data: Tensor | Rows) -> Rows:
+        """Whitened rows, float32; made at each visit if they are too many to be kept."""
+        matrix = self.inverse / self.scaling.scale
+        lazy = Whitened.of_rows(Rows.of(data), self.scaling.shift, matrix)
+        small = 4 * lazy.shape[0] * lazy.shape[1] <= DENSE_BYTES
+        return Rows(lazy.dense()) if small else lazy
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened(Rows):
+    """Rows less a centre, times a matrix: float32, (rows, columns)."""
+
+    centre: Tensor = field(default_factory=lambda: torch.zeros(()))
+    matrix: Tensor = field(default_factory=lambda: torch.ones(1, 1))
+
+    @classmethod
+    def of_rows(cls, rows: Rows, centre: Tensor, matrix: Tensor) -> Whitened:
+        """The rows of another table, of which they share the source."""
+        parts = rows.source, rows.scale, rows.shift, rows.chosen
+        return cls(*parts, _file=rows._file, centre=centre, matrix=matrix)
+
+    def binarised_at(self, *_: Any) -> None:
+        """None: no kernel whitens and draws."""
+
+    def column_extremes(self) -> Iterator[Tensor]:
+        """All rows, as the extremes of the source's columns are not those of these."""
+        yield from self.blocks()
+
+    def at(self, index: slice | Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        centre, matrix = self.centre.to(self.device), self.matrix.to(self.device)
+        return ((super().at(index).double() - centre) @ matrix.T).float()
+
+
+def whitening(data: Tensor | Rows) -> Whitening:
+    """The `Whitening` of data by their own covariance.
+
+    >>> import torch
+    >>> from gibbsite.training import whitening
+    >>> g = torch.Generator().manual_seed(0)
+    >>> data = torch.randn(1000, 2, generator=g) @ torch.tensor([[3.0, 1.0], [0.0, 0.1]]) + 7
+    >>> torch.allclose(whitening(data).rows(data).dense().T.cov(), torch.eye(2), atol=0.01)
+    True
+    """
+    found, rows = scaling(data), Rows.of(data)
+    scale, shift = found.scale.to(rows.device), found.shift.to(rows.device)
+    blocks = ((block.double() - shift) / scale for block in rows.blocks())
+    correlation = ShrunkCorrelation.of(blocks)
+    root, inverse = correlation.root(0.5), correlation.root(-0.5)
+    return Whitening(found, root, inverse, correlation.shrinkage)
+
+
+def whitens(layer: Layer, columns: int) -> bool:
+    """True if rows of so many columns are whitened for a visible layer, all of it Gaussian."""
+    return layer.linear and layer.n == columns and 1 < columns <= MOST_COLUMNS
 
 
 def measured_columns(layer: Layer, n: int) -> Tensor:
@@ -111,6 +199,8 @@ def column_moments(data: Tensor | Rows) -> tuple[Tensor, Tensor]:
 def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     """The model of (v - shift) / scale, where rbm is the model of v: inverse of `to_data_units`.
 
+    With a matrix for scale, (n, n), as `Whitening.factor`, it is that of scale^-1 (v - shift).
+
     Serves to train a model in the units of the data, such as the command writes, further on
     standardised rows. Raises `ArgumentError` for Bernoulli units.
 
@@ -125,13 +215,17 @@ def to_standard_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     tensor([5.])
     """
     shift, scale = shift.double(), scale.double()  # shift / scale may need many digits
-    standard = to_data_units(copy.deepcopy(rbm).double(), -shift / scale, 1 / scale)
-    return standard.to(rbm.weight.dtype)
+    inverse = 1 / scale if scale.ndim == 1 else torch.linalg.inv(scale)
+    moved = inverse * shift if scale.ndim == 1 else inverse @ shift
+    return to_data_units(copy.deepcopy(rbm).double(), -moved, inverse).to(rbm.weight.dtype)
 
 
 @torch.no_grad()
 def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     r"""The model of shift + scale * v, where rbm is the model of v; a new RBM.
+
+    With a matrix for scale, (n, n), as `Whitening.factor` L, that of shift + L v, whose visible
+    units are a `MultivariateGaussian`; log-densities then fall by $\log\lvert\det L\rvert$.
 
     With $v' = m + s v$: $b' = m + s b$, $\sigma' = s\sigma$, $W' = W$, and as
     $v/\sigma = v'/\sigma' - m/\sigma'$, the hidden biases become $c' = c - W^T m/\sigma'$.
@@ -147,12 +241,20 @@ def to_data_units(rbm: RBM, shift: Tensor, scale: Tensor) -> RBM:
     """
     wide, dtype = copy.deepcopy(rbm).double(), rbm.weight.dtype
     shift, scale = shift.to(wide.weight), scale.to(wide.weight)
-    result = RBM(wide.visible.rescaled(shift, scale), wide.hidden)
+    if scale.ndim > 1:
+        visible = transformed(wide.visible, shift, scale)
+    else:
+        visible = wide.visible.rescaled(shift, scale)
+    result = RBM(visible, wide.hidden)
     result.weight.copy_(wide.weight)
     result.hidden.shift_(-(result.visible.statistic(shift) @ wide.weight))
     rounded = copy.deepcopy(result).to(dtype)
-    # c' cancels most of the input that a large mean gives to the hidden units
-    return rounded if _rounding_error(result, in_double(rounded), shift) <= MAX_ROUNDING else result
+    # c' cancels most of the input that a large mean gives to the hidden units, and the inverse of a
+    # factor most of a column that others explain
+    error = _rounding_error(result, in_double(rounded), shift)
+    if scale.ndim > 1:
+        error = max(error, _rounding_error(result, in_double(rounded), shift + scale.sum(1)))
+    return rounded if error <= MAX_ROUNDING else result
 
 
 def _rounding_error(exact: RBM, rounded: RBM, v: Tensor) -> float:
