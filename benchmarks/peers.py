@@ -141,7 +141,7 @@ class _WatchedRBM(BernoulliRBM):
     """scikit-learn's estimator, which draws grey levels anew and tells a watch of its updates."""
 
     def _fit(self, v_pos: np.ndarray, rng: np.random.RandomState) -> None:
-        drawn = rng.random_sample(v_pos.shape) < v_pos  # zeros and ones stay as they are
+        drawn = self.draws.random_sample(v_pos.shape) < v_pos  # zeros and ones stay as they are
         super()._fit(drawn.astype(v_pos.dtype), rng)
         self.watch()
 
@@ -156,7 +156,7 @@ def train_scikit_learn(task: Task, rate: float) -> list[Snapshot]:
     """`BernoulliRBM.fit` at a learning rate, all else at its default, in float32."""
     model = _WatchedRBM(learning_rate=rate, random_state=task.seed, **task.named("n_components"))
     own = model.n_iter * -(-len(task.rows) // model.batch_size)
-    model.n_iter = FOREVER
+    model.n_iter, model.draws = FOREVER, np.random.RandomState(task.seed)
     model.watch = Watch(partial(from_scikit_learn, model), list(task.marks), own)
     return model.watch.run(lambda: model.fit(task.rows.numpy()))
 
