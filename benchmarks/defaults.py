@@ -72,8 +72,12 @@ class Limits(NamedTuple):
     budget: bool = True
 
 
-Result = tuple[str, Snapshot]
-"""The name of a model, and the model."""
+class Result(NamedTuple):
+    """The name of a model, the model, and what was chosen for it, if anything, in words."""
+
+    model: str
+    snapshot: Snapshot
+    chosen: str = ""
 
 
 def gibbsite(name: str, table: Table, seed: int, limits: Limits) -> Iterator[Result]:
@@ -90,7 +94,7 @@ def gibbsite(name: str, table: Table, seed: int, limits: Limits) -> Iterator[Res
             command(["fit", str(data), "-o", str(run), "--quiet", *words], limits.threads)
             seconds = time.perf_counter() - started
             rbm = gb.load(run / "model.safetensors")
-        yield "gibbsite", Snapshot(rbm, seconds, 0, True)
+        yield Result("gibbsite", Snapshot(rbm, seconds, 0, True))
 
 
 def command(words: list[str], threads: int) -> None:
@@ -113,7 +117,8 @@ def scikit_learn(name: str, table: Table, seed: int, limits: Limits) -> Iterator
     if len(limits.marks) == 1:
         snapshots = [_stopped(snapshots) if own else snapshots[-1]]
     for snapshot in snapshots:
-        yield "scikit-learn", snapshot
+        told = f"rate {rate:g}, stopped by itself" if own else f"rate {rate:g}, all the time"
+        yield Result("scikit-learn", snapshot, told)
 
 
 @functools.cache
@@ -124,7 +129,7 @@ def chosen_rate(name: str, seconds: float) -> tuple[float, bool]:
     for rate in RATES:
         snapshots = peers.train_scikit_learn(_task(table, 0, (seconds,)), rate)
         for snapshot in snapshots:
-            found = measured(snapshot.rbm, table)["test"]
+            found = measured(snapshot.rbm, table, EFFORTS[:1])["test"]
             if found is not None and found["log_likelihood"] > best:
                 best, choice = found["log_likelihood"], (rate, snapshot.own)
     return choice
@@ -153,12 +158,12 @@ def _default_and_longer(
     """The model where the package stops by itself, and the one when the time is up."""
     snapshots = train(task)
     if len(task.marks) > 1:
-        yield from ((name, x) for x in snapshots if len(snapshots) == 1 or not x.own)
+        yield from (Result(name, x) for x in snapshots if len(snapshots) == 1 or not x.own)
         return
     stopped = _stopped(snapshots)
-    yield name, stopped
+    yield Result(name, stopped)
     if stopped is not snapshots[-1]:
-        yield f"{name}, all the time", snapshots[-1]
+        yield Result(f"{name}, all the time", snapshots[-1])
 
 
 def _stopped(snapshots: Sequence[Snapshot]) -> Snapshot:
@@ -195,10 +200,12 @@ def simple_models(table: Table, seed: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def measured(rbm: gb.RBM, table: Table) -> dict[str, Any]:
+def measured(
+    rbm: gb.RBM, table: Table, efforts: Sequence[tuple[int, bool]] = EFFORTS
+) -> dict[str, Any]:
     """Nats of test rows and of some trained on, by one log Z; None for both where there is none."""
     try:
-        log_z = _log_partition(rbm, table.seen())
+        log_z = _log_partition(rbm, table.seen(), efforts)
         parts = {"test": table.test, "train": table.seen()}
         found = {part: nats(copy.deepcopy(rbm), v, log_z) for part, v in parts.items()}
     except GibbsiteError as error:
@@ -206,9 +213,11 @@ def measured(rbm: gb.RBM, table: Table) -> dict[str, Any]:
     return {**found, "method": log_z.method, "verdict": log_z.verdict}
 
 
-def _log_partition(rbm: gb.RBM, seen: torch.Tensor) -> gb.LogPartition:
+def _log_partition(
+    rbm: gb.RBM, seen: torch.Tensor, efforts: Sequence[tuple[int, bool]]
+) -> gb.LogPartition:
     """log Z by the first effort that its checks trust, else by the last."""
-    for temperatures, tempered in EFFORTS:
+    for temperatures, tempered in efforts:
         log_z = gb.log_partition(
             rbm,
             data=seen,
@@ -235,10 +244,11 @@ def results(name: str, seed: int, models: Sequence[str], limits: Limits) -> Iter
             }
     for model in (x for x in models if x in MODELS):
         try:
-            for told, snapshot in MODELS[model](name, table, seed, limits):
+            for told, snapshot, chosen in MODELS[model](name, table, seed, limits):
                 yield {
                     **line,
                     "model": told,
+                    "chosen": chosen,
                     "hidden": snapshot.rbm.hidden.n,
                     "seconds": round(snapshot.seconds, 1),
                     "updates": snapshot.updates,

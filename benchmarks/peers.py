@@ -183,7 +183,6 @@ def train_rbms(task: Task) -> list[Snapshot]:
     from rbms.training.utils import get_checkpoints
 
     torch.manual_seed(task.seed)  # it takes no generator
-    watch = Watch(lambda: from_rbms(*parameters), list(task.marks))
     parameters: list[Tensor] = []
 
     def watched_sgd(values: list[Tensor], **options: Any) -> torch.optim.SGD:
@@ -202,6 +201,7 @@ def train_rbms(task: Task) -> list[Snapshot]:
         args |= task.named("num_hiddens")
         rows, _ = load_dataset(args["dataset"], device="cpu", dtype=args["dtype"])
         ages = get_checkpoints(args["num_updates"], args["n_save"], args["spacing"])
+        watch = Watch(lambda: from_rbms(*parameters), list(task.marks))
         return watch.run(
             lambda: rbms.training.pcd.train(
                 rows, None, "BBRBM", args, args["dtype"], ages, optim=watched_sgd

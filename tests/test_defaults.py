@@ -139,7 +139,7 @@ def test_lines_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     fair = gb.RBM(gb.Bernoulli(5), gb.Bernoulli(2))
 
     def model(rbm: gb.RBM) -> object:
-        return lambda *_: iter([("ours", Snapshot(rbm, 1.0, 7, True))])
+        return lambda *_: iter([defaults.Result("ours", Snapshot(rbm, 1.0, 7, True))])
 
     monkeypatch.setitem(defaults.MODELS, "fair", model(fair))
     monkeypatch.setitem(defaults.MODELS, "broken", model(broken))
@@ -181,5 +181,5 @@ def test_the_command_gets_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "command", command)
     table = Table(torch.eye(2), torch.eye(2), hidden=3)
     found = [*defaults.gibbsite("short", table, 4, defaults.Limits((2.0, 60.0)))]
-    assert [name for name, _ in found] == ["gibbsite"] * 2
+    assert [x.model for x in found] == ["gibbsite"] * 2
     assert given[1][-6:] == ["--seed", "4", "--budget", "60s", "--hidden", "3"]
