@@ -54,6 +54,9 @@ EFFORTS = ((1000, False), (5000, True))
 MARKS = (10.0, 15.0, 20.0, 30.0, 40.0, 60.0)
 """Seconds at which `--reach` measures, unless told."""
 
+MIXTURES = {"one Gaussian, maximum likelihood": 1, "mixture of 10 Gaussians": 10}
+"""Numbers of components of Gaussian mixtures, by name."""
+
 LEVELS = (-95.0, -90.0, -87.0)
 """Nats a test row of MNIST, that `--reach` asks the seconds for."""
 
@@ -186,16 +189,20 @@ MODELS = {
 
 
 def simple_models(table: Table, seed: int) -> dict[str, float]:
-    """Nats a test row of independent columns and, if real, of one Gaussian and a mixture of 10."""
+    """Nats a test row of independent columns and, if real, of Gaussians with full covariances.
+
+    One shrunk (Ledoit and Wolf), one by maximum likelihood and a mixture of 10. Those two add a
+    millionth to the variances of standardised columns. On the 64 columns of patches, which have 63
+    dimensions, a density is as high as that is low; ``patches-63`` is the fair comparison there.
+    """
     rbm = gb.RBM(table.visible, gb.Bernoulli(1))
     found = baselines(rbm, table.test, table.train)
     result = {WORDS[name]: value for name, value in found.items()}
-    if table.real:
-        train, test = table.train.double(), table.test.double()
-        shift, scale = train.mean(0), train.std(0)
-        mixture = GaussianMixture(10, random_state=seed).fit(((train - shift) / scale).numpy())
-        score = mixture.score(((test - shift) / scale).numpy())
-        result["mixture of 10 Gaussians"] = score - scale.log().sum().item()
+    for told, components in MIXTURES.items() if table.real else ():
+        shift, scale = table.train.double().mean(0), table.train.double().std(0)
+        train, test = (((x - shift) / scale).numpy() for x in (table.train, table.test))
+        mixture = GaussianMixture(components, random_state=seed).fit(train)
+        result[told] = mixture.score(test) - scale.log().sum().item()
     return result
 
 
