@@ -39,7 +39,7 @@ def _cells(group: list[Line]) -> Iterator[str]:
     if len(found) < len(nats):
         yield from ("none",) * 3
     else:
-        yield from (f"{x:.3f}" for x in (statistics.mean(found), min(found), max(found)))
+        yield from map(_short, (statistics.mean(found), min(found), max(found)))
     yield str(len(group))
     yield _ends_of([x["hidden"] for x in group if "hidden" in x])
     yield _ends_of([round(x["seconds"]) for x in group if "seconds" in x])
@@ -65,6 +65,10 @@ def _reached(course: list[Line], level: float) -> str:
         if nats is not None and nats >= level:
             return f"{x['seconds']:.0f}{'' if x['verdict'] == 'trustworthy' else '?'}"
     return f"not within {course[0]['marks'][-1]:g}"
+
+
+def _short(nats: float) -> str:
+    return f"{nats:.3f}" if abs(nats) < 1e5 else f"{nats:.0e}"
 
 
 def _nats(line: Line) -> float | None:
