@@ -119,6 +119,19 @@ def test_scikit_learn_trains_as_it_does_alone() -> None:
     assert found[-1].seconds >= 0.2
 
 
+def test_the_best_of_scikit_learn_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "RATES", (1e-9, 0.1))
+    rows = torch.bernoulli(torch.full((200, 4), 0.1), generator=generator())
+    table = Table(rows, rows, hidden=3)
+    (found,) = defaults.scikit_learn("short", table, 0, defaults.Limits((0.1,)))
+    assert found.chosen.startswith("rate 0.1, ")
+    assert found.snapshot.rbm.hidden.n == 3
+    course = [*defaults.scikit_learn("short", table, 0, defaults.Limits((0.02, 0.1)))]
+    assert course[0].snapshot.seconds < course[-1].snapshot.seconds
+    real = Table(rows, rows, real=True)
+    assert not [*defaults.scikit_learn("short", real, 0, defaults.Limits())]
+
+
 def test_rows_are_split_and_written_alike(tmp_path: Path) -> None:
     wine = defaults_data.TABLES["wine"](1)
     assert len(wine.train) + len(wine.test) == 178
