@@ -168,6 +168,24 @@ def test_lines_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| short | ours | none" in page(lines[1:], defaults.LEVELS)
 
 
+def test_most_mass_counts_where_no_estimate_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rbm, rows = gb.RBM(gb.Bernoulli(4), gb.Bernoulli(3)), torch.eye(4)
+    exact = gb.log_partition(rbm)
+    bridge = gb.log_partition(rbm, "bridge", temperatures=20, generator=generator())
+    assert bridge.forward is not None
+    values = iter((7.0, 9.0, 8.0))
+
+    def estimate(*_: object) -> gb.LogPartition:
+        forward = bridge.forward._replace(value=next(values))
+        return bridge._replace(forward=forward, problems=("doubtful",))
+
+    assert defaults.log_partition(rbm, rows, defaults.EFFORTS) == exact
+    monkeypatch.setattr(defaults, "estimate", estimate)
+    found = defaults.log_partition(rbm, rows, defaults.EFFORTS)
+    assert found.forward is not None
+    assert found.forward.value == 9.0
+
+
 def test_seconds_to_a_level() -> None:
     def line(seconds: float, nats: float, verdict: str = "trustworthy") -> dict:
         shared = {
