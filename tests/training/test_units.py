@@ -119,4 +119,11 @@ def test_going_on_with_the_model_of_a_command_in_python(tmp_path, caplog):
     harmed = copy.deepcopy(written)
     optimizer = torch.optim.SGD(harmed.parameters(), lr=0.05, momentum=0.5)
     with pytest.raises(gb.DivergenceError, match="Standardise the data"):
-        gb.fit(harmed, raw, optimizer=optimizer, epochs=5, batch_size=100, generator=torch.Generator().manual_seed(0))
+        gb.fit(
+            harmed,
+            raw,
+            optimizer=optimizer,
+            epochs=5,
+            batch_size=100,
+            generator=torch.Generator().manual_seed(0),
+        )

@@ -31,9 +31,12 @@ from gibbsite.training import (
     History,
     Monitor,
     Scaling,
+    SigmaFloor,
     Traits,
     by_layer_column,
     scaling_for,
+    sigma_floor,
+    start_whitened,
     to_data_units,
     whitening,
     whitens,
@@ -50,7 +53,7 @@ from gibbsite.training.named import (
     make_schedule,
 )
 from gibbsite.training.recipe import SMALL_MODEL, base_rows
-from gibbsite.training.run import Callback, Penalty
+from gibbsite.training.run import Callback, Penalty, Projection
 from gibbsite.training.trial import MEASUREMENTS
 
 FANTASY_STEPS = 1000
@@ -99,6 +102,10 @@ class Job:
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
+        self.projections: list[Projection] = []
+        if traits.whitened:
+            start_whitened(self.rbm, self._new_generator())
+            self.projections.append(SigmaFloor(sigma_floor(self.rows)))
         self.note = "" if units is None else units.warning(source.columns)
         self.data_penalties: list[Penalty] = _hold_constant(visible, units)
         self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
@@ -132,6 +139,7 @@ class Job:
                     epochs=settings.epochs,
                     batch_size=settings.batch_size,
                     penalties=self.penalties,
+                    projections=self.projections,
                     callbacks=[
                         *self.averages,
                         *observers,

@@ -116,7 +116,8 @@ class Settings:
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
         steered = self.epochs is None and not exact and not population
-        steered &= VALIDATION * traits.rows >= FEWEST_VALID
+        fewest = FEW_ROWS if traits.whitened else FEWEST_VALID / VALIDATION
+        steered &= self.validation != 0 and traits.rows >= fewest
         recipe = recipe_for(traits, given | {"seconds": self.training_seconds()})
         defaults = {
             "steps": NOISE_STEPS if self.gradient == "noise-cd" else 1,
@@ -125,7 +126,7 @@ class Settings:
         }
         chosen = {name: getattr(recipe, name) for name in recipe.reasons}
         settings = asdict(self) | defaults | chosen | given
-        few = traits.rows < FEW_ROWS and settings["validation"] > 0
+        few = traits.rows < FEW_ROWS and not traits.whitened
         complete = Complete(**settings, reasons=recipe.reasons, searches=steered and few)
         complete.check()
         return complete

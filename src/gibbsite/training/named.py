@@ -15,6 +15,7 @@ from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, Tempering, Trajectory
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
+from gibbsite.training.whitened import sigma_groups
 
 
 class GradientName(StrEnum):
@@ -109,11 +110,14 @@ def make_gradient(
 def make_optimizer(
     name: str, rbm: RBM, learning_rate: float, momentum: float
 ) -> torch.optim.Optimizer:
-    """The optimiser of that name for the parameters of rbm; momentum is that of sgd."""
+    """The optimiser of that name for the parameters of rbm; momentum is that of sgd.
+
+    Log sigma, if there is one to learn, learns at a tenth of the rate.
+    """
     check_choice("optimizer", name, *OptimizerName)
     if name == OptimizerName.adam:
-        return torch.optim.Adam(rbm.parameters(), lr=learning_rate)
-    return SGD(rbm.parameters(), learning_rate, momentum)
+        return torch.optim.Adam(sigma_groups(rbm, learning_rate), lr=learning_rate)
+    return SGD(sigma_groups(rbm, learning_rate), learning_rate, momentum)
 
 
 def make_schedule(name: str, optimizer: torch.optim.Optimizer, epochs: int) -> LRScheduler | None:

@@ -24,6 +24,7 @@ from gibbsite.training.named import (
     make_gradient,
     make_sampler,
 )
+from gibbsite.training.standardize import whitens
 
 SECONDS = 40.0
 """Time to train for, about, on two cores, unless told otherwise."""
@@ -74,6 +75,7 @@ class Traits(NamedTuple):
         rows, columns: of the data, columns as the visible layer has them.
         spread: mean variance of the columns as they are trained on, measured ones standardised.
         measured: True if some columns are measured in units of the data, as real ones.
+        whitened: True if all of them are, and rows are whitened for training.
         coupled: share of units that the others nearly determine; 0 unless states are finite.
         bounded: True if the states of hidden units lie in an interval.
     """
@@ -82,6 +84,7 @@ class Traits(NamedTuple):
     columns: int
     spread: float
     measured: bool = False
+    whitened: bool = False
     coupled: float = 0.0
     bounded: bool = True
 
@@ -102,6 +105,7 @@ class Traits(NamedTuple):
             visible.width,
             float(spread),
             bool(measured.any()),
+            whitens(visible, rows.shape[1]),
             coupled_share(states, visible) if finite else 0.0,
             all(map(math.isfinite, interval)),
         )
@@ -215,6 +219,9 @@ Chosen = Mapping[str, Any]
 
 
 def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    if traits.whitened:
+        n = max(8, min(4 * traits.columns, traits.rows // 8, 512))
+        return n, f"for {traits.rows:,} rows of {traits.columns:,} whitened columns"
     by_columns, by_rows = 1.6 * traits.columns, 4 * math.sqrt(traits.rows)
     n = round(min(max(min(by_columns, by_rows), FEWEST_HIDDEN), MOST_HIDDEN))
     if by_columns < by_rows:
@@ -223,7 +230,7 @@ def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 
 
 def _batch_size(traits: Traits, chosen: Chosen) -> tuple[int, str]:
-    n = 200 if traits.rows >= MANY_ROWS else 100
+    n = 200 if traits.rows >= MANY_ROWS and not traits.whitened else 100
     return min(n, traits.rows), f"for {traits.rows:,} rows"
 
 
@@ -237,6 +244,8 @@ def _sampler(traits: Traits, chosen: Chosen) -> tuple[str, str]:
 def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
     if chosen["sampler"] != SamplerName.gibbs:
         return 100, "each a ladder of replicas"
+    if traits.whitened:
+        return 100, "chains of whitened columns mix fast"
     if traits.columns * chosen["hidden"] <= SMALL_MODEL:
         return 500, "many, as the model is small"
     return max(200, chosen["batch_size"]), "as many as rows an update"
@@ -245,6 +254,8 @@ def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if chosen.get("optimizer") == OptimizerName.adam:
         return 0.001, "that of adam"
+    if traits.whitened:
+        return 0.1, "for whitened columns; of log sigma a tenth of it"
     rate = (MEASURED_RATE if traits.measured else RATE) / max(0.25, traits.spread)
     rate *= 1.0 if traits.bounded else 0.1
     rate *= 1.0 if chosen.get("centered", True) else 0.25
@@ -252,14 +263,20 @@ def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 
 
 def _schedule(traits: Traits, chosen: Chosen) -> tuple[str, str]:
+    if traits.whitened:
+        return ScheduleName.linear.value, "with momentum"
     return ScheduleName.quadratic.value, "small steps for most of the run"
 
 
 def _momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    if traits.whitened:
+        return 0.5, "for whitened columns"
     return 0.0, "none, as chains have to keep up"
 
 
 def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    if traits.whitened:
+        return float(f"{3 / traits.rows:.2g}"), f"3 over {traits.rows:,} rows"
     if DECAY / traits.rows > MOST_DECAY:
         return MOST_DECAY, f"for {traits.rows:,} rows"
     return float(f"{DECAY / traits.rows:.2g}"), f"{DECAY:g} over {traits.rows:,} rows"
@@ -268,13 +285,17 @@ def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 def _epochs(traits: Traits, chosen: Chosen) -> tuple[int, str]:
     seconds = chosen.get("seconds", SECONDS)
     cost = float(chosen.get("seconds_an_update") or seconds_an_update(traits, chosen))
-    updates = min(seconds / cost, MOST_UPDATES * max(1.0, seconds / SECONDS))
+    most = MOST_UPDATES * max(1.0, seconds / SECONDS)
+    if traits.whitened:  # few rows are overfitted by more
+        most = min(most, 1000 + traits.rows / 4)
+    updates = min(seconds / cost, most)
     epochs = min(MOST_EPOCHS, max(1, round(updates * chosen["batch_size"] / traits.rows)))
     return epochs, f"about {seconds:.0f} s at most"
 
 
 def _average(traits: Traits, chosen: Chosen) -> tuple[float, str]:
-    return round(AVERAGED * chosen["epochs"], 2), "of the last steps, which scatter"
+    share = 0.1 if traits.whitened else AVERAGED
+    return round(share * chosen["epochs"], 2), "of the last steps, which scatter"
 
 
 def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
