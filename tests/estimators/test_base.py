@@ -301,7 +301,7 @@ def test_hyperparameters_of_scikit_learn_keep_their_names_and_defaults():
 def test_zero_passes_only_initialise(kind):
     model = kind(**SMALL | {"n_iter": 0}).fit(BINARY)
     assert len(model.history_) == 0
-    assert 0 < np.abs(model.components_).max() < 0.1
+    assert 0 < np.abs(model.components_).max() < 0.5
     expected = BINARY.mean(0)
     if kind is gb.BernoulliRBM:
         ones = BINARY.sum(0)

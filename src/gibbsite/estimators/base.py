@@ -26,6 +26,7 @@ from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History
 from gibbsite.training.initialize import row_weights, start
@@ -71,9 +72,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Units of training, widened to a later table by rounding at most, else `DataError`."""
         return self._training.units
 
+    def _rows(self, X: Any, units: Units) -> Rows:
+        """The rows to train on, in those units."""
+        return as_rows(X, units)
+
     def _precision(self, X: Any) -> torch.dtype:
         """Dtype to train in."""
         return torch.float32
+
+    def _scale_weights(self, rbm: RBM) -> None:
+        """Give the starting weights another scale than `initialize` does."""
 
     def _units(self) -> Units:
         """Units of `rbm_`."""
@@ -155,7 +163,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             training.units = self._admit(X)
         if plan.epochs:
             name = type(self).__name__ if self.verbose else None
-            training.advance(as_rows(X, training.units), weights, plan, name)
+            training.advance(self._rows(X, training.units), weights, plan, name)
         self._keep(training)
         rows = as_rows(X, self._units())
         training.sample = training.sample.extended(rows, self.rbm_.weight.dtype)
@@ -171,6 +179,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rbm = RBM(visible, Bernoulli(int(self.n_components))).to(dtype)
         training = Training(rbm, units, random, penalties, dtype=dtype)
         start(rbm, as_rows(X, units), weights, training.generator())
+        self._scale_weights(rbm)
         rbm.to(precision_of(X))
         return training
 
