@@ -85,9 +85,10 @@ class Job:
         )
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
-        self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
-        self.note = "" if units is None else units.warning(source.columns)
-        self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, units)]
+        self.rows, self.restore, scaling = _to_training_units(self.rbm, source.rows)
+        self.scaling = scaling
+        self.note = "" if scaling is None else scaling.warning(source.columns)
+        self.penalties: list[Penalty] = [*penalties, *_hold_constant(visible, scaling)]
         tempered = complete.sampler == SamplerName.tempering
         base_rows = _base_rows(self.rbm, self.rows, complete.seed) if tempered else None
         self.sampler = make_sampler(complete.sampler, base_rows)

@@ -22,6 +22,7 @@ from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, scores
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Plan, Training
+from gibbsite.gradients import Gradient
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
@@ -61,6 +62,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     l2: float = 0.0
     likelihood: str = "auto"
     device: str = "cpu"
+    warm_start: bool = False
 
     # hooks of subclasses
 
@@ -94,7 +96,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # training
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Train a new model on X, forgetting any earlier one.
+        """Train a new model on X, forgetting any earlier one, or the present one on (`warm_start`).
 
         `n_iter` passes over the rows in minibatches of `batch_size`, through `gibbsite.fit`.
 
@@ -109,12 +111,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             DataError: values the units cannot take. A ValueError, as is all of scikit-learn's.
-            ArgumentError: a hyperparameter that cannot be used. A ValueError.
+            ArgumentError: a hyperparameter that cannot be used, or another `n_components` than the
+                model has that is to be trained on. A ValueError.
             DivergenceError: training became non-finite. An ArithmeticError.
         """
         check_counts(minimum=0, n_iter=self.n_iter)
         plan = self._plan(int(self.n_iter), self.schedule)
-        return self._train(X, sample_weight, plan, new=True)
+        return self._train(X, sample_weight, plan, new=not (self.warm_start and self._is_fitted()))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
@@ -125,7 +128,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         representative one. Arguments and errors are those of `fit`.
         """
         plan = self._plan(1, "constant")
-        return self._train(X, sample_weight, plan, new=not hasattr(self, "rbm_"))
+        return self._train(X, sample_weight, plan, new=not self._is_fitted())
 
     def _plan(self, epochs: int, schedule: str) -> Plan:
         """The hyperparameters, checked."""
@@ -141,13 +144,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return Plan(
             epochs=epochs,
             schedule=schedule,
-            gradient=make_gradient(self.gradient, self.chains, self.steps, self.centered),
+            gradient=self._gradient(),
             penalties=[penalty for penalty in (L1(self.l1), L2(self.l2)) if penalty.strength],
             learning_rate=float(self.learning_rate),
             momentum=float(self.momentum),
             batch_size=int(self.batch_size),
             device=make_device(self.device),
         )
+
+    def _gradient(self) -> Gradient:
+        return make_gradient(self.gradient, self.chains, self.steps, self.centered)
 
     def _train(self, X: Any, sample_weight: Any, plan: Plan, new: bool) -> Self:
         """Train a new model, or the present one on."""
@@ -159,6 +165,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if new:
             training = self._new_training(X, weights)
         else:
+            self._check_components()
             training = self._training
             training.units = self._admit(X)
         if plan.epochs:
@@ -170,6 +177,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if training.history.interrupted:
             raise KeyboardInterrupt  # `gibbsite.fit` kept the model; the caller must stop
         return self
+
+    def _check_components(self) -> None:
+        if self.n_components != self.rbm_.hidden.n:
+            raise ArgumentError(
+                f"n_components={self.n_components!r}: the model to be trained on has "
+                f"{self.rbm_.hidden.n}; keep that, or fit a new one with warm_start=False"
+            )
 
     def _new_training(self, X: Any, weights: Tensor | None) -> Training:
         """A new model with biases from X, and its own stream of random numbers."""
@@ -373,6 +387,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
 
     def __sklearn_is_fitted__(self) -> bool:
+        return self._is_fitted()
+
+    def _is_fitted(self) -> bool:
         return hasattr(self, "rbm_")  # a fit that failed has set attributes of the columns
 
     def __sklearn_tags__(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
+from gibbsite.estimators.runs import import_run, read_run
 from gibbsite.estimators.tables import ROUNDING, Units, as_rows, extremes, locate
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.model import RBM
@@ -67,6 +69,9 @@ class BernoulliRBM(BaseRBM):
         likelihood: what `score_samples` returns: log p(v) by "auto", "exact", "bridge" or "ais",
             or "pseudo".
         device: "cpu", "cuda", or "auto": CUDA where there is one.
+        warm_start: whether `fit` goes on from the model of the last call, with its chains,
+            momentum, random numbers and units of measurement, as `partial_fit` does, but for
+            `n_iter` passes and along the schedule, from `learning_rate` anew.
         data_range: the numbers (low, high) that mean 0 and 1; others are mapped linearly, and
             values outside raise `DataError` in `fit`, `partial_fit`, `score_samples`, `gibbs`.
             With "auto" low is 0, so that negative values raise `DataError`, and high is 1 unless
@@ -117,6 +122,32 @@ class BernoulliRBM(BaseRBM):
         """
         estimator: BernoulliRBM = import_model(cls, model)
         return estimator
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> BernoulliRBM:
+        """The fitted estimator with the model of a run of the command, from the run's folder.
+
+        Hyperparameters are the run's settings (but SGD by Gibbs sampling, whatever the run's
+        optimiser and sampler), and grey values are drawn, as in the run. The chains of its last
+        checkpoint go on, if there is one; nothing else does. As no rows are kept, see
+        `from_sklearn` for `score`. Raises `DataError` without a usable run.json, and
+        `ArgumentError` for a model of other units.
+
+        >>> import gibbsite as gb, json, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())  # as `gibbsite fit` leaves it, in short
+        >>> settings = {"epochs": 5, "seed": 0, "gradient": "pcd", "steps": 1, "chains": 100,
+        ...             "centered": True, "batch_size": 10, "learning_rate": 0.1, "momentum": 0.5,
+        ...             "schedule": "linear", "l1": 0.0, "l2": 0.0}
+        >>> record = {"format": 1, "settings": settings, "data": {"names": None}}
+        >>> _ = (folder / "run.json").write_text(json.dumps(record))
+        >>> gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), folder / "model.safetensors")
+        >>> gb.BernoulliRBM.from_run(folder).transform([[0, 1, 1]])
+        array([[0.5, 0.5]])
+        """
+        run = read_run(folder, "bernoulli")
+        estimator = cls(binarize=True, **run.hyperparameters())
+        fitted: BernoulliRBM = import_run(estimator, run, run.rbm, Units(0.0, 1.0))
+        return fitted
 
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.neural_network.BernoulliRBM`` with these parameters.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from gibbsite.checks import as_scales
+from gibbsite.errors import DataError
 from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
+from gibbsite.estimators.runs import import_run, read_run
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM
-from gibbsite.training import Held, scaling, to_data_units
+from gibbsite.training import Held, scaling, to_data_units, to_standard_units
 from gibbsite.training.run import Penalty
 
 
@@ -43,8 +46,8 @@ class GaussianRBM(BaseRBM):
             leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
         standardize: whether to train on standardised columns.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
-            centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`, but
-            smaller steps, and centred.
+            centered, momentum, schedule, l1, l2, likelihood, device, warm_start: as in
+            `BernoulliRBM`, but smaller steps, no momentum, and centred.
 
     Attributes:
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
@@ -70,6 +73,27 @@ class GaussianRBM(BaseRBM):
     standardize: bool = True
     learning_rate: float = 0.01
     centered: bool = True
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> GaussianRBM:
+        """The fitted estimator with the model of a run of the command on real columns.
+
+        As `BernoulliRBM.from_run`. `partial_fit` and a `warm_start` train on in the standard units
+        of the run's rows, which its run.json keeps; `DataError` for one of a version without them.
+        """
+        run = read_run(folder, "gaussian")
+        if run.scaling is None:
+            raise DataError(
+                f"{folder}: its run.json does not say how the columns were standardised, as it is "
+                "of an earlier version; train it anew, or use its model by gb.load"
+            )
+        shift, scale, constant = run.scaling
+        estimator = cls(**run.hyperparameters("sigma", "learn_sigma"))
+        rbm = to_standard_units(run.rbm, shift, scale)
+        fitted: GaussianRBM = import_run(estimator, run, rbm, Units(shift.numpy(), scale.numpy()))
+        if fitted.learn_sigma:
+            fitted._training.data_penalties = [Held("visible.log_sigma", constant)]
+        return fitted
 
     @property
     def sigma_(self) -> NDArray[Any]:
