@@ -2,10 +2,10 @@
 
 The 8x8 digits and their copies shifted by a pixel each way, scaled to [0, 1]; 100 hidden units,
 learning rate 0.06, 10 epochs, all else at its default in either package, or with "defaults" these
-three too; logistic regression with C=6000 on the features. The example as once published used newton-cg with a tolerance of 1, which
-stops at once; here lbfgs with up to 1,000 iterations in the float32 of the features, which ends
-short of the optimum, and newton-cholesky in float64, which finds it (not with "defaults": of 256
-hidden units it takes minutes).
+three too; logistic regression with C=6000 on the features. The example as once published used
+newton-cg with a tolerance of 1, which stops at once; here lbfgs with up to 1,000 iterations in the
+float32 of the features, which ends short of the optimum, and newton-cholesky in float64, which
+finds it (not with "defaults": of 256 features it takes minutes).
 
 Beside the accuracy, the log-likelihood of the test rows (drawn once from their grey levels),
 estimated by annealing both ways (`bridge`), scikit-learn's model imported; and the seconds `fit`
