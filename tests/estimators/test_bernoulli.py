@@ -115,7 +115,7 @@ def test_grey_levels_are_used_as_they_are_unless_binarised():
     rng = np.random.default_rng(0)
     grey = rng.choice([0.1, 0.5, 0.9], (200, 1)) * rng.uniform(0.6, 1, (200, 6))
     drawn = (rng.random((50, 200, 6)) < grey).reshape(-1, 6).astype(float)
-    options = {"n_components": 3, "n_iter": 60, "batch_size": 200, "learning_rate": 1.0}
+    options = {"n_components": 3, "n_iter": 200, "batch_size": 200, "learning_rate": 1.0}
     options |= {"gradient": "exact", "random_state": 0}
     plain = gb.BernoulliRBM(**options).fit(grey)
     binarised = gb.BernoulliRBM(**options, binarize=True).fit(grey)
