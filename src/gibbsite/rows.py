@@ -105,6 +105,10 @@ class Rows:
         source: (rows, columns): tensor, numpy array (memory-mapped or not) or scipy sparse matrix.
         scale, shift: scalars, or tensors of shape (columns,); 1/255 makes grey levels of bytes.
         chosen: indices of the source's rows to keep, in order; None for all.
+        drawn: whether `fit` draws a state from values between states, as a 0 or 1 with such a
+            probability, anew at each visit. Without, it takes them as they are, which maximises
+            -F(v) - log Z of the rows as given: for binary units a lower bound of the mean
+            log-likelihood of draws, since -F is convex.
 
     >>> import numpy as np, gibbsite as gb
     >>> images = gb.Rows(np.array([[0, 255], [51, 0]], dtype=np.uint8), scale=1 / 255)
@@ -116,6 +120,7 @@ class Rows:
     scale: float | Tensor = 1.0
     shift: float | Tensor = 0.0
     chosen: Tensor | None = None
+    drawn: bool = True
     _file: MappedFile | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

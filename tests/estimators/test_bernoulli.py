@@ -108,3 +108,24 @@ def test_values_between_are_probabilities_of_a_one():
         abs(model.score(grey) - np.sum([p * np.log(p) + (1 - p) * np.log1p(-p) for p in grey[0]]))
         < 0.05
     )
+
+
+def test_grey_levels_are_used_as_they_are_unless_binarised():
+    """Each training is the better one by its own objective, on all rows at once."""
+    rng = np.random.default_rng(0)
+    grey = rng.choice([0.1, 0.5, 0.9], (200, 1)) * rng.uniform(0.6, 1, (200, 6))
+    drawn = (rng.random((50, 200, 6)) < grey).reshape(-1, 6).astype(float)
+    options = {"n_components": 3, "n_iter": 200, "batch_size": 200, "learning_rate": 1.0}
+    options |= {"gradient": "exact", "random_state": 0}
+    plain = gb.BernoulliRBM(**options).fit(grey)
+    binarised = gb.BernoulliRBM(**options, binarize=True).fit(grey)
+    assert plain.score(grey) > binarised.score(grey) + 0.005
+    assert binarised.score(drawn) > plain.score(drawn) + 0.005
+    assert plain.score(grey) < plain.score(drawn)  # the bound that it maximises
+
+
+def test_starting_weights_have_the_scale_of_the_model():
+    X = np.zeros((2, 100))
+    for components, wanted in ((60, 0.1), (700, 0.05)):
+        model = gb.BernoulliRBM(components, n_iter=0, random_state=0).fit(X)
+        assert abs(model.components_.std() / wanted - 1) < 0.05

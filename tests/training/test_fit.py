@@ -858,3 +858,28 @@ def test_monitor_leaves_out_a_pseudo_likelihood_that_cannot_be_computed():
     """Neither side has bounds, so no sum covers the conditional of one unit."""
     rbm = gb.RBM(gb.Gaussian(3), gb.ReLU(2))
     assert sorted(gb.Monitor(torch.zeros(4, 3))(rbm, {})) == ["reconstruction_error"]
+
+
+@pytest.mark.parametrize("sizes", [(4,), (1, 3)])
+def test_rows_not_drawn_are_trained_on_as_they_are(sizes):
+    """One step along the exact gradient of the mean of -F(v) - log Z at grey levels."""
+    parts = [gb.Bernoulli(n) for n in sizes]
+    visible = parts[0] if len(parts) == 1 else gb.Mixed(*parts)
+    rbm = gb.RBM(visible, gb.Bernoulli(3)).double()
+    with torch.no_grad():
+        rbm.weight.normal_(generator=generator())
+    grey = torch.rand(20, 4, generator=generator(1)).double()
+    before = parameters(rbm)
+    score = (-rbm.free_energy(grey)).mean() - gb.exact.log_partition(rbm)
+    expected = torch.autograd.grad(score, list(rbm.parameters()))
+    rows = gb.Rows(torch.cat([grey, grey]), drawn=False).take(torch.arange(20))
+    gb.fit(
+        rbm,
+        rows,
+        gradient=gb.ExactGradient(),
+        optimizer=torch.optim.SGD(rbm.parameters(), lr=0.1),
+        epochs=1,
+        batch_size=20,
+    )
+    for p, old, slope in zip(rbm.parameters(), before, expected, strict=True):
+        torch.testing.assert_close(p.detach(), old + 0.1 * slope)

@@ -35,10 +35,11 @@ def coins(rows: int, n: int) -> torch.Tensor:
     return torch.randint(2, (rows, n), generator=generator(n)).float()
 
 
-def run_of(rbm, gradient, optimizer=None, **parts) -> SimpleNamespace:
+def run_of(rbm, gradient, optimizer=None, drawn=True, **parts) -> SimpleNamespace:
     """What a training run carries, as far as `fused_updates` looks at it."""
     optimizer = SGD(rbm.parameters(), lr=0.1, momentum=0.5) if optimizer is None else optimizer
     none = {"penalties": (), "projections": (), "weights": None, "callbacks": ()}
+    none["rows"] = SimpleNamespace(drawn=drawn)
     return SimpleNamespace(rbm=rbm, gradient=gradient, optimizer=optimizer, **(none | parts))
 
 
@@ -63,7 +64,7 @@ def update(run, batch, state, g):
     """One update in plain formulas: the norm of the gradient and the new state."""
     rbm, centered = run.rbm, type(run.gradient) is Centered
     contrast, inner = (run.gradient.gradient, state.inner) if centered else (run.gradient, state)
-    v = Numba().draw_probabilities_(batch.clone(), g)
+    v = Numba().draw_probabilities_(batch.clone(), g) if run.rows.drawn else batch
     model_v, inner = phases(rbm, contrast, v, inner, g)
     h, model_h = (rbm.hidden_mean(x).detach() for x in (v, model_v))
     slope = v.T @ h / len(v) - model_v.T @ model_h / len(model_v)
@@ -89,11 +90,13 @@ def tensors(state) -> list[torch.Tensor]:
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("centered", [False, True])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(("momentum", "drawn"), [(0.0, True), (0.5, True), (0.5, False)])
 @pytest.mark.parametrize(
     "shape", [(1, 1, 25, 1, 10), (64, 70, 57, 10, 10), (9, 5, 23, 30, 7), (40, 33, 50, 3, 64)]
 )
-def test_one_call_does_what_separate_updates_do(shape, steps, persistent, centered, momentum):
+def test_one_call_does_what_separate_updates_do(
+    shape, steps, persistent, centered, momentum, drawn
+):
     """The same random numbers, so the same chains; the rest the same up to rounding."""
     n, m, rows, chains, size = shape
     gradient = gb.PCD(chains, steps) if persistent else gb.CD(steps)
@@ -105,7 +108,7 @@ def test_one_call_does_what_separate_updates_do(shape, steps, persistent, center
     data = torch.rand(rows, n, generator=generator(3))
     data[::2] = data[::2].round()  # zeros and ones, which need no draw, among grey levels
     models = [model(n, m) for _ in range(2)]
-    ours, theirs = (run_of(x, gradient, SGD(x.parameters(), 0.1, momentum)) for x in models)
+    ours, theirs = (run_of(x, gradient, SGD(x.parameters(), 0.1, momentum), drawn) for x in models)
     fused, g, other = fused_updates(ours), generator(2), generator(2)
     assert fused.can_run(state)
     before = [x.clone() for x in tensors(state)]

@@ -15,10 +15,11 @@ import torch
 import gibbsite as gb
 from gibbsite.cli.job import Job
 from gibbsite.cli.options import generator_of
-from gibbsite.cli.settings import FORMAT_VERSION, Settings
+from gibbsite.cli.settings import Settings
 from gibbsite.errors import DataError, OutputError
 from gibbsite.io import write_atomically
 from gibbsite.training.history import append
+from gibbsite.training.record import FORMAT_VERSION, scaling_record
 from gibbsite.training.run import history_of
 
 TEMPORARY = (".run.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*")
@@ -98,6 +99,7 @@ def _write_record(job: Job, folder: Path) -> None:
             "sha256": job.fingerprint,
             "names": job.source.columns,
             "categories": job.source.categories,
+            "scaling": scaling_record(job.scaling),
         },
         "versions": {
             "gibbsite": gb.__version__,

@@ -101,13 +101,13 @@ class Job:
         )
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
-        self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
+        self.rows, self.restore, self.scaling = _to_training_units(self.rbm, source.rows)
         self.projections: list[Projection] = []
         if traits.whitened:
             start_whitened(self.rbm, self._new_generator())
             self.projections.append(SigmaFloor(sigma_floor(self.rows)))
-        self.note = "" if units is None else units.warning(source.columns)
-        self.data_penalties: list[Penalty] = _hold_constant(visible, units)
+        self.note = "" if self.scaling is None else self.scaling.warning(source.columns)
+        self.data_penalties: list[Penalty] = _hold_constant(visible, self.scaling)
         self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
         tempered = complete.sampler == SamplerName.tempering
         base = base_rows(self.rbm, Rows.of(self.rows)) if tempered else None

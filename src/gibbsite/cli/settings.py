@@ -15,8 +15,8 @@ from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
 from gibbsite.training import Traits, recipe_for
+from gibbsite.training.record import read_record
 
-FORMAT_VERSION = 1
 LIMIT = 2**63
 """Integers from here on do not fit into int64."""
 
@@ -84,21 +84,16 @@ class Settings:
     @classmethod
     def read(cls, path: Path) -> tuple[Settings, str]:
         """The settings in a run.json, and the fingerprint of the data they were used on."""
+        record = read_record(path)
         try:
-            check_file(path)
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT_VERSION:
-                raise ValueError(f"format {record['format']!r}")
             known = {part.name: str(part.type) for part in fields(cls)}
             for name, value in record["settings"].items():
                 if name not in known:
                     raise ValueError(f"{name} is no setting")
                 _check_kind(name, value, known[name])
             return cls(**record["settings"]), str(record["data"]["sha256"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            if isinstance(error, OSError):
-                reason = error.strerror or reason
             raise DataError(f"{path} is no run.json that can be used: {reason}") from error
 
     def completed(self, traits: Traits, *, population: bool = False) -> Complete:

@@ -22,10 +22,12 @@ from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, scores
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Plan, Training
+from gibbsite.gradients import Gradient
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 from gibbsite.sampling import Gibbs, sample
 from gibbsite.training import L1, L2, History
 from gibbsite.training.initialize import row_weights, start
@@ -60,6 +62,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     l2: float = 0.0
     likelihood: str = "auto"
     device: str = "cpu"
+    warm_start: bool = False
 
     # hooks of subclasses
 
@@ -71,9 +74,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Units of training, widened to a later table by rounding at most, else `DataError`."""
         return self._training.units
 
+    def _rows(self, X: Any, units: Units) -> Rows:
+        """The rows to train on, in those units."""
+        return as_rows(X, units)
+
     def _precision(self, X: Any) -> torch.dtype:
         """Dtype to train in."""
         return torch.float32
+
+    def _scale_weights(self, rbm: RBM) -> None:
+        """Give the starting weights another scale than `initialize` does."""
 
     def _units(self) -> Units:
         """Units of `rbm_`."""
@@ -86,7 +96,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # training
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Train a new model on X, forgetting any earlier one.
+        """Train a new model on X, forgetting any earlier one, or the present one on (`warm_start`).
 
         `n_iter` passes over the rows in minibatches of `batch_size`, through `gibbsite.fit`.
 
@@ -101,12 +111,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             DataError: values the units cannot take. A ValueError, as is all of scikit-learn's.
-            ArgumentError: a hyperparameter that cannot be used. A ValueError.
+            ArgumentError: a hyperparameter that cannot be used, or another `n_components` than the
+                model has that is to be trained on. A ValueError.
             DivergenceError: training became non-finite. An ArithmeticError.
         """
         check_counts(minimum=0, n_iter=self.n_iter)
         plan = self._plan(int(self.n_iter), self.schedule)
-        return self._train(X, sample_weight, plan, new=True)
+        return self._train(X, sample_weight, plan, new=not (self.warm_start and self._is_fitted()))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
@@ -117,7 +128,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         representative one. Arguments and errors are those of `fit`.
         """
         plan = self._plan(1, "constant")
-        return self._train(X, sample_weight, plan, new=not hasattr(self, "rbm_"))
+        return self._train(X, sample_weight, plan, new=not self._is_fitted())
 
     def _plan(self, epochs: int, schedule: str) -> Plan:
         """The hyperparameters, checked."""
@@ -133,13 +144,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return Plan(
             epochs=epochs,
             schedule=schedule,
-            gradient=make_gradient(self.gradient, self.chains, self.steps, self.centered),
+            gradient=self._gradient(),
             penalties=[penalty for penalty in (L1(self.l1), L2(self.l2)) if penalty.strength],
             learning_rate=float(self.learning_rate),
             momentum=float(self.momentum),
             batch_size=int(self.batch_size),
             device=make_device(self.device),
         )
+
+    def _gradient(self) -> Gradient:
+        return make_gradient(self.gradient, self.chains, self.steps, self.centered)
 
     def _train(self, X: Any, sample_weight: Any, plan: Plan, new: bool) -> Self:
         """Train a new model, or the present one on."""
@@ -151,17 +165,25 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if new:
             training = self._new_training(X, weights)
         else:
+            self._check_components()
             training = self._training
             training.units = self._admit(X)
         if plan.epochs:
             name = type(self).__name__ if self.verbose else None
-            training.advance(as_rows(X, training.units), weights, plan, name)
+            training.advance(self._rows(X, training.units), weights, plan, name)
         self._keep(training)
         rows = as_rows(X, self._units())
         training.sample = training.sample.extended(rows, self.rbm_.weight.dtype)
         if training.history.interrupted:
             raise KeyboardInterrupt  # `gibbsite.fit` kept the model; the caller must stop
         return self
+
+    def _check_components(self) -> None:
+        if self.n_components != self.rbm_.hidden.n:
+            raise ArgumentError(
+                f"n_components={self.n_components!r}: the model to be trained on has "
+                f"{self.rbm_.hidden.n}; keep that, or fit a new one with warm_start=False"
+            )
 
     def _new_training(self, X: Any, weights: Tensor | None) -> Training:
         """A new model with biases from X, and its own stream of random numbers."""
@@ -177,6 +199,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
         """Set the parameters that training starts from."""
         start(training.rbm, as_rows(X, training.units), weights, training.generator())
+        self._scale_weights(training.rbm)
 
     def _keep(self, training: Training) -> None:
         """Take the fitted attributes from a model in training."""
@@ -368,6 +391,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
 
     def __sklearn_is_fitted__(self) -> bool:
+        return self._is_fitted()
+
+    def _is_fitted(self) -> bool:
         return hasattr(self, "rbm_")  # a fit that failed has set attributes of the columns
 
     def __sklearn_tags__(self) -> Any:

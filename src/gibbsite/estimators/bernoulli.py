@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
-from gibbsite.estimators.tables import ROUNDING, Units, extremes, locate
+from gibbsite.estimators.runs import import_run, read_run
+from gibbsite.estimators.tables import ROUNDING, Units, as_rows, extremes, locate
 from gibbsite.layers import Bernoulli, Layer
+from gibbsite.model import RBM
+from gibbsite.rows import Rows
+from gibbsite.training.initialize import WEIGHT_SCALE
 from gibbsite.training.run import Penalty
 
 log = logging.getLogger("gibbsite")
+
+LARGEST_SCALE = 0.1
+"""Standard deviation of starting weights, at most: larger ones saturate units of small models."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -24,14 +34,18 @@ class BernoulliRBM(BaseRBM):
     $$p(v,h) = e^{b\cdot v + c\cdot h + v^T W h}/Z$$
 
     Replaces ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean the same.
-    Four defaults differ: there are 100 chains whatever the batch, the learning rate of `fit` falls,
-    the visible biases start at the log-odds of the columns, and grey values are binarised anew at
-    each visit (see below).
+    Defaults that differ: there are 100 chains whatever the batch, momentum is 0.5, the learning
+    rate of `fit` falls, the visible biases start at the log-odds of the columns, and the weights
+    are drawn with a standard deviation of sqrt(2 / (n_features + n_components)), at most 0.1, ten
+    times scikit-learn's in small models.
 
-    Values are states, 0 or 1, or, in between, probabilities of a one: training draws those anew at
-    each visit; `transform` and `score_samples` put them into the formulas as they are, which for
-    the log-likelihood is a lower bound of its mean over such draws (-F is convex). Data outside
-    [0, 1] are governed by `data_range`; nothing is ever clipped.
+    Values are states, 0 or 1, or, in between, probabilities of a one. Training, `transform` and
+    `score_samples` put those into the formulas as they are, so that `fit` maximises the `score` of
+    its rows: for grey values a lower bound of the mean log-likelihood of rows drawn with such
+    probabilities (-F is convex). With `binarize` training draws them anew at each visit, which
+    maximises that mean itself: the objective for a model to sample from, but its features are worse
+    for a classifier. Zeros and ones make no difference. Data outside [0, 1] are governed by
+    `data_range`; nothing is ever clipped.
 
     Args:
         n_components: number of hidden units.
@@ -55,12 +69,16 @@ class BernoulliRBM(BaseRBM):
         likelihood: what `score_samples` returns: log p(v) by "auto", "exact", "bridge" or "ais",
             or "pseudo".
         device: "cpu", "cuda", or "auto": CUDA where there is one.
+        warm_start: whether `fit` goes on from the model of the last call, with its chains,
+            momentum, random numbers and units of measurement, as `partial_fit` does, but for
+            `n_iter` passes and along the schedule, from `learning_rate` anew.
         data_range: the numbers (low, high) that mean 0 and 1; others are mapped linearly, and
             values outside raise `DataError` in `fit`, `partial_fit`, `score_samples`, `gibbs`.
             With "auto" low is 0, so that negative values raise `DataError`, and high is 1 unless
             the (first) training data go beyond: then it is their greatest value, as befits grey
             levels, and the logger "gibbsite" says so. ``data_range=(0, 1)`` refuses such data.
             A millionth of the range is allowed for rounding: the range is widened by it.
+        binarize: whether training draws grey values as 0 or 1, anew at each visit (see above).
 
     Attributes:
         rbm_: the model, an `RBM` over 0 and 1; save it with ``gb.save``.
@@ -70,7 +88,8 @@ class BernoulliRBM(BaseRBM):
         data_range_: (low, high) in use.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
-    Source: Tieleman (2008) for "pcd"; Melchior, Fischer, Wiskott (2016) for centring.
+    Source: Tieleman (2008) for "pcd"; Melchior, Fischer, Wiskott (2016) for centring; Glorot,
+    Bengio (2010), equation (16), for the scale of the weights (there that of a uniform draw).
 
     >>> import numpy as np, gibbsite as gb
     >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
@@ -82,7 +101,9 @@ class BernoulliRBM(BaseRBM):
     1.0000
     """
 
+    momentum: float = 0.5
     data_range: str | tuple[float, float] = "auto"
+    binarize: bool = False
 
     @classmethod
     def from_sklearn(cls, model: Any) -> BernoulliRBM:
@@ -101,6 +122,32 @@ class BernoulliRBM(BaseRBM):
         """
         estimator: BernoulliRBM = import_model(cls, model)
         return estimator
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> BernoulliRBM:
+        """The fitted estimator with the model of a run of the command, from the run's folder.
+
+        Hyperparameters are the run's settings (but SGD by Gibbs sampling, whatever the run's
+        optimiser and sampler), and grey values are drawn, as in the run. The chains of its last
+        checkpoint go on, if there is one; nothing else does. As no rows are kept, see
+        `from_sklearn` for `score`. Raises `DataError` without a usable run.json, and
+        `ArgumentError` for a model of other units.
+
+        >>> import gibbsite as gb, json, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())  # as `gibbsite fit` leaves it, in short
+        >>> settings = {"epochs": 5, "seed": 0, "gradient": "pcd", "steps": 1, "chains": 100,
+        ...             "centered": True, "batch_size": 10, "learning_rate": 0.1, "momentum": 0.5,
+        ...             "schedule": "linear", "l1": 0.0, "l2": 0.0}
+        >>> record = {"format": 1, "settings": settings, "data": {"names": None}}
+        >>> _ = (folder / "run.json").write_text(json.dumps(record))
+        >>> gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), folder / "model.safetensors")
+        >>> gb.BernoulliRBM.from_run(folder).transform([[0, 1, 1]])
+        array([[0.5, 0.5]])
+        """
+        run = read_run(folder, "bernoulli")
+        estimator = cls(binarize=True, **run.hyperparameters())
+        fitted: BernoulliRBM = import_run(estimator, run, run.rbm, Units(0.0, 1.0))
+        return fitted
 
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.neural_network.BernoulliRBM`` with these parameters.
@@ -126,6 +173,14 @@ class BernoulliRBM(BaseRBM):
                 *(type(self).__name__, high, high),
             )
         return Bernoulli(X.shape[1]), _range_with(X, low, high), []
+
+    def _rows(self, X: Any, units: Units) -> Rows:
+        return replace(as_rows(X, units), drawn=bool(self.binarize))
+
+    @torch.no_grad()
+    def _scale_weights(self, rbm: RBM) -> None:
+        wanted = min(LARGEST_SCALE, math.sqrt(2 / sum(rbm.weight.shape)))
+        rbm.weight.mul_(wanted / WEIGHT_SCALE)
 
     def _admit(self, X: Any) -> Units:
         return _range_with(X, *self.data_range_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gibbsite.checks import as_scales
-from gibbsite.errors import ArgumentError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
+from gibbsite.estimators.runs import import_run, read_run
 from gibbsite.estimators.tables import Units, as_rows
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
@@ -26,6 +28,7 @@ from gibbsite.training import (
     sigma_floor,
     start_whitened,
     to_data_units,
+    to_standard_units,
     whitening,
 )
 from gibbsite.training.run import Penalty
@@ -59,8 +62,8 @@ class GaussianRBM(BaseRBM):
             of the type `MultivariateGaussian`, and no pseudo-likelihood. Most often the better
             model: without weights it is the Gaussian of the whole covariance already.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
-            centered, momentum, schedule, l1, l2, likelihood, device: as in `BernoulliRBM`, but
-            smaller steps, and centred.
+            centered, momentum, schedule, l1, l2, likelihood, device, warm_start: as in
+            `BernoulliRBM`, but smaller steps, no momentum, and centred.
 
     Attributes:
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
@@ -88,6 +91,30 @@ class GaussianRBM(BaseRBM):
     whiten: bool = False
     learning_rate: float = 0.01
     centered: bool = True
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> GaussianRBM:
+        """The fitted estimator with the model of a run of the command on real columns.
+
+        As `BernoulliRBM.from_run`. `partial_fit` and a `warm_start` train on in the standard units
+        of the run's rows, which its run.json keeps; `DataError` for one of a version without them.
+        """
+        run = read_run(folder, "gaussian", "multivariate_gaussian")
+        if run.scaling is None:
+            raise DataError(
+                f"{folder}: its run.json does not say how the columns were standardised, as it is "
+                "of an earlier version; train it anew, or use its model by gb.load"
+            )
+        shift, scale, constant = run.scaling
+        factor = dict(run.rbm.visible.named_buffers()).get("factor")
+        white = None if factor is None else Whitening.of_factor(run.scaling, factor)
+        options = {"whiten": white is not None, **run.hyperparameters("sigma", "learn_sigma")}
+        rbm = to_standard_units(run.rbm, shift, scale if white is None else white.factor)
+        units = Units(shift.numpy(), scale.numpy(), white)
+        fitted: GaussianRBM = import_run(cls(**options), run, rbm, units)
+        if fitted.learn_sigma:
+            fitted._training.data_penalties = [Held("visible.log_sigma", constant)]
+        return fitted
 
     @property
     def sigma_(self) -> NDArray[Any]:

@@ -67,9 +67,12 @@ class Form:
     def minibatch(
         self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """`Layer.observe` of rows[index], as states to train on."""
-        batch = rows.at(index, self.layer.like.dtype)
-        return self.layer.observe(self.layer.coerce(batch), generator)
+        """`Layer.observe` of rows[index], as states to train on; undrawn rows as they are."""
+        batch = self.layer.coerce(rows.at(index, self.layer.like.dtype))
+        return self._observe(batch, generator) if rows.drawn else batch
+
+    def _observe(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.layer.observe(batch, generator)
 
 
 class FastBernoulli(Form):
@@ -96,11 +99,13 @@ class FastBernoulli(Form):
     def minibatch(
         self, rows: Rows, index: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        if self.layer.bias.dtype == torch.float32 and self.layer.bias.is_cpu:
+        if rows.drawn and self.layer.bias.dtype == torch.float32 and self.layer.bias.is_cpu:
             binary = rows.binarised_at(index, generator)
             if binary is not None:
                 return binary
-        batch = self.layer.coerce(rows.at(index, self.layer.like.dtype))
+        return super().minibatch(rows, index, generator)
+
+    def _observe(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
         return ops.kernels_for(batch).draw_probabilities_(batch, generator)
 
 

@@ -49,7 +49,7 @@ def fused_updates(run: Any) -> FusedUpdates | None:
     suitable = all(_is_suitable(x, *x.shape) for x in parameters)
     if not (suitable and type(run.optimizer) is SGD and run.optimizer.moves_just(parameters)):
         return None
-    return FusedUpdates(run.rbm, contrast, centered, run.optimizer)
+    return FusedUpdates(run.rbm, contrast, centered, run.optimizer, run.rows.drawn)
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class FusedUpdates:
     contrast: CD | PCD
     centered: bool
     optimizer: SGD
+    drawn: bool = True
 
     def rows_per_call(self, batch_size: int) -> int:
         """Number of rows of data for one call: whole minibatches."""
@@ -111,8 +112,9 @@ class FusedUpdates:
         self.optimizer.zero_grad()
         self.optimizer.step()  # moves nothing, but schedules want to see a step
 
-        updates, draws = -(-len(data) // batch_size), 1 + 2 * self.contrast.steps
+        updates, draws = -(-len(data) // batch_size), self.drawn + 2 * self.contrast.steps
         keys = torch.empty(updates, draws, dtype=torch.int64).random_(generator=generator)
+        data_keys, chain_keys = keys.tensor_split([int(self.drawn)], dim=1)
         rates = (RATE if self.centered else 0.0), group["lr"], group["momentum"]
         norms = np.empty(updates)
         name = "persistent_updates" if persistent else "contrastive_updates"
@@ -123,7 +125,7 @@ class FusedUpdates:
             _arrays(offsets),
             data.contiguous().numpy(),
             int(batch_size),
-            keys.numpy(),
+            _arrays((data_keys.contiguous(), chain_keys.contiguous())),
             tuple(map(np.float32, rates)),
             norms,
         )

@@ -1,6 +1,7 @@
 """The kernels of fused updates: contrastive divergence of a Bernoulli model, many steps a call.
 
 `v` holds the rows of a minibatch and below them those of the chains; `h_mean` is E[h | v] of all.
+Chains are binary; so is a minibatch, unless its rows are taken as they are.
 """
 
 from __future__ import annotations
@@ -32,14 +33,37 @@ draw_units, draw_data = compiled(draw_bernoulli), compiled(draw_probabilities)
 sum_squares, ascend = compiled(square_sum), compiled(ascend_with_momentum)
 
 
-# products of a binary x; the flags of `multiply` are no literals, for which it is compiled anew
+# products by `multiply`, False unless x is binary; its flags are no literals, for which it is
+# compiled anew
 
 
 @compiled
-def product(x, weight, out):  # type: ignore[no-untyped-def]
+def binary_product(x, weight, out):  # type: ignore[no-untyped-def]
     """out <- x @ weight."""
     no = len(out) < 0
-    multiply(out, x, no, weight, no, len(out))
+    return multiply(out, x, no, weight, no, len(out))
+
+
+@inlined
+def add_multiple(x, factor, to):  # type: ignore[no-untyped-def]
+    if factor != 0:
+        for j in range(len(to)):
+            to[j] += factor * x[j]
+
+
+@compiled
+def product(x, weight, rows, out):  # type: ignore[no-untyped-def]
+    """out <- x @ weight, where at least the rows from `rows` on are binary."""
+    if binary_product(x, weight, out):
+        return
+    if rows < len(x):
+        binary_product(x[rows:], weight, out[rows:])
+    for i in range(rows):
+        row, to = x[i], out[i]
+        for j in range(len(to)):
+            to[j] = 0
+        for k in range(len(row)):
+            add_multiple(weight[k], row[k], to)
 
 
 @compiled
@@ -50,10 +74,16 @@ def product_with_transpose(x, weight, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def transposed_product(x, y, out):  # type: ignore[no-untyped-def]
-    """out <- x.T @ y."""
+def transposed_product(x, y, rows, out):  # type: ignore[no-untyped-def]
+    """out <- x.T @ y, where at least the rows from `rows` on are binary."""
     no, yes = len(out) < 0, len(out) >= 0
-    multiply(out, x, yes, y, no, len(out))
+    if multiply(out, x, yes, y, no, len(out)):
+        return
+    multiply(out, x[rows:], yes, y[rows:], no, len(out))
+    for i in range(rows):
+        row = x[i]
+        for k in range(len(row)):
+            add_multiple(y[i], row[k], out[k])
 
 
 @compiled
@@ -142,7 +172,7 @@ def subtract(x, other):  # type: ignore[no-untyped-def]
 def gibbs_steps(weight, b, c, v, inputs, keys):  # type: ignore[no-untyped-def]
     """Run Gibbs steps of v in place, one for every two keys; inputs is the buffer for h."""
     for step in range(len(keys) // 2):
-        product(v, weight, inputs)
+        binary_product(v, weight, inputs)
         draw_units(inputs, c, float32(1.0), keys[2 * step :])
         product_with_transpose(inputs, weight, v)
         draw_units(v, b, float32(1.0), keys[2 * step + 1 :])
@@ -155,7 +185,7 @@ def persistent_phases(weight, b, c, v, rows, h, keys, h_mean):  # type: ignore[n
     product_with_transpose(h, weight, chains)
     draw_units(chains, b, float32(1.0), keys)
     gibbs_steps(weight, b, c, chains, h_mean[rows:], keys[1:])
-    product(v, weight, h_mean)
+    product(v, weight, rows, h_mean)
     mean_and_draw(h_mean, c, rows, keys[len(keys) - 1 :], h)
 
 
@@ -163,12 +193,12 @@ def persistent_phases(weight, b, c, v, rows, h, keys, h_mean):  # type: ignore[n
 def contrastive_phases(weight, b, c, v, rows, h, keys, h_mean):  # type: ignore[no-untyped-def]
     """Run chains from the data, the first rows of v, into the other rows; fill h_mean."""
     chains, zero = v[rows:], rows - rows  # no literal, for which `mean_and_draw` is compiled anew
-    product(v[:rows], weight, h_mean[:rows])
+    product(v[:rows], weight, rows, h_mean[:rows])
     mean_and_draw(h_mean[:rows], c, zero, keys, h)
     product_with_transpose(h, weight, chains)
     draw_units(chains, b, float32(1.0), keys[1:])
     gibbs_steps(weight, b, c, chains, h_mean[rows:], keys[2:])
-    product(chains, weight, h_mean[rows:])
+    binary_product(chains, weight, h_mean[rows:])
     mean_units(h_mean[rows:], c)
 
 
@@ -180,7 +210,7 @@ def step_uphill(model, buffers, v, h_mean, rows):  # type: ignore[no-untyped-def
     signed_h = all_signed_h[: len(v)]
     ascent = gradient.reshape(-1), v_means[2], h_means[2]
     phase_statistics(v, h_mean, rows, v_means, h_means, signed_h)
-    transposed_product(v, signed_h, gradient)
+    transposed_product(v, signed_h, rows, gradient)
     if share > 0:
         move_towards(mu, v_means[0], share)
         move_towards(lam, h_means[0], share)
@@ -205,25 +235,29 @@ def allocate(weight, rows):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def draw_minibatch(data, update, size, key, v):  # type: ignore[no-untyped-def]
-    """Draw the minibatch of an update into the first rows of v; returns how many they are."""
+def take_minibatch(data, update, size, keys, v):  # type: ignore[no-untyped-def]
+    """Copy the minibatch of an update into the first rows of v; returns how many they are.
+
+    It is drawn if the row of keys has one.
+    """
     minibatch = data[update * size : (update + 1) * size]
     copy_rows(minibatch, v)
-    draw_data(v[: len(minibatch)], key)
+    if keys.shape[1] > 0:
+        draw_data(v[: len(minibatch)], keys[update])
     return len(minibatch)
 
 
-# update by the minibatches of data in turn, one for each row of keys and entry of norms, up to a
-# norm that is not finite; return the number of updates
+# update by the minibatches of data in turn, one for each row of the keys (to draw data, if any, and
+# chains) and entry of norms, up to a norm that is not finite; return the number of updates
 
 
 def persistent_updates(parameters, velocities, chains, offsets, data, size, keys, rates, norms):  # type: ignore[no-untyped-def]
-    (weight, b, c), (chain_v, h) = parameters, chains
+    (weight, b, c), (chain_v, h), (data_keys, chain_keys) = parameters, chains, keys
     all_v, all_h_mean, buffers = allocate(weight, size + len(h))
     for update in range(len(norms)):
-        rows = draw_minibatch(data, update, size, keys[update], all_v)
+        rows = take_minibatch(data, update, size, data_keys, all_v)
         v, h_mean = all_v[: rows + len(h)], all_h_mean[: rows + len(h)]
-        persistent_phases(weight, b, c, v, rows, h, keys[update, 1:], h_mean)
+        persistent_phases(weight, b, c, v, rows, h, chain_keys[update], h_mean)
         copy_rows(v[rows:], chain_v)
         model = parameters, velocities, offsets, rates
         norms[update] = step_uphill(model, buffers, v, h_mean, rows)
@@ -233,13 +267,13 @@ def persistent_updates(parameters, velocities, chains, offsets, data, size, keys
 
 
 def contrastive_updates(parameters, velocities, chains, offsets, data, size, keys, rates, norms):  # type: ignore[no-untyped-def]
-    weight, b, c = parameters
+    (weight, b, c), (data_keys, chain_keys) = parameters, keys
     all_v, all_h_mean, buffers = allocate(weight, 2 * size)
     h = np.empty((size, len(c)), np.float32)
     for update in range(len(norms)):
-        rows = draw_minibatch(data, update, size, keys[update], all_v)
+        rows = take_minibatch(data, update, size, data_keys, all_v)
         v, h_mean = all_v[: 2 * rows], all_h_mean[: 2 * rows]
-        contrastive_phases(weight, b, c, v, rows, h[:rows], keys[update, 1:], h_mean)
+        contrastive_phases(weight, b, c, v, rows, h[:rows], chain_keys[update], h_mean)
         model = parameters, velocities, offsets, rates
         norms[update] = step_uphill(model, buffers, v, h_mean, rows)
         if not norms[update] < np.inf:

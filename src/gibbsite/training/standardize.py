@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -69,7 +70,7 @@ class Whitening(NamedTuple):
     Attributes:
         scaling: m, d and which columns are constant.
         root, inverse: R^(1/2) and R^(-1/2), (n, n), float64.
-        shrinkage: share of I in R, in [0, 1].
+        shrinkage: share of I in R, in [0, 1]; nan where it is not known any more.
     """
 
     scaling: Scaling
@@ -81,6 +82,12 @@ class Whitening(NamedTuple):
     def factor(self) -> Tensor:
         """L of x = m + L u, (n, n), in units of the data."""
         return self.scaling.scale[:, None] * self.root
+
+    @classmethod
+    def of_factor(cls, scaling: Scaling, factor: Tensor) -> Whitening:
+        """The whitening with that L, of a model that was trained by it."""
+        root = factor.double() / scaling.scale[:, None]
+        return cls(scaling, root, torch.linalg.inv(root), math.nan)
 
     def rows(self, data: Tensor | Rows) -> Rows:
         """Whitened rows, float32; made at each visit if they are too many to be kept."""
