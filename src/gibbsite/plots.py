@@ -68,7 +68,7 @@ def filters(rbm: RBM, image_shape: ImageShape | None = None) -> Figure:
     order = weight.norm(dim=0).argsort(descending=True)[:MAX_TILES]
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
-    shown = weight if image_shape is None else rbm.visible.pull(weight)
+    shown = weight if image_shape is None else rbm.visible.pull(weight).detach()
     limit = max(float(shown.abs().max()), 1e-12)
     if image_shape is None:
         picture = shown[:, order].numpy()

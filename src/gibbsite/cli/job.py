@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint, load_data
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
-from gibbsite.cli.progress import AsSaved, EpochBar, Every, Restore, busy
+from gibbsite.cli.progress import AsSaved, EpochBar, Every, busy
 from gibbsite.cli.settings import Complete, Settings
+from gibbsite.cli.training_units import TrainingUnits
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
@@ -34,12 +34,8 @@ from gibbsite.training import (
     SigmaFloor,
     Traits,
     by_layer_column,
-    scaling_for,
     sigma_floor,
     start_whitened,
-    to_data_units,
-    whitening,
-    whitens,
 )
 from gibbsite.training.history import append
 from gibbsite.training.monitor import CHEAP_STATES
@@ -101,7 +97,8 @@ class Job:
         )
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
-        self.rows, self.restore, self.scaling = _to_training_units(self.rbm, source.rows)
+        self.units = TrainingUnits.of(self.rbm, source.rows)
+        self.rows, self.scaling = self.units.rows(source.rows), self.units.scaling
         self.projections: list[Projection] = []
         if traits.whitened:
             start_whitened(self.rbm, self._new_generator())
@@ -150,11 +147,12 @@ class Job:
                     checkpoints=self.checkpoints(folder),
                 )
         except DivergenceError:
-            gb.save(self.restore(rbm), folder / "model.safetensors")
+            gb.save(self.units.restore(rbm), folder / "model.safetensors")
             raise
-        trained = self.saved(rbm) if self.held_out is None else self.held_out.model
+        best = self._current() if self.held_out is None else self.held_out.model
+        trained = self.units.restore(best)
         gb.save(trained, folder / "model.safetensors")
-        models = [self.restore(model) for model in trajectory_models(rbm, history.state)]
+        models = [self.units.restore(model) for model in trajectory_models(rbm, history.state)]
         if models:
             gb.save_models(models, folder / TRAJECTORY)
         sampler = self._sampler(models)
@@ -181,15 +179,18 @@ class Job:
             self.rbm,
             self.valid_states(),
             every=max(1, self.settings.epochs // MEASUREMENTS),
-            model=lambda: self.saved(self.rbm),
+            model=self._current,
+            log_volume=self.units.log_volume,
             sampler=self._ladder(),
             generator=self._new_generator(),
         )
 
     def valid_states(self) -> Tensor:
-        """The rows that steer training, as states."""
+        """The rows that steer training, as states in the units of training."""
         assert self.source.valid is not None, "only of a job that holds rows out"
-        return _states(self.rbm, self.source.valid, generator_of(self.settings.seed))
+        rows = Rows.of(self.units.rows(self.source.valid)).dense()
+        generator = generator_of(self.settings.seed)
+        return self.rbm.visible.observe(self.rbm.visible.check_data(rows).cpu(), generator)
 
     def make_hidden(self, n: int) -> Layer:
         """A hidden layer of so many units."""
@@ -216,7 +217,7 @@ class Job:
         ladder = self._ladder()
         if ladder is not None and not self.averages:
             return gb.ExchangeLikelihood(watched, ladder, generator=generator, every=every)
-        return AsSaved(gb.TrajectoryAIS(watched, generator=generator, every=every), self.saved)
+        return Every(every, AsSaved(gb.TrajectoryAIS(watched, generator=generator), self.saved))
 
     def _ladder(self) -> Any:
         """The sampler of training if its ladders are of the model as it is saved, else None."""
@@ -225,7 +226,11 @@ class Job:
 
     def saved(self, rbm: gb.RBM) -> gb.RBM:
         """The model to save: the average, if asked for, in the units of the data."""
-        return self.restore(self.averages[0].model if self.averages else rbm)
+        return self.units.restore(self._current())
+
+    def _current(self) -> gb.RBM:
+        """The model so far, in the units of training: the average, if asked for."""
+        return self.averages[0].model if self.averages else self.rbm
 
     def checkpoints(self, folder: Path) -> gb.Checkpoints | None:
         """Checkpoints of the run in its folder; None if it makes none."""
@@ -281,28 +286,6 @@ def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averag
         return []
     horizon = settings.average * math.ceil(rows / settings.batch_size)
     return [gb.Averaged(rbm, horizon=max(1.0, horizon))]
-
-
-def _to_training_units(
-    rbm: gb.RBM, rows: Tensor | Rows
-) -> tuple[Tensor | Rows, Restore, Scaling | None]:
-    """Rows in standard units, the function from the trained model to one of the data, scaling."""
-    visible = rbm.visible
-    if not visible.has_units:
-        return rows, lambda rbm: rbm, None
-    if whitens(visible, rows.shape[1]):
-        white = whitening(rows)
-        shift, factor = (x.to(rbm.weight.device) for x in (white.scaling.shift, white.factor))
-        return white.rows(rows), partial(to_data_units, shift=shift, scale=factor), white.scaling
-    found, kind = scaling_for(visible, rows), rows[:1].dtype  # float64 where its digits matter
-    wide = by_layer_column(visible, found.shift, 0.0), by_layer_column(visible, found.scale, 1.0)
-    shift, scale = (values.to(rbm.weight.device, kind) for values in wide)
-    restore = partial(to_data_units, shift=shift, scale=scale)
-    shift, scale = found.shift.to(kind), found.scale.to(kind)
-    if isinstance(rows, Rows):
-        inverse = 1 / scale
-        return rows.affine(inverse, -shift * inverse), restore, found
-    return Rows(((rows - shift) / scale).to(rbm.weight.dtype)), restore, found
 
 
 def _hold_constant(visible: Layer, units: Scaling | None) -> list[Penalty]:

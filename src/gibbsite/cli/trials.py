@@ -109,7 +109,6 @@ def _trial(job: Job, recipe: Recipe, stop: Stop) -> Trial:
         job.valid_states(),
         recipe,
         penalties=job.data_penalties,
-        restore=job.restore,
         seed=job.settings.seed,
         callbacks=[stop],
     )

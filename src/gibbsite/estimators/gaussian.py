@@ -99,7 +99,7 @@ class GaussianRBM(BaseRBM):
         As `BernoulliRBM.from_run`. `partial_fit` and a `warm_start` train on in the standard units
         of the run's rows, which its run.json keeps; `DataError` for one of a version without them.
         """
-        run = read_run(folder, "gaussian", "multivariate_gaussian")
+        run = read_run(folder, "gaussian", "multivariate-gaussian")
         if run.scaling is None:
             raise DataError(
                 f"{folder}: its run.json does not say how the columns were standardised, as it is "

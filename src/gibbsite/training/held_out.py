@@ -14,7 +14,7 @@ from gibbsite import exact
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
 from gibbsite.likelihood.exchange import exchange_log_partition
-from gibbsite.likelihood.monitors import as_states, negative_free_energies
+from gibbsite.likelihood.monitors import negative_free_energies
 from gibbsite.likelihood.trajectory import measure
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
@@ -52,6 +52,8 @@ class HeldOut:
         every: epochs from one measurement to the next.
         patience: measurements in a row that are worse than the best, after which training ends.
         model: gives the model to measure and to keep, such as that of `Averaged`; by default rbm.
+        log_volume: that of a unit volume of the model's, taken off where log-densities are to be
+            those of other units.
         sampler: that of the gradient estimator, if it has a ladder.
         generator: of the estimates.
 
@@ -72,14 +74,15 @@ class HeldOut:
         every: int = 1,
         patience: int = 3,
         model: Callable[[], RBM] | None = None,
+        log_volume: float = 0.0,
         sampler: LadderSampler | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         check_counts(every=every, patience=patience)
         self.rbm, self.every, self.patience = rbm, every, patience
-        self.sampler, self.generator = sampler, generator
+        self.sampler, self.generator, self.log_volume = sampler, generator, log_volume
         self.current: Callable[[], RBM] = (lambda: rbm) if model is None else model
-        self.rows = as_states(self.current(), rows)
+        self.rows = rbm.visible.check_data(rows)
         self.epochs: list[int] = []
         """Epochs that were measured."""
         self.scores: list[float] = []
@@ -149,7 +152,8 @@ class HeldOut:
         log_z, stderr = self._log_partition(model)
         if not math.isfinite(log_z):
             return None
-        score = negative_free_energies(model, self.rows).mean().item() - log_z
+        score = negative_free_energies(model, self.rows).mean().item()
+        score -= log_z + self.log_volume
         if not self.scores or score > max(self.scores):
             self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
         self.epochs.append(epoch)

@@ -48,7 +48,11 @@ DECAY, MOST_DECAY = 2.0, 0.003
 """Weight decay times the number of rows; and at most, as few rows may be all there are."""
 
 TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
-"""Settings to choose from: hidden units, in those of the recipe, and weight decay times rows."""
+LADDER_TRIALS = ((0.65, 0.7), (0.65, 2.0))
+"""Settings to choose from: hidden units, in those of the recipe, and weight decay times rows.
+
+Ladders take ten times as long, so fewer settings are tried, with fewer units, for longer.
+"""
 
 AVERAGED = 0.04
 """Horizon of the average of the parameters, as a share of the epochs."""
@@ -202,10 +206,11 @@ def candidates(traits: Traits, given: Mapping[str, Any]) -> list[Recipe]:
     Those that are given stay as they are. The time that is given is for the trials, two at a
     time, and for one run more.
     """
-    seconds = given.get("seconds", SECONDS) / (1 + len(TRIALS) / 2)
     own = recipe_for(traits, given)
+    trials = TRIALS if own.sampler == SamplerName.gibbs else LADDER_TRIALS
+    seconds = given.get("seconds", SECONDS) / (1 + len(trials) / 2)
     found: dict[tuple[int, float], Recipe] = {}
-    for times, decay in TRIALS:
+    for times, decay in trials:
         hidden = round(times * own.hidden) if "hidden" in own.reasons else own.hidden
         l2 = float(f"{decay / traits.rows:.2g}") if "l2" in own.reasons else own.l2
         recipe = recipe_for(traits, {**given, "hidden": hidden, "l2": l2, "seconds": seconds})

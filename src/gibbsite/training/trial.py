@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -58,14 +58,12 @@ def run_trial(
     recipe: Recipe,
     *,
     penalties: Sequence[Penalty] = (),
-    restore: Callable[[RBM], RBM] = lambda rbm: rbm,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> Trial:
-    """Train a copy of a model by a recipe and measure it on held-out rows.
+    """Train a copy of a model by a recipe and measure it on held-out rows, in the same units.
 
-    `restore` turns the model as it is trained into one of the held-out rows' units. Raises
-    `DivergenceError` if the rate is too high.
+    Raises `DivergenceError` if the rate is too high.
     """
     model, generator = copy.deepcopy(rbm), torch.Generator(rbm.weight.device).manual_seed(seed)
     average = averaged(model, recipe, len(rows))
@@ -76,7 +74,7 @@ def run_trial(
         model,
         held_out,
         every=max(1, recipe.epochs // MEASUREMENTS),
-        model=lambda: restore(average.model),
+        model=lambda: average.model,
         sampler=ladder,
         generator=torch.Generator(rbm.weight.device).manual_seed(seed),
     )
