@@ -50,7 +50,7 @@ from gibbsite.training.named import (
 )
 from gibbsite.training.recipe import SMALL_MODEL, base_rows
 from gibbsite.training.run import Callback, Penalty, Projection
-from gibbsite.training.trial import MEASUREMENTS
+from gibbsite.training.trial import measured_epochs
 
 FANTASY_STEPS = 1000
 """Steps of the chains that samples.png shows."""
@@ -178,7 +178,7 @@ class Job:
         return HeldOut(
             self.rbm,
             self.valid_states(),
-            every=max(1, self.settings.epochs // MEASUREMENTS),
+            at=measured_epochs(self.settings.epochs, self.settings.schedule),
             model=self._current,
             log_volume=self.units.log_volume,
             sampler=self._ladder(),
@@ -213,7 +213,7 @@ class Job:
         They are those of neither an average nor a model that is saved in other units.
         """
         watched, generator = list(self.sets.values())[-1], self._new_generator()
-        every = max(MEASURED_EVERY, self.settings.epochs // MEASUREMENTS)
+        every = max(MEASURED_EVERY, self.settings.epochs // 4)
         ladder = self._ladder()
         if ladder is not None and not self.averages:
             return gb.ExchangeLikelihood(watched, ladder, generator=generator, every=every)

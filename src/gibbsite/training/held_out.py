@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ CLEAR = 2.0
 class HeldOut:
     r"""Callback for `fit` that measures held-out rows, keeps the best model and ends a bad run.
 
-    Every `every` epochs the mean log-likelihood of the rows is found: exactly if the model has at
+    After some epochs the mean log-likelihood of the rows is found: exactly if the model has at
     most 2^16 states to sum over, else with log Z estimated as by `TrajectoryAIS`, and left out
     where that fails its checks. With a ladder sampler the ladders of training estimate it (as in
     `ExchangeLikelihood`). The model with the highest is kept, unless the last one could not be
@@ -49,7 +49,7 @@ class HeldOut:
     Args:
         rbm: the model that is trained.
         rows: states held out, (rows, visible.width), which training does not see.
-        every: epochs from one measurement to the next.
+        at: epochs after which they are measured; by default all.
         patience: measurements in a row that are worse than the best, after which training ends.
         model: gives the model to measure and to keep, such as that of `Averaged`; by default rbm.
         log_volume: that of a unit volume of the model's, taken off where log-densities are to be
@@ -60,7 +60,7 @@ class HeldOut:
     >>> import torch, gibbsite as gb
     >>> digits, g = gb.datasets.load("digits"), torch.Generator().manual_seed(0)
     >>> rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(8))
-    >>> held_out = gb.training.HeldOut(rbm, digits.train[1200:], every=2)
+    >>> held_out = gb.training.HeldOut(rbm, digits.train[1200:], at=(2, 4))
     >>> history = gb.fit(rbm, digits.train[:1200], epochs=4, generator=g, callbacks=[held_out])
     >>> held_out.epochs, held_out.best_epoch
     ([2, 4], 4)
@@ -71,15 +71,15 @@ class HeldOut:
         rbm: RBM,
         rows: Tensor,
         *,
-        every: int = 1,
-        patience: int = 3,
+        at: Collection[int] | None = None,
+        patience: int = 2,
         model: Callable[[], RBM] | None = None,
         log_volume: float = 0.0,
         sampler: LadderSampler | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_counts(every=every, patience=patience)
-        self.rbm, self.every, self.patience = rbm, every, patience
+        check_counts(patience=patience)
+        self.rbm, self.at, self.patience = rbm, at, patience
         self.sampler, self.generator, self.log_volume = sampler, generator, log_volume
         self.current: Callable[[], RBM] = (lambda: rbm) if model is None else model
         self.rows = rbm.visible.check_data(rows)
@@ -146,7 +146,7 @@ class HeldOut:
         if rbm is not self.rbm:
             raise ArgumentError("HeldOut is of another model; make it of the one that is trained")
         epoch = int(record["epoch"])
-        if epoch % self.every:
+        if self.at is not None and epoch not in self.at:
             return None
         self.tried, model = epoch, self.current()
         log_z, stderr = self._log_partition(model)

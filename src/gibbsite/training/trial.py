@@ -20,7 +20,7 @@ from gibbsite.training.penalties import L2
 from gibbsite.training.recipe import Recipe
 from gibbsite.training.run import Callback, Penalty
 
-MEASUREMENTS = 6
+MEASUREMENTS = 5
 """Measurements of held-out rows in a run."""
 
 
@@ -51,6 +51,13 @@ class Trial(NamedTuple):
         return chosen | {"epochs": max(1, round(share * epochs))}
 
 
+def measured_epochs(epochs: int, schedule: str) -> list[int]:
+    """Epochs between which the rates of a schedule sum to the same, the last one included."""
+    shares = [i / MEASUREMENTS for i in range(1, MEASUREMENTS + 1)]
+    power = 1 / (POWERS[schedule] + 1)
+    return sorted({max(1, round(epochs * (1 - (1 - share) ** power))) for share in shares})
+
+
 def run_trial(
     rbm: RBM,
     rows: Rows,
@@ -73,7 +80,7 @@ def run_trial(
     watch = HeldOut(
         model,
         held_out,
-        every=max(1, recipe.epochs // MEASUREMENTS),
+        at=measured_epochs(recipe.epochs, recipe.schedule),
         model=lambda: average.model,
         sampler=ladder,
         generator=torch.Generator(rbm.weight.device).manual_seed(seed),
