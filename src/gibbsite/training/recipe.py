@@ -68,7 +68,7 @@ RIDGE = 1e-3
 RUNGS = 12
 """Temperatures of a ladder, about, for what it costs."""
 
-SECONDS_AN_ENTRY, SECONDS_A_PRODUCT, SPEEDUP = 5e-9, 5e-12, 1.4
+SECONDS_AN_ENTRY, SECONDS_A_PRODUCT, SPEEDUP = 3e-9, 3e-12, 1.4
 """Cost of a state that is drawn and of a multiply-add on one core; gain of the second one."""
 
 
@@ -309,7 +309,7 @@ def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
     moved, weights = chosen["chains"] * rungs, traits.columns * chosen["hidden"]
     entries = (chosen["batch_size"] + moved) * (traits.columns + chosen["hidden"])
     products = weights * (2 * chosen["batch_size"] + 3 * moved)
-    one_core = 4e-4 + SECONDS_AN_ENTRY * entries + SECONDS_A_PRODUCT * products
+    one_core = 5e-4 + SECONDS_AN_ENTRY * entries + SECONDS_A_PRODUCT * products
     return float(one_core if weights <= SMALL_MODEL else one_core / SPEEDUP)
 
 
