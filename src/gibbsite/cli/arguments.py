@@ -236,6 +236,25 @@ CheckpointEvery = Annotated[
     ),
 ]
 
+# of resume
+
+MoreEpochs = Annotated[
+    str | None,
+    _unset(
+        "Go on beyond the end: +50 for 50 more epochs than the run was to have, 200 for so many in "
+        "all. The learning rate goes on as in a run of the new length. Default: the run's end.",
+        "--epochs",
+    ),
+]
+MoreTime = Annotated[
+    str | None,
+    _unset(
+        "Go on beyond the end for about so long, seconds, or 10m, or 1h: epochs by those that the "
+        "run took so far. Default: the run's end.",
+        "--budget",
+    ),
+]
+
 # of sample and evaluate
 
 ModelSampler = Annotated[

@@ -122,3 +122,14 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
     if "seconds" in figures:
         out.print(f"{figures['seconds']:.1f} s of training and monitoring")
+
+
+def course_in_words(figures: Mapping[str, Any], folder: str) -> str:
+    """The course of training by rows held out, and what to do about it; '' if it is not known."""
+    course: str = figures.get("training", "")
+    if not course:
+        return ""
+    if not course.startswith("still improving"):
+        return f"rows held out: {course}"
+    further = f"gibbsite resume {folder} --epochs +{figures['epochs']}"
+    return f"rows held out: {course}: go on with `{further}`"

@@ -14,10 +14,11 @@ import typer
 from gibbsite import exact
 from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
-from gibbsite.cli.figures import print_figures
-from gibbsite.cli.folder import restart_job, resume_job, start_job
+from gibbsite.cli.extend import later_end
+from gibbsite.cli.figures import course_in_words, print_figures
+from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figures
 from gibbsite.cli.job import Job
-from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds
+from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
 from gibbsite.cli.trials import searched
@@ -84,15 +85,26 @@ def fit(
         _finish(job, folder, as_json)
 
 
-def resume(run: arg.Run, quiet: arg.Quiet = False, as_json: arg.AsJson = False) -> None:
-    """Go on with a run that was stopped or killed, from its last checkpoint, to its end.
+def resume(
+    context: typer.Context,
+    run: arg.Run,
+    epochs: arg.MoreEpochs = None,
+    budget: arg.MoreTime = None,
+    quiet: arg.Quiet = False,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Go on with a run from its last checkpoint, to its end or beyond.
 
-    The model becomes what it would have been without the stop, bit for bit.
+    A run that was stopped or killed becomes what it would have been without the stop, bit for bit.
     """
+    refuse_both(context, "epochs", "budget", "--budget sets --epochs; give only one")
     set_verbosity(quiet, as_json)
+    seconds = None if budget is None else parse_seconds(budget)
     Settings.read(run / "run.json")  # raises for a folder without a run before it is locked
     with locked(run):
-        job, epoch = resume_job(run)
+        further = epochs is not None or seconds is not None
+        changes = later_end(run, epochs, seconds) if further else {}
+        job, epoch = resume_job(run, changes)
         _print_plan(job)
         out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
         _finish(job, run, as_json)
@@ -199,9 +211,13 @@ def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
 def _finish(job: Job, folder: Path, as_json: bool) -> None:
     """Run the job to its end and print its figures."""
     history, figures = _run(job, folder)
+    figures = {"interrupted": history.interrupted, **figures}
+    write_figures(folder, figures)
     if as_json:
-        print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
+        print_json({"folder": str(folder), **figures})
     print_figures(figures)
+    if advice := course_in_words(figures, shlex.quote(str(folder))):
+        out.print(escape(advice), soft_wrap=True, highlight=False)
     out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
     command = f"gibbsite diagnose {escape(shlex.quote(str(folder)))}"
     out.print(f"{command} says how it mixes and what to sample it with", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,8 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         self.given = replace(settings, data=absolute(settings.data))
+        self.tried: Mapping[str, Any] = {}
+        """Figures of the trial that chose the settings."""
         generator = generator_of(settings.seed)
         kind = None if settings.visible == "auto" else settings.visible
         source = load_data(settings.data, settings.key, settings.resize, kind)
@@ -157,8 +160,7 @@ class Job:
         figures = closing_figures(
             trained, history, self.sets, settings.estimate(), self._new_generator(), sampler
         )
-        if self.held_out is not None and self.held_out.verdict():
-            figures["training"] = self.held_out.verdict()
+        figures |= self._course()
         with busy("drawing samples and pictures"):
             self._write_pictures(trained, history, folder, sampler)
         return history, figures
@@ -175,6 +177,16 @@ class Job:
             sampler=self._ladder(),
             generator=self._new_generator(),
         )
+
+    def _course(self) -> Mapping[str, Any]:
+        """Figures of the rows held out, or of those of the trial."""
+        watch = self.held_out
+        if watch is None or not watch.is_measured:
+            return self.tried
+        return {
+            "validation_log_likelihood": max(watch.scores),
+            "training": watch.verdict(),
+        }
 
     def valid_states(self) -> Tensor:
         """The rows that steer training, as states."""
