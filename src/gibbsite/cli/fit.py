@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from gibbsite.cli.extend import later_end
 from gibbsite.cli.figures import course_in_words, print_figures
 from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figures
 from gibbsite.cli.job import Job
+from gibbsite.cli.numbers import Several
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
 from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.settings import Settings
+from gibbsite.cli.sweep import run_sweep
 from gibbsite.cli.trials import searched
 from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
@@ -74,9 +76,17 @@ def fit(
     quiet: arg.Quiet = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Train a model; write it, its history and pictures into one run folder."""
+    """Train a model; write it, its history and pictures into one run folder.
+
+    Several values of an option, as in `--hidden 16,64 --seed 0-4`, make a sweep: a run for each
+    combination, as many at a time as there are cores, and a table of all with the best marked.
+    """
     set_verbosity(quiet, as_json)
-    job, folder = start_job(_settings(config, given_options(context)), output)
+    given = given_options(context)
+    if any(isinstance(value, Several) for value in given.values()):
+        run_sweep(context, given, _settings(config, _first_of(given)))
+        return
+    job, folder = start_job(_settings(config, given), output)
     _print_plan(job)
     note_unused(context, _unused(job))
     if config is not None and job.fingerprint != Settings.read(config)[1]:
@@ -108,6 +118,11 @@ def resume(
         _print_plan(job)
         out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
         _finish(job, run, as_json)
+
+
+def _first_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the first of several values."""
+    return {n: x[0] if isinstance(x, Several) else x for n, x in given.items()}
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Settings:

@@ -35,7 +35,7 @@ TEMPORARY = (".*.json.*", ".history.jsonl.*", ".model.safetensors.*", ".*.png.*"
 def start_job(settings: Settings, output: Path | None) -> tuple[Job, Path]:
     """A job and its new folder."""
     job = Job(settings)
-    folder = _make_folder(output, job.source.name)
+    folder = make_folder(output, job.source.name)
     try:
         _write_record(job, folder)
         job.gradient.init(job.rbm, generator_of(0))  # what does not fit in memory fails here
@@ -86,7 +86,7 @@ def resume_job(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
     """Write figures.json, what the command says at the end of a run."""
-    _write_json(folder / FIGURES, figures)
+    write_json(folder / FIGURES, figures)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -123,10 +123,10 @@ def _change_record(folder: Path, changes: Mapping[str, Any]) -> None:
     record.pop("trial", None)
     for name in changes:
         record.get("reasons", {}).pop(name, None)
-    _write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record)
 
 
-def _make_folder(output: Path | None, name: str) -> Path:
+def make_folder(output: Path | None, name: str) -> Path:
     """A new, empty run folder; an existing one is never written to."""
     numbered = (Path("runs") / f"{name}-{number}" for number in range(1, sys.maxsize))
     folder = output or next(path for path in numbered if not path.exists())
@@ -164,10 +164,10 @@ def _write_record(job: Job, folder: Path) -> None:
             "python": platform.python_version(),
         },
     }
-    _write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record)
 
 
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write an object whole or not at all; NaN and infinity, which JSON lacks, become null."""
     text = json.dumps(finite(record), indent=2) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

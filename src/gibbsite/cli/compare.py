@@ -1,0 +1,249 @@
+"""The command `compare`: runs side by side, and the table that sweeps end with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from gibbsite.cli import arguments as arg
+from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
+from gibbsite.cli.folder import FIGURES, read_json
+from gibbsite.cli.settings import Settings
+from gibbsite.errors import DataError
+
+TRUSTED = "log-likelihood: trustworthy"
+UNFINISHED = "it has not come to its end: `gibbsite resume` goes on"
+
+MADE = ("device", "checkpoint_every", "budget")
+"""Settings that say nothing about the model."""
+
+
+class Result(NamedTuple):
+    """A run, as a row of a table.
+
+    Attributes:
+        name: folder of the run.
+        settings: its settings by name.
+        figures: what it ended with; empty without an end.
+        error: why it has no figures.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    error: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> Result:
+        """The result in the folder of a run; `DataError` if it is none."""
+        Settings.read(folder / "run.json")
+        settings = read_json(folder / "run.json")["settings"]
+        if not (folder / FIGURES).is_file():
+            return cls(str(folder), settings, {}, UNFINISHED)
+        figures = read_json(folder / FIGURES)
+        _check_figures(folder, figures)
+        return cls(str(folder), settings, figures)
+
+    def log_likelihood(self, by: str) -> float:
+        """The figure by that name, validation, test or train; nan without one."""
+        if by == "validation":
+            value = self.figures.get("validation_log_likelihood")
+        else:
+            value = self.figures.get("sets", {}).get(by, {}).get("log_likelihood")
+        return math.nan if value is None else float(value)
+
+    @property
+    def trusted(self) -> bool:
+        """True if the log-likelihood is exact or an estimate that passed its checks."""
+        return bool(self.figures.get("verdict") == TRUSTED)
+
+
+class Choice(NamedTuple):
+    """The best of some runs.
+
+    Attributes:
+        best: its place among them; None where they cannot be compared.
+        by: the rows whose log-likelihood decided.
+        notes: sentences on what to mind.
+    """
+
+    best: int | None
+    by: str
+    notes: tuple[str, ...]
+
+
+def compare(runs: arg.Runs, as_json: arg.AsJson = False) -> None:
+    """Put runs side by side: the settings that differ, figures, and the best marked."""
+    set_verbosity(as_json=as_json)
+    show(results_in(runs), as_json)
+
+
+def results_in(folders: Sequence[Path]) -> list[Result]:
+    """The results of runs, and of those in the folder of a sweep."""
+    found = [run for folder in folders for run in _runs_in(folder)]
+    return [Result.read(run) for run in dict.fromkeys(found)]
+
+
+def show(results: Sequence[Result], as_json: bool, varied: Sequence[str] | None = None) -> None:
+    """Print runs side by side, with these settings of theirs, or those in which they differ."""
+    choice = chosen(results)
+    varied = varied_settings(results) if varied is None else varied
+    if as_json:
+        print_json(_as_record(results, choice, varied))
+    out.print(_table(results, choice, varied))
+    for result in results:
+        if result.error:
+            message = f"{result.name}: {result.error}"
+            out.print(escape(message), soft_wrap=True, highlight=False)
+    if choice.best is not None:
+        best = f"best by {choice.by} log-likelihood: {results[choice.best].name}"
+        out.print(escape(best), soft_wrap=True, highlight=False)
+    for note in choice.notes:
+        print_note(note)
+
+
+def varied_settings(results: Sequence[Result]) -> list[str]:
+    """Names of the settings in which runs differ."""
+    names = dict.fromkeys(name for result in results for name in result.settings)
+    told = [name for name in names if name not in MADE]
+    return [name for name in told if len({json.dumps(r.settings.get(name)) for r in results}) > 1]
+
+
+def chosen(results: Sequence[Result]) -> Choice:
+    """The best run: by rows that steered training if all have some, else by test, else by train.
+
+    Estimates that failed their checks count only where there are no others.
+    """
+    ended = [i for i, result in enumerate(results) if result.figures]
+    kinds = "validation", "test", "train"
+    known = {k: [i for i in ended if math.isfinite(results[i].log_likelihood(k))] for k in kinds}
+    by = next((kind for kind in kinds if known[kind] and known[kind] == ended), "")
+    by = by or ("test" if known["test"] else "train")
+    trusted = [i for i in known[by] if results[i].trusted]
+    candidates = trusted or known[by]
+    notes = _notes([results[i] for i in ended], by, bool(trusted))
+    if not candidates or len({results[i].settings["data"] for i in ended}) > 1:
+        return Choice(None, by, notes)
+    best = max(candidates, key=lambda i: results[i].log_likelihood(by))
+    return Choice(best, by, notes)
+
+
+def _notes(results: Sequence[Result], by: str, trusted: bool) -> tuple[str, ...]:
+    """What to mind in a comparison by some rows."""
+    data = {result.settings["data"] for result in results}
+    splits = {(r.settings["seed"], r.settings["test_fraction"]) for r in results}
+    rules = [
+        (len(data) > 1, f"no best run, as they are of {len(data)} data sets"),
+        (
+            by == "test" and len(results) > 1,
+            "chosen by test rows, so its test figure flatters it; --validation 0.1 holds out "
+            "others to choose by",
+        ),
+        (
+            by == "train",
+            "chosen by the rows trained on, as there is no figure of others for all runs",
+        ),
+        (
+            len(splits) > 1 and not _own_test_set(results),
+            "the seed draws the rows held out: runs of several seeds differ by these too",
+        ),
+        (bool(results) and not trusted, "no log-likelihood passed its checks; see the verdicts"),
+    ]
+    return tuple(text for holds, text in rules if holds)
+
+
+def _own_test_set(results: Sequence[Result]) -> bool:
+    """True if the data say which rows are held out, as far as the runs tell."""
+    return all(not Path(result.settings["data"]).is_absolute() for result in results)
+
+
+def _table(results: Sequence[Result], choice: Choice, varied: Sequence[str]) -> Table:
+    """A row for each run."""
+    by = ["validation"] if choice.by == "validation" else []
+    heads = [*by, "test" if choice.by != "train" else "train"]
+    table = Table("run", *(name.replace("_", " ") for name in varied))
+    for head in heads:
+        table.add_column(f"{head}, nats a row", justify="right")
+    table.add_column("95% interval")
+    table.add_column("verdict")
+    table.add_column("seconds", justify="right")
+    for place, result in enumerate(results):
+        name = escape(Path(result.name).name)
+        cells = [_short(result.settings.get(setting)) for setting in varied]
+        style = "bold green" if place == choice.best else None
+        mark = " (best)" if place == choice.best else ""
+        table.add_row(name + mark, *cells, *_figures(result, heads), style=style)
+    return table
+
+
+def _figures(result: Result, heads: Sequence[str]) -> list[str]:
+    """The cells of a run's figures."""
+    if not result.figures:
+        return [*("" for _ in heads), "", "no figures", ""]
+    interval = result.figures["sets"].get(heads[-1], {}).get("interval")
+    seconds = result.figures.get("seconds")
+    return [
+        *(_number(result.log_likelihood(head)) for head in heads),
+        f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "",
+        escape(str(result.figures["verdict"]).removeprefix("log-likelihood: ")),
+        "" if seconds is None else f"{seconds:.1f}",
+    ]
+
+
+def _number(value: float) -> str:
+    """A log-likelihood for a cell."""
+    return f"{value:.3f}" if math.isfinite(value) else ""
+
+
+def _short(value: Any) -> str:
+    """A setting for a cell."""
+    return f"{value:g}" if isinstance(value, float) else escape(str(value))
+
+
+def _as_record(results: Sequence[Result], choice: Choice, varied: Sequence[str]) -> dict[str, Any]:
+    """The comparison as a JSON object."""
+    rows = [
+        {
+            "run": result.name,
+            "settings": {name: result.settings.get(name) for name in varied},
+            "figures": result.figures,
+            "error": result.error or None,
+        }
+        for result in results
+    ]
+    best = None if choice.best is None else results[choice.best].name
+    return {"runs": rows, "best": best, "by": choice.by, "notes": list(choice.notes)}
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The folder of a run, or those in the folder of a sweep."""
+    if (folder / "run.json").is_file() or not folder.is_dir():
+        return [folder]
+    inside = sorted(path.parent for path in folder.glob("*/run.json"))
+    if not inside:
+        raise DataError(f"{folder} holds no run; name folders that `gibbsite fit` made")
+    return inside
+
+
+def _check_figures(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Raise `DataError` unless the figures are those of a run."""
+    try:
+        values = [figures.get("validation_log_likelihood"), figures.get("seconds")]
+        for entry in figures["sets"].values():
+            values.append(entry.get("log_likelihood"))
+            low, high = entry.get("interval", (0, 0))
+            values += [low, high]
+        if not all(value is None or isinstance(value, int | float) for value in values):
+            raise ValueError("a figure is no number")
+        if not isinstance(figures["verdict"], str):
+            raise ValueError("its verdict is no text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        path = folder / FIGURES
+        raise DataError(
+            f"{path} cannot be used ({error}); `gibbsite resume {folder}` makes it anew"
+        ) from error
