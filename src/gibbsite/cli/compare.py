@@ -145,7 +145,7 @@ def _notes(results: Sequence[Result], by: str, trusted: bool) -> tuple[str, ...]
             "others to choose by",
         ),
         (
-            by == "train",
+            by == "train" and bool(results),
             "chosen by the rows trained on, as there is no figure of others for all runs",
         ),
         (
@@ -166,33 +166,40 @@ def _table(results: Sequence[Result], choice: Choice, varied: Sequence[str]) -> 
     """A row for each run."""
     by = ["validation"] if choice.by == "validation" else []
     heads = [*by, "test" if choice.by != "train" else "train"]
-    table = Table("run", *(name.replace("_", " ") for name in varied))
+    with_interval = any(_interval(result, heads[-1]) for result in results)
+    table = Table()
+    table.add_column("run", overflow="fold")
+    for name in varied:
+        table.add_column(name.replace("_", " "))
     for head in heads:
         table.add_column(f"{head}, nats a row", justify="right")
-    table.add_column("95% interval")
-    table.add_column("verdict")
+    if with_interval:
+        table.add_column("95% interval")
+    table.add_column("verdict", overflow="fold")
     table.add_column("seconds", justify="right")
     for place, result in enumerate(results):
-        name = escape(Path(result.name).name)
-        cells = [_short(result.settings.get(setting)) for setting in varied]
-        style = "bold green" if place == choice.best else None
-        mark = " (best)" if place == choice.best else ""
-        table.add_row(name + mark, *cells, *_figures(result, heads), style=style)
+        best = place == choice.best
+        table.add_row(
+            escape(Path(result.name).name) + (" (best)" if best else ""),
+            *(_short(result.settings.get(setting)) for setting in varied),
+            *(_number(result.log_likelihood(head)) for head in heads),
+            *([_interval(result, heads[-1])] if with_interval else []),
+            escape(_verdict(result)),
+            f"{result.figures['seconds']:.1f}" if "seconds" in result.figures else "",
+            style="bold green" if best else None,
+        )
     return table
 
 
-def _figures(result: Result, heads: Sequence[str]) -> list[str]:
-    """The cells of a run's figures."""
-    if not result.figures:
-        return [*("" for _ in heads), "", "no figures", ""]
-    interval = result.figures["sets"].get(heads[-1], {}).get("interval")
-    seconds = result.figures.get("seconds")
-    return [
-        *(_number(result.log_likelihood(head)) for head in heads),
-        f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "",
-        escape(str(result.figures["verdict"]).removeprefix("log-likelihood: ")),
-        "" if seconds is None else f"{seconds:.1f}",
-    ]
+def _interval(result: Result, kind: str) -> str:
+    """The interval of a log-likelihood; '' if it is exact, or not known."""
+    interval = result.figures.get("sets", {}).get(kind, {}).get("interval")
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
+
+
+def _verdict(result: Result) -> str:
+    """On the log-likelihood, for a cell."""
+    return str(result.figures.get("verdict", "no figures")).removeprefix("log-likelihood: ")
 
 
 def _number(value: float) -> str:

@@ -23,7 +23,7 @@ from gibbsite.cli.data import absolute, load_data
 from gibbsite.cli.folder import FIGURES, make_folder, read_json, write_json
 from gibbsite.cli.numbers import MOST, Several
 from gibbsite.cli.options import as_arguments
-from gibbsite.cli.process import INTERRUPTED, Deferred
+from gibbsite.cli.process import INTERRUPTED, TERMINATION, Deferred
 from gibbsite.cli.settings import Settings
 from gibbsite.errors import ArgumentError, OutputError
 from gibbsite.training.lock import locked
@@ -96,6 +96,8 @@ def run_sweep(context: typer.Context, given: Mapping[str, Any], first: Settings)
         errors, stopped = _run_all(missing, command)
     results = [_result(folder / name, runs[name], errors.get(name, "")) for name in runs]
     show(results, bool(given.get("as_json")), list(sweep.varied))
+    if errors:
+        print_error(f"[bold red]error:[/] {len(errors)} of {len(runs)} runs failed")
     _close(folder, stopped, failed=bool(errors))
 
 
@@ -171,10 +173,11 @@ class Running(NamedTuple):
         lines = self.errors.read().decode(errors="replace").strip().splitlines() or [""]
         self.errors.close()
         code = self.process.returncode
-        if code == 0 or code > 128:
+        if code == 0 or code > 128 or -code in (signal.SIGINT, *TERMINATION):
             return ""
         told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return (told or [lines[-1] or f"ended with exit code {code}"])[-1]
+        ended = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        return (told or [lines[-1] or f"ended with {ended}"])[-1]
 
 
 def _run_all(
