@@ -104,6 +104,14 @@ Config = Annotated[
     Path | None,
     _unset("The run.json of another run: its settings, but for options given here. Default: none."),
 ]
+Start = Annotated[
+    Path | None,
+    _unset(
+        "A model file or run folder: start from that model, whose units the new run then has. The "
+        "data may be others of as many columns. Default: a new model.",
+        "--from",
+    ),
+]
 Key = Annotated[
     str | None,
     _unset("Which array of an .npz or .h5 file. Default: train and test, or the only one."),

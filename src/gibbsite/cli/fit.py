@@ -42,6 +42,7 @@ def fit(
     data: arg.TrainingData = None,
     output: arg.Folder = None,
     config: arg.Config = None,
+    start: arg.Start = None,
     key: arg.Key = None,
     resize: arg.Resize = None,
     hidden: arg.Hidden = None,
@@ -130,6 +131,8 @@ def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
     if given.pop("exact_gradient", False) and given.setdefault("gradient", "exact") != "exact":
         raise typer.BadParameter(f"--exact and --gradient {given['gradient']} exclude each other")
     given = {name: given[name] for name in given if name in Settings.__dataclass_fields__}
+    if "start" in given:
+        given["start"] = str(given["start"].absolute())
     if "budget" in given:
         given["budget"] = parse_seconds(given["budget"])
     if config is not None:
@@ -189,6 +192,8 @@ def _unused(job: Job) -> Iterable[Rule]:
         (name not in known, name, f"{visible.describe()} units have none")
         for name in ("sigma", "learn_sigma", "trials")
     )
+    started, theirs = settings.start is not None, "units are those of the model to start from"
+    yield started, "sigma learn_sigma trials hidden_states", theirs
     sized = {"q", "trials"} & inspect.signature(type(hidden)).parameters.keys()
     yield not sized, "hidden_states", f"{hidden.describe()} units have states of their own"
     gradient = f"the gradient is {settings.gradient}"

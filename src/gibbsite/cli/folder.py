@@ -20,6 +20,7 @@ from gibbsite.cli.console import finite
 from gibbsite.cli.job import Job
 from gibbsite.cli.options import generator_of
 from gibbsite.cli.settings import FORMAT_VERSION, Settings
+from gibbsite.cli.start import START, starting_model
 from gibbsite.errors import ArgumentError, DataError, OutputError
 from gibbsite.io import write_atomically
 from gibbsite.training.history import append
@@ -37,11 +38,13 @@ def start_job(settings: Settings, output: Path | None) -> tuple[Job, Path]:
     job = Job(settings)
     folder = make_folder(output, job.source.name)
     try:
+        _keep_start(job, folder)
         _write_record(job, folder)
         job.gradient.init(job.rbm, generator_of(0))  # what does not fit in memory fails here
     except BaseException:  # Ctrl-C too
         with suppress(OSError):
-            (folder / "run.json").unlink(missing_ok=True)
+            for name in ("run.json", START):
+                (folder / name).unlink(missing_ok=True)
             folder.rmdir()
         raise
     return job, folder
@@ -62,6 +65,8 @@ def resume_job(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[
     Changes are settings that `later_end` found; run.json is given them.
     """
     settings, expected = Settings.read(folder / "run.json")
+    if (folder / START).is_file():
+        settings = replace(settings, start=str(folder / START))
     job = Job(replace(settings, **(changes or {})))
     if job.fingerprint != expected:
         raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
@@ -82,6 +87,12 @@ def resume_job(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[
     for path in (path for pattern in TEMPORARY for path in folder.glob(pattern)):
         path.unlink(missing_ok=True)
     return job, len(records)
+
+
+def _keep_start(job: Job, folder: Path) -> None:
+    """Keep the model that the run starts from, which may have changed when it is resumed."""
+    if (start := starting_model(job.given)) is not None:
+        gb.save(start, folder / START)
 
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,11 +17,12 @@ import gibbsite as gb
 from gibbsite import datasets, exact, plots
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.cli.console import escape, print_error
-from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint, load_data
+from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
 from gibbsite.cli.progress import AsSaved, EpochBar, Every, Restore, busy
 from gibbsite.cli.settings import Complete, Settings
+from gibbsite.cli.start import put_in, sized_as, source_for, starting_model
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
 from gibbsite.likelihood.monitors import as_states
@@ -71,10 +73,11 @@ class Job:
         """Figures of the trial that chose the settings."""
         generator = generator_of(settings.seed)
         kind = None if settings.visible == "auto" else settings.visible
-        source = load_data(settings.data, settings.key, settings.resize, kind)
+        start = starting_model(settings)
+        source = source_for(settings, start)
         named = settings.data in datasets.NAMES
         self.splits = not named and source.test is None
-        visible = _make_visible(source, settings)
+        visible = _make_visible(source, settings) if start is None else start.visible
         if kind is not None:  # before the split, so that errors name the row of the file
             source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
@@ -82,7 +85,7 @@ class Job:
         device = make_device(settings.device)
         traits = Traits.of(visible, Rows.of(source.rows))
         population = named and source.test is None
-        complete = settings.completed(traits, population=population)
+        complete = sized_as(start, settings).completed(traits, population=population)
         complete = replace(complete, data=absolute(settings.data), device=device.type)
         self.settings, self.traits = complete, traits
         source = source.hold_out(complete.validation, generator_of(settings.seed))
@@ -91,7 +94,8 @@ class Job:
         self.shape = parse_image(complete.image, width) or source.image_shape
         size = f"a model of {width} x {complete.hidden} units"
         check_memory(size, visible.width, complete.hidden)
-        self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
+        new = gb.RBM(visible, _make_hidden(complete)) if start is None else copy.deepcopy(start)
+        self.rbm = new.float().to(device)
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
         self.optimizer = make_optimizer(
@@ -100,6 +104,7 @@ class Job:
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.rows, self.restore, units = _to_training_units(self.rbm, source.rows)
+        put_in(start, self.rbm, source.rows)
         self.note = "" if units is None else units.warning(source.columns)
         self.data_penalties: list[Penalty] = _hold_constant(visible, units)
         self.penalties: list[Penalty] = [*penalties, *self.data_penalties]

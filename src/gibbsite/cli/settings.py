@@ -80,6 +80,7 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     checkpoint_every: int | None = None
+    start: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> tuple[Settings, str]:
@@ -115,7 +116,7 @@ class Settings:
         check_budget(self.budget)
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
-        steered = self.epochs is None and not exact and not population
+        steered = self.epochs is None and not exact and not population and self.start is None
         steered &= VALIDATION * traits.rows >= FEWEST_VALID
         recipe = recipe_for(traits, given | {"seconds": self.training_seconds()})
         defaults = {
