@@ -20,7 +20,7 @@ from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figure
 from gibbsite.cli.job import Job
 from gibbsite.cli.numbers import Several
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
-from gibbsite.cli.process import INTERRUPTED
+from gibbsite.cli.process import INTERRUPTED, interruptible
 from gibbsite.cli.settings import Settings
 from gibbsite.cli.sweep import run_sweep
 from gibbsite.cli.trials import searched
@@ -87,7 +87,8 @@ def fit(
     if any(isinstance(value, Several) for value in given.values()):
         run_sweep(context, given, _settings(config, _first_of(given)))
         return
-    job, folder = start_job(_settings(config, given), output)
+    with interruptible("nothing was begun yet; the same command starts anew"):
+        job, folder = start_job(_settings(config, given), output)
     _print_plan(job)
     note_unused(context, _unused(job))
     if config is not None and job.fingerprint != Settings.read(config)[1]:
@@ -114,8 +115,9 @@ def resume(
     Settings.read(run / "run.json")  # raises for a folder without a run before it is locked
     with locked(run):
         further = epochs is not None or seconds is not None
-        changes = later_end(run, epochs, seconds) if further else {}
-        job, epoch = resume_job(run, changes)
+        with interruptible("nothing is lost; the same command goes on"):
+            changes = later_end(run, epochs, seconds) if further else {}
+            job, epoch = resume_job(run, changes)
         _print_plan(job)
         out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
         _finish(job, run, as_json)
@@ -228,9 +230,15 @@ def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
             )
 
 
+def _resuming(folder: Path) -> str:
+    """The command that goes on with a run, for print."""
+    return f"`gibbsite resume {escape(shlex.quote(str(folder)))}`"
+
+
 def _finish(job: Job, folder: Path, as_json: bool) -> None:
     """Run the job to its end and print its figures."""
-    history, figures = _run(job, folder)
+    with interruptible(f"what is done is saved; {_resuming(folder)} goes on"):
+        history, figures = _run(job, folder)
     figures = {"interrupted": history.interrupted, **figures}
     write_figures(folder, figures)
     if as_json:

@@ -13,11 +13,25 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
+import typer
+
+from gibbsite.cli.console import print_error
+
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, before `main` says by which signal."""
 
 TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that are treated as Ctrl-C; not every system has both."""
+
+
+@contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """Context in which Ctrl-C ends the command with its exit code and a sentence, as markup."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_error(f"interrupted; {advice}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class SafeStream:
