@@ -59,6 +59,10 @@ PARSED = {
     "gibbsite fit mnist": "needs a download of 11 MB, then many minutes",
     "gibbsite fit mnist --hidden 500": "the same",
     "gibbsite fit codes.npy --visible categorical": "a file of the reader's",
+    "gibbsite fit digits --hidden 16,64 --seed 0-4": "ten runs; tests/cli has shorter ones",
+    "gibbsite fit digits --hidden 16,64,256 --seed 0-4 -o runs/sizes": "fifteen runs",
+    "gibbsite compare runs/sizes": "the table of those",
+    "gibbsite resume runs/stopped --budget 10m": "ten minutes",
 }
 """Lines of which only the options are checked, and why."""
 

@@ -51,6 +51,8 @@ def closing_figures(
         figures["method"]["log_likelihood"] = log_z.method + size
         figures["verdict"] = f"log-likelihood: {log_z.verdict}"
         figures["log_partition"] = log_z.value
+        if any(problem.startswith("interrupted") for problem in log_z.problems):
+            figures["interrupted"] = True
         for name, score in scores.items():
             entry, value = figures["sets"][name], score - log_z.value
             entry["log_likelihood"] = value

@@ -13,7 +13,7 @@ import typer
 
 from gibbsite import exact
 from gibbsite.cli import arguments as arg
-from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
+from gibbsite.cli.console import escape, out, print_error, print_json, print_note, set_verbosity
 from gibbsite.cli.extend import later_end
 from gibbsite.cli.figures import course_in_words, print_figures
 from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figures
@@ -249,5 +249,7 @@ def _finish(job: Job, folder: Path, as_json: bool) -> None:
     out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
     command = f"gibbsite diagnose {escape(shlex.quote(str(folder)))}"
     out.print(f"{command} says how it mixes and what to sample it with", soft_wrap=True)
-    if history.interrupted:
+    if figures["interrupted"]:
+        if not history.interrupted:
+            print_error(f"interrupted; {_resuming(folder)} estimates the log-likelihood anew")
         raise typer.Exit(INTERRUPTED)
