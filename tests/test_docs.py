@@ -46,6 +46,7 @@ SHORTENED = {
     "gibbsite fit table.parquet": SHORT,
     "gibbsite fit train-images-idx3-ubyte.gz": SHORT,
     "gibbsite fit photographs --resize 16x16": SHORT,
+    "gibbsite fit digits --from runs/digits-1": ["--epochs", "1"],
     "gibbsite fit --config runs/stopped/run.json": ["--epochs", "2"],
     "gibbsite fit --config runs/stopped/run.json --seed 1 --hidden 12": ["--epochs", "2"],
     "gibbsite fit digits --hidden 24 --epochs 30 --learning-rate 0.1 -o runs/24": [

@@ -146,6 +146,9 @@ def test_the_advice_names_the_command():
     figures = {"training": "still improving, by 0.10 nats from epoch 20", "epochs": 25}
     assert course_in_words(figures, "a").endswith("go on with `gibbsite resume a --epochs +25`")
     assert course_in_words({"training": "levelled off by epoch 9"}, "a").endswith("by epoch 9")
+    trial = {"training": "levelled off by epoch 9", "trial_epochs": 20}
+    told = "rows held out in a trial of 20 epochs: levelled off by epoch 9"
+    assert course_in_words(trial, "a") == told
     assert course_in_words({"training": ""}, "a") == course_in_words({}, "a") == ""
 
 

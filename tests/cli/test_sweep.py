@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import gibbsite as gb
 from gibbsite.cli import app, console, job, sweep
-from gibbsite.cli.compare import Result, chosen, varied_settings
+from gibbsite.cli.compare import Result, chosen, show, varied_settings
 from gibbsite.cli.folder import read_json, write_json
 from gibbsite.cli.numbers import Several, floats, integers
 from gibbsite.cli.options import as_arguments
@@ -208,6 +208,21 @@ def test_runs_of_different_data_have_no_best():
     assert choice.best is None
     assert "2 data sets" in choice.notes[0]
     assert varied_settings([result(), other]) == ["data"]
+
+
+def test_few_runs_that_differ_in_much_are_columns(capsys):
+    settings = {"l1": 0.1, "l2": 0.2, "chains": 5, "image": None}
+    runs = [
+        result(name, test=x)._replace(settings={"data": "digits", "seed": i, "test_fraction": 0.2}
+                                      | {key: value for key, value in settings.items() if i})
+        for i, (name, x) in enumerate([("one", -1.0), ("two", -2.0)])
+    ]  # fmt: skip
+    show(runs, as_json=False)
+    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    cells = {row[0].strip(): [x.strip() for x in row[1:]] for row in lines if row}
+    assert cells["seed"] == ["0", "1"]
+    assert cells["l1"] == ["", "0.1"]
+    assert cells["test, nats a row"] == ["-1.000", "-2.000"]
 
 
 def test_a_folder_without_a_run_or_with_damaged_figures_is_told(tmp_path, here):

@@ -19,6 +19,11 @@ from gibbsite.errors import DataError
 TRUSTED = "log-likelihood: trustworthy"
 UNFINISHED = "it has not come to its end: `gibbsite resume` goes on"
 
+MANY = 3
+"""Settings that fit beside one another."""
+
+_FIGURE_HEADS = ("held out, nats a row", "log-likelihood", "95% interval", "verdict", "seconds")
+
 MADE = ("device", "checkpoint_every", "budget")
 """Settings that say nothing about the model."""
 
@@ -163,32 +168,36 @@ def _own_test_set(results: Sequence[Result]) -> bool:
 
 
 def _table(results: Sequence[Result], choice: Choice, varied: Sequence[str]) -> Table:
-    """A row for each run."""
-    by = ["validation"] if choice.by == "validation" else []
-    heads = [*by, "test" if choice.by != "train" else "train"]
-    with_interval = any(_interval(result, heads[-1]) for result in results)
+    """A row for each run; a column, for few runs that differ in much."""
+    heads = ["run", *(name.replace("_", " ") for name in varied), *_FIGURE_HEADS]
+    kind = "test" if choice.by != "train" else "train"
+    heads[heads.index("log-likelihood")] = f"{kind}, nats a row"
+    rows = [_cells(results[i], kind, varied, i == choice.best) for i in range(len(results))]
+    filled = [any(row[i] for row in rows) for i in range(len(heads))]
+    heads, *rows = ([x for x, kept in zip(r, filled, strict=True) if kept] for r in [heads, *rows])
+    upright = len(varied) <= MANY or len(rows) >= len(heads)
     table = Table()
-    table.add_column("run", overflow="fold")
-    for name in varied:
-        table.add_column(name.replace("_", " "))
-    for head in heads:
-        table.add_column(f"{head}, nats a row", justify="right")
-    if with_interval:
-        table.add_column("95% interval")
-    table.add_column("verdict", overflow="fold")
-    table.add_column("seconds", justify="right")
-    for place, result in enumerate(results):
-        best = place == choice.best
-        table.add_row(
-            escape(Path(result.name).name) + (" (best)" if best else ""),
-            *(_short(result.settings.get(setting)) for setting in varied),
-            *(_number(result.log_likelihood(head)) for head in heads),
-            *([_interval(result, heads[-1])] if with_interval else []),
-            escape(_verdict(result)),
-            f"{result.figures['seconds']:.1f}" if "seconds" in result.figures else "",
-            style="bold green" if best else None,
-        )
+    for place, head in enumerate(heads if upright else [heads[0], *(row[0] for row in rows)]):
+        best = not upright and choice.best is not None and place == choice.best + 1
+        table.add_column(head, overflow="fold", style="bold green" if best else None)
+    for place, row in enumerate(rows if upright else list(zip(heads, *rows, strict=True))[1:]):
+        best = upright and place == choice.best
+        table.add_row(*row, style="bold green" if best else None)
     return table
+
+
+def _cells(result: Result, kind: str, varied: Sequence[str], best: bool) -> list[str]:
+    """The cells of a run, as of `_FIGURE_HEADS` behind name and settings."""
+    seconds = result.figures.get("seconds")
+    return [
+        escape(Path(result.name).name) + (" (best)" if best else ""),
+        *(_short(result.settings.get(setting)) for setting in varied),
+        _number(result.log_likelihood("validation")),
+        _number(result.log_likelihood(kind)),
+        _interval(result, kind),
+        escape(_verdict(result)),
+        "" if seconds is None else f"{seconds:.1f}",
+    ]
 
 
 def _interval(result: Result, kind: str) -> str:
@@ -209,6 +218,8 @@ def _number(value: float) -> str:
 
 def _short(value: Any) -> str:
     """A setting for a cell."""
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) else escape(str(value))
 
 

@@ -131,7 +131,8 @@ def course_in_words(figures: Mapping[str, Any], folder: str) -> str:
     course: str = figures.get("training", "")
     if not course:
         return ""
+    trial = figures.get("trial_epochs")
+    text = f"rows held out{f' in a trial of {trial} epochs' if trial else ''}: {course}"
     if not course.startswith("still improving"):
-        return f"rows held out: {course}"
-    further = f"gibbsite resume {folder} --epochs +{figures['epochs']}"
-    return f"rows held out: {course}: go on with `{further}`"
+        return text
+    return f"{text}: go on with `gibbsite resume {folder} --epochs +{figures['epochs']}`"
