@@ -45,6 +45,7 @@ SHORTENED = {
     "gibbsite fit table.parquet": SHORT,
     "gibbsite fit train-images-idx3-ubyte.gz": SHORT,
     "gibbsite fit photographs --resize 16x16": SHORT,
+    "gibbsite fit digits --from runs/digits-1": ["--epochs", "1"],
     "gibbsite fit --config runs/stopped/run.json": ["--epochs", "2"],
     "gibbsite fit --config runs/stopped/run.json --seed 1 --hidden 12": ["--epochs", "2"],
     "gibbsite fit digits --hidden 24 --epochs 60 -o runs/24": [
@@ -58,6 +59,10 @@ PARSED = {
     "gibbsite fit mnist": "needs a download of 11 MB, then many minutes",
     "gibbsite fit mnist --budget 10m": "the same",
     "gibbsite fit codes.npy --visible categorical": "a file of the reader's",
+    "gibbsite fit digits --hidden 16,64 --seed 0-4": "ten runs; tests/cli has shorter ones",
+    "gibbsite fit digits --hidden 16,64,256 --seed 0-4 -o runs/sizes": "fifteen runs",
+    "gibbsite compare runs/sizes": "the table of those",
+    "gibbsite resume runs/stopped --budget 10m": "ten minutes",
 }
 """Lines of which only the options are checked, and why."""
 

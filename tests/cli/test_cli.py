@@ -45,7 +45,8 @@ def test_fit_writes_a_whole_run_folder(tmp_path):
     assert "mean log-likelihood, nats (exact)" in result.stdout
     names = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"filters.png", "samples.png", "learning_curves.png"}
-    assert names == {"model.safetensors", "history.jsonl", "run.json", "checkpoints"} | pictures
+    kept = {"model.safetensors", "history.jsonl", "run.json", "figures.json", "checkpoints"}
+    assert names == kept | pictures
     for name in pictures:
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
     rbm = gb.load(tmp_path / "run" / "model.safetensors")

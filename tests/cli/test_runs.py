@@ -298,7 +298,7 @@ def test_run_json_has_all_that_a_repetition_needs(tmp_path, monkeypatch, table):
     kept = record(tmp_path / "run")
     assert kept["command"] == arguments
     assert set(kept["settings"]) == {field.name for field in dataclasses.fields(Settings)}
-    optional = ("key", "resize", "image", "trials")
+    optional = ("key", "resize", "image", "trials", "start")
     assert None not in [v for name, v in kept["settings"].items() if name not in optional]
     assert kept["settings"]["seed"] == 0
     assert kept["settings"]["device"] in ("cpu", "cuda")

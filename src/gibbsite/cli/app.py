@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import gibbsite as gb
+from gibbsite.cli.compare import compare
 from gibbsite.cli.console import escape, print_error
 from gibbsite.cli.diagnose import diagnose
 from gibbsite.cli.evaluate import evaluate
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EXIT_CODES,
 )
-for command in (fit, resume, diagnose, sample, evaluate, transform, info):
+for command in (fit, resume, compare, diagnose, sample, evaluate, transform, info):
     app.command()(command)
 app.command("datasets")(list_datasets)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gibbsite.cli.numbers import floats, integers
 from gibbsite.layers import LAYERS, Mixed
 from gibbsite.training.named import (
     DeviceName,
@@ -45,14 +46,19 @@ def _argument(text: str) -> Any:
     return typer.Argument(help=text, show_default=False)
 
 
-def _option(text: str, *names: str) -> Any:
+def _option(text: str, *names: str, **more: Any) -> Any:
     """An option whose default is shown; names only where the parameter's own is not enough."""
-    return typer.Option(*names, help=text)
+    return typer.Option(*names, help=text, **_with_metavar(more))
 
 
-def _unset(text: str, *names: str) -> Any:
+def _unset(text: str, *names: str, **more: Any) -> Any:
     """An option that is None unless given; its help says what then holds."""
-    return typer.Option(*names, help=text, show_default=False)
+    return typer.Option(*names, help=text, show_default=False, **_with_metavar(more))
+
+
+def _with_metavar(more: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with the name of what a parser of several numbers takes."""
+    return {"metavar": more["parser"].__name__.upper(), **more} if more else more
 
 
 # of several commands
@@ -88,7 +94,8 @@ TrainingData = Annotated[
 Folder = Annotated[
     Path | None,
     _unset(
-        "Run folder to make; must not exist yet. Default: runs/DATA-1, -2 and so on.",
+        "Run folder to make; must not exist yet, but for the folder of the same sweep, which goes "
+        "on. Default: runs/DATA-1, -2 and so on.",
         "--output",
         "-o",
     ),
@@ -96,6 +103,14 @@ Folder = Annotated[
 Config = Annotated[
     Path | None,
     _unset("The run.json of another run: its settings, but for options given here. Default: none."),
+]
+Start = Annotated[
+    Path | None,
+    _unset(
+        "A model file or run folder: start from that model, whose units the new run then has. The "
+        "data may be others of as many columns. Default: a new model.",
+        "--from",
+    ),
 ]
 Key = Annotated[
     str | None,
@@ -109,12 +124,18 @@ Resize = Annotated[
 ]
 Hidden = Annotated[
     int | None,
-    _unset("How many hidden units. Default: by rows and columns, 16 to 500; --exact 16."),
+    _unset(
+        "How many hidden units. Default: by rows and columns, 16 to 500; --exact 16.",
+        parser=integers,
+    ),
 ]
 HiddenType = Annotated[str, _option(f"Hidden units: {_TYPES}.")]
 HiddenStates = Annotated[
     int,
-    _option("States of a categorical hidden unit; a binomial one has so many less 1 trials."),
+    _option(
+        "States of a categorical hidden unit; a binomial one has so many less 1 trials.",
+        parser=integers,
+    ),
 ]
 Visible = Annotated[
     str,
@@ -131,7 +152,8 @@ Trials = Annotated[
 Sigma = Annotated[
     float,
     _option(
-        "Gaussian units: standard deviation to start from, in standard deviations of each column."
+        "Gaussian units: standard deviation to start from, in standard deviations of each column.",
+        parser=floats,
     ),
 ]
 LearnSigma = Annotated[bool, _option("Gaussian units: train sigma, one for each unit.")]
@@ -155,33 +177,40 @@ Sampler = Annotated[
     ),
 ]
 Steps = Annotated[
-    int | None, _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.")
+    int | None,
+    _unset("Gibbs (or mean-field) steps an update. Default: 1; noise-cd 10.", parser=integers),
 ]
 Chains = Annotated[
     int | None,
-    _unset("Chains of pcd, fpcd and noise-cd. Default: 500 for small models; 200; tempering 100."),
+    _unset(
+        "Chains of pcd, fpcd and noise-cd. Default: 500 for small models; 200; tempering 100.",
+        parser=integers,
+    ),
 ]
 Epochs = Annotated[
     int | None,
     _unset(
         "Passes over the data, all of them made and on all rows. Default: as --budget allows, and "
-        "as rows held out say; --exact 3000."
+        "as rows held out say; --exact 3000.",
+        parser=integers,
     ),
 ]
 BatchSize = Annotated[
-    int | None, _unset("Rows an update. Default: 100; 200 from 20,000 rows on; --exact all.")
+    int | None,
+    _unset("Rows an update. Default: 100; 200 from 20,000 rows on; --exact all.", parser=integers),
 ]
 LearningRate = Annotated[
     float | None,
     _unset(
         "Step size at the start, in parameter units per nat; see --schedule. Default: by the "
         "spread of the columns, 0.4 for binary ones, and lower after a run that diverged; "
-        "--exact 1.0."
+        "--exact 1.0.",
+        parser=floats,
     ),
 ]
 Momentum = Annotated[
     float | None,
-    _unset("Momentum of sgd, 0 up to less than 1. Default: 0; --exact 0.9."),
+    _unset("Momentum of sgd, 0 up to less than 1. Default: 0; --exact 0.9.", parser=floats),
 ]
 Schedule = Annotated[
     ScheduleName | None,
@@ -194,15 +223,19 @@ Average = Annotated[
     float | None,
     _unset(
         "Save the average of the parameters, exponential over so many epochs, in place of the "
-        "last; all figures are the average's. 0: none. Default: 4% of the epochs; --exact 0."
+        "last; all figures are the average's. 0: none. Default: 4% of the epochs; --exact 0.",
+        parser=floats,
     ),
 ]
 Optimizer = Annotated[OptimizerName, _option("Torch optimiser; adam wants rates near 0.001.")]
 L2 = Annotated[
     float | None,
-    _unset("Weight decay: l2/2 |W|^2 nats. Default: by the rows, or by those held out; --exact 0."),
+    _unset(
+        "Weight decay: l2/2 |W|^2 nats. Default: by the rows, or by those held out; --exact 0.",
+        parser=floats,
+    ),
 ]
-L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.")]
+L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.", parser=floats)]
 Budget = Annotated[
     str,
     _option(
@@ -227,7 +260,7 @@ Image = Annotated[
         "Image size of a row, HEIGHTxWIDTH in pixels, for the pictures. Default: as the data say."
     ),
 ]
-Seed = Annotated[int, _option("Seed of everything random: same seed, same model.")]
+Seed = Annotated[int, _option("Seed of everything random: same seed, same model.", parser=integers)]
 CheckpointEvery = Annotated[
     int | None,
     _unset(
@@ -235,6 +268,29 @@ CheckpointEvery = Annotated[
         "Default: 20 in a run."
     ),
 ]
+
+# of resume
+
+MoreEpochs = Annotated[
+    str | None,
+    _unset(
+        "Go on beyond the end: +50 for 50 more epochs than the run was to have, 200 for so many in "
+        "all. The learning rate goes on as in a run of the new length. Default: the run's end.",
+        "--epochs",
+    ),
+]
+MoreTime = Annotated[
+    str | None,
+    _unset(
+        "Go on beyond the end for about so long, seconds, or 10m, or 1h: epochs by those that the "
+        "run took so far. Default: the run's end.",
+        "--budget",
+    ),
+]
+
+# of compare
+
+Runs = Annotated[list[Path], _argument("Folders of runs, or of sweeps.")]
 
 # of sample and evaluate
 

@@ -61,12 +61,13 @@ def print_verdict(text: str, warnings: Iterable[str]) -> None:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """One JSON object on a line; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_finite(record)))
+    print(json.dumps(finite(record)))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A value with None in the place of NaN and infinity."""
     if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

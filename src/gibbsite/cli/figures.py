@@ -51,6 +51,8 @@ def closing_figures(
         figures["method"]["log_likelihood"] = log_z.method + size
         figures["verdict"] = f"log-likelihood: {log_z.verdict}"
         figures["log_partition"] = log_z.value
+        if any(problem.startswith("interrupted") for problem in log_z.problems):
+            figures["interrupted"] = True
         for name, score in scores.items():
             entry, value = figures["sets"][name], score - log_z.value
             entry["log_likelihood"] = value
@@ -122,3 +124,15 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         out.print(f"train - test log-likelihood (free-energy gap, exact): {gap:.4f} nats")
     if "seconds" in figures:
         out.print(f"{figures['seconds']:.1f} s of training and monitoring")
+
+
+def course_in_words(figures: Mapping[str, Any], folder: str) -> str:
+    """The course of training by rows held out, and what to do about it; '' if it is not known."""
+    course: str = figures.get("training", "")
+    if not course:
+        return ""
+    trial = figures.get("trial_epochs")
+    text = f"rows held out{f' in a trial of {trial} epochs' if trial else ''}: {course}"
+    if not course.startswith("still improving"):
+        return text
+    return f"{text}: go on with `gibbsite resume {folder} --epochs +{figures['epochs']}`"

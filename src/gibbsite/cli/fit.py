@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import typer
 
 from gibbsite import exact
 from gibbsite.cli import arguments as arg
-from gibbsite.cli.console import escape, out, print_json, print_note, set_verbosity
-from gibbsite.cli.figures import print_figures
-from gibbsite.cli.folder import restart_job, resume_job, start_job
+from gibbsite.cli.console import escape, out, print_error, print_json, print_note, set_verbosity
+from gibbsite.cli.extend import later_end
+from gibbsite.cli.figures import course_in_words, print_figures
+from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figures
 from gibbsite.cli.job import Job
-from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds
-from gibbsite.cli.process import INTERRUPTED
+from gibbsite.cli.numbers import Several
+from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
+from gibbsite.cli.process import INTERRUPTED, interruptible
 from gibbsite.cli.settings import BUDGET, Settings
+from gibbsite.cli.sweep import run_sweep
 from gibbsite.cli.trials import paced, searched
 from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
@@ -39,6 +42,7 @@ def fit(
     data: arg.TrainingData = None,
     output: arg.Folder = None,
     config: arg.Config = None,
+    start: arg.Start = None,
     key: arg.Key = None,
     resize: arg.Resize = None,
     hidden: arg.Hidden = None,
@@ -73,9 +77,18 @@ def fit(
     quiet: arg.Quiet = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Train a model; write it, its history and pictures into one run folder."""
+    """Train a model; write it, its history and pictures into one run folder.
+
+    Several values of an option, as in `--hidden 16,64 --seed 0-4`, make a sweep: a run for each
+    combination, as many at a time as there are cores, and a table of all with the best marked.
+    """
     set_verbosity(quiet, as_json)
-    job, folder = start_job(_settings(config, given_options(context)), output)
+    given = given_options(context)
+    if any(isinstance(value, Several) for value in given.values()):
+        run_sweep(context, given, _settings(config, _first_of(given)))
+        return
+    with interruptible("nothing was begun yet; the same command starts anew"):
+        job, folder = start_job(_settings(config, given), output)
     _print_plan(job)
     note_unused(context, _unused(job))
     if config is not None and job.fingerprint != Settings.read(config)[1]:
@@ -84,18 +97,35 @@ def fit(
         _finish(job, folder, as_json)
 
 
-def resume(run: arg.Run, quiet: arg.Quiet = False, as_json: arg.AsJson = False) -> None:
-    """Go on with a run that was stopped or killed, from its last checkpoint, to its end.
+def resume(
+    context: typer.Context,
+    run: arg.Run,
+    epochs: arg.MoreEpochs = None,
+    budget: arg.MoreTime = None,
+    quiet: arg.Quiet = False,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Go on with a run from its last checkpoint, to its end or beyond.
 
-    The model becomes what it would have been without the stop, bit for bit.
+    A run that was stopped or killed becomes what it would have been without the stop, bit for bit.
     """
+    refuse_both(context, "epochs", "budget", "--budget sets --epochs; give only one")
     set_verbosity(quiet, as_json)
+    seconds = None if budget is None else parse_seconds(budget)
     Settings.read(run / "run.json")  # raises for a folder without a run before it is locked
     with locked(run):
-        job, epoch = resume_job(run)
+        further = epochs is not None or seconds is not None
+        with interruptible("nothing is lost; the same command goes on"):
+            changes = later_end(run, epochs, seconds) if further else {}
+            job, epoch = resume_job(run, changes)
         _print_plan(job)
         out.print(f"going on after epoch {epoch}" if epoch else "no checkpoint yet: from the start")
         _finish(job, run, as_json)
+
+
+def _first_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the first of several values."""
+    return {n: x[0] if isinstance(x, Several) else x for n, x in given.items()}
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
@@ -103,6 +133,8 @@ def _settings(config: Path | None, given: dict[str, Any]) -> Settings:
     if given.pop("exact_gradient", False) and given.setdefault("gradient", "exact") != "exact":
         raise typer.BadParameter(f"--exact and --gradient {given['gradient']} exclude each other")
     given = {name: given[name] for name in given if name in Settings.__dataclass_fields__}
+    if "start" in given:
+        given["start"] = str(given["start"].absolute())
     if "budget" in given:
         given["budget"] = parse_seconds(given["budget"])
     if config is not None:
@@ -162,6 +194,8 @@ def _unused(job: Job) -> Iterable[Rule]:
         (name not in known, name, f"{visible.describe()} units have none")
         for name in ("sigma", "learn_sigma", "trials")
     )
+    started, theirs = settings.start is not None, "units are those of the model to start from"
+    yield started, "sigma learn_sigma trials hidden_states", theirs
     sized = {"q", "trials"} & inspect.signature(type(hidden)).parameters.keys()
     yield not sized, "hidden_states", f"{hidden.describe()} units have states of their own"
     gradient = f"the gradient is {settings.gradient}"
@@ -199,14 +233,26 @@ def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
             )
 
 
+def _resuming(folder: Path) -> str:
+    """The command that goes on with a run, for print."""
+    return f"`gibbsite resume {escape(shlex.quote(str(folder)))}`"
+
+
 def _finish(job: Job, folder: Path, as_json: bool) -> None:
     """Run the job to its end and print its figures."""
-    history, figures = _run(job, folder)
+    with interruptible(f"what is done is saved; {_resuming(folder)} goes on"):
+        history, figures = _run(job, folder)
+    figures = {"interrupted": history.interrupted, **figures}
+    write_figures(folder, figures)
     if as_json:
-        print_json({"folder": str(folder), "interrupted": history.interrupted, **figures})
+        print_json({"folder": str(folder), **figures})
     print_figures(figures)
+    if advice := course_in_words(figures, shlex.quote(str(folder))):
+        out.print(escape(advice), soft_wrap=True, highlight=False)
     out.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
     command = f"gibbsite diagnose {escape(shlex.quote(str(folder)))}"
     out.print(f"{command} says how it mixes and what to sample it with", soft_wrap=True)
-    if history.interrupted:
+    if figures["interrupted"]:
+        if not history.interrupted:
+            print_error(f"interrupted; {_resuming(folder)} estimates the log-likelihood anew")
         raise typer.Exit(INTERRUPTED)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import gibbsite as gb
 from gibbsite import datasets, exact, plots
 from gibbsite.checks import check_counts, check_memory
 from gibbsite.cli.console import escape, print_error
-from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint, load_data
+from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
 from gibbsite.cli.progress import AsSaved, EpochBar, Every, busy
 from gibbsite.cli.settings import Complete, Settings
+from gibbsite.cli.start import sized_as, source_for, starting_model
 from gibbsite.cli.training_units import TrainingUnits
 from gibbsite.errors import ArgumentError, DivergenceError
 from gibbsite.layers import Layer, layer_for
@@ -67,20 +70,25 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         self.given = replace(settings, data=absolute(settings.data))
+        self.tried: Mapping[str, Any] = {}
+        """Figures of the trial that chose the settings."""
         generator = generator_of(settings.seed)
         kind = None if settings.visible == "auto" else settings.visible
-        source = load_data(settings.data, settings.key, settings.resize, kind)
+        start = starting_model(settings)
+        source = source_for(settings, start)
         named = settings.data in datasets.NAMES
         self.splits = not named and source.test is None
-        visible = _make_visible(source, settings)
+        visible = _make_visible(source, settings) if start is None else start.visible
         if kind is not None:  # before the split, so that errors name the row of the file
             source.check(visible, settings.data)
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.fingerprint = fingerprint(source)
         device = make_device(settings.device)
         traits = Traits.of(visible, Rows.of(source.rows))
+        if start is not None and visible.independent:  # it was not trained on whitened rows
+            traits = traits._replace(whitened=False)
         population = named and source.test is None
-        complete = settings.completed(traits, population=population)
+        complete = sized_as(start, settings).completed(traits, population=population)
         complete = replace(complete, data=absolute(settings.data), device=device.type)
         self.settings, self.traits, self.pace = complete, traits, 1.0
         source = source.hold_out(complete.validation, generator_of(settings.seed))
@@ -89,7 +97,12 @@ class Job:
         self.shape = parse_image(complete.image, width) or source.image_shape
         size = f"a model of {width} x {complete.hidden} units"
         check_memory(size, visible.width, complete.hidden)
-        self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
+        self.units = TrainingUnits.of(visible, source.rows, traits.whitened)
+        self.rows, self.scaling = self.units.rows(source.rows), self.units.scaling
+        if start is None:
+            self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
+        else:
+            self.rbm = self.units.convert(copy.deepcopy(start)).float().to(device)
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
         self.optimizer = make_optimizer(
@@ -97,12 +110,11 @@ class Job:
         )
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
-        self.units = TrainingUnits.of(self.rbm, source.rows)
-        self.rows, self.scaling = self.units.rows(source.rows), self.units.scaling
         self.projections: list[Projection] = []
         if traits.whitened:
-            start_whitened(self.rbm, self._new_generator())
             self.projections.append(SigmaFloor(sigma_floor(self.rows)))
+            if start is None:
+                start_whitened(self.rbm, self._new_generator())
         self.note = "" if self.scaling is None else self.scaling.warning(source.columns)
         self.data_penalties: list[Penalty] = _hold_constant(visible, self.scaling)
         self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
@@ -165,8 +177,7 @@ class Job:
         figures = closing_figures(
             trained, history, self.sets, settings.estimate(), self._new_generator(), sampler
         )
-        if self.held_out is not None and self.held_out.verdict():
-            figures["training"] = self.held_out.verdict()
+        figures |= self._course()
         with busy("drawing samples and pictures"):
             self._write_pictures(trained, history, folder, sampler)
         return history, figures
@@ -184,6 +195,16 @@ class Job:
             sampler=self._ladder(),
             generator=self._new_generator(),
         )
+
+    def _course(self) -> Mapping[str, Any]:
+        """Figures of the rows held out, or of those of the trial."""
+        watch = self.held_out
+        if watch is None or not watch.is_measured:
+            return self.tried
+        return {
+            "validation_log_likelihood": max(watch.scores),
+            "training": watch.verdict(),
+        }
 
     def valid_states(self) -> Tensor:
         """The rows that steer training, as states in the units of training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,21 @@ def given_options(context: typer.Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
+
+
+def as_arguments(command: Any, values: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that give a command these values."""
+    words, arguments = [], []
+    options = {option.name: option for option in command.params}
+    for name, value in values.items():
+        option = options[name]
+        if option.param_type_name == "argument":
+            arguments.append(str(value))
+        elif isinstance(value, bool):
+            words.append(max(option.opts if value else option.secondary_opts, key=len))
+        else:
+            words.append(f"{max(option.opts, key=len)}={value}")
+    return [*words, *(["--", *arguments] if arguments else [])]
 
 
 def refuse_both(context: typer.Context, one: str, other: str, reason: str) -> None:

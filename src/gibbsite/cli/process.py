@@ -13,11 +13,25 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
+import typer
+
+from gibbsite.cli.console import print_error
+
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, before `main` says by which signal."""
 
 TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that are treated as Ctrl-C; not every system has both."""
+
+
+@contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """Context in which Ctrl-C ends the command with its exit code and a sentence, as markup."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_error(f"interrupted; {advice}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class SafeStream:
@@ -104,3 +118,33 @@ class Termination:
     def code(self) -> int:
         """Exit code, 128 + the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.number
+
+
+class Deferred:
+    """Context in which signals that interrupt are kept, for `take`, instead of raised.
+
+    Attributes:
+        first: the first that came, or 0. Signals that are ignored stay so.
+    """
+
+    def __enter__(self) -> Deferred:
+        self.first, self._kept = 0, list[int]()
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, *TERMINATION):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        self.first = self.first or number
+        self._kept.append(number)
+
+    def take(self) -> list[int]:
+        """The signals since the last call."""
+        kept, self._kept = self._kept, []
+        return kept

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 from torch import Tensor
 
@@ -20,6 +28,14 @@ from gibbsite.training.history import Record
 from gibbsite.training.run import Callback
 
 Restore = Callable[[gb.RBM], gb.RBM]
+
+
+class Speed(ProgressColumn):
+    """Column with the steps a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
 class WithFigures(Progress):
@@ -91,12 +107,16 @@ class EpochBar(Bar):
 
     def __init__(self, epochs: int, updates: int) -> None:
         self.epochs = epochs
+        self.begun = False
+        self.figures: dict[str, float] = {}
+        """The last of each figure, as some are not taken in every epoch."""
         self.bar = WithFigures(
             TextColumn("epoch"),
             TextColumn("{task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("updates"),
+            Speed(),
             TimeRemainingColumn(),
             console=err,
             disable=not err.is_terminal,
@@ -105,12 +125,17 @@ class EpochBar(Bar):
 
     def after_update(self, rbm: gb.RBM, update: Update) -> None:
         """Move the bar on."""
-        self.bar.update(self.task, completed=update.number)
+        if self.begun:
+            self.bar.update(self.task, completed=update.number)
+        else:  # what was done before a stop is no speed
+            self.bar.reset(self.task, completed=update.number)
+        self.begun = True
 
     def __call__(self, rbm: gb.RBM, record: Record) -> None:
         """Show the figures of an epoch."""
         epoch = int(record["epoch"])
-        text = summary(record)
+        self.figures |= record
+        text = summary(self.figures)
         self.bar.update(self.task, epoch=f"{min(epoch + 1, self.epochs)}/{self.epochs}")
         self.bar.figures = text
         if not err.is_terminal and epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
@@ -125,6 +150,7 @@ class EstimateBar(Bar):
             TextColumn("{task.fields[phase]}"),
             BarColumn(),
             MofNCompleteColumn(),
+            Speed(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figure]}"),
             console=err,
@@ -148,17 +174,22 @@ class EstimateBar(Bar):
 def summary(record: Mapping[str, float]) -> str:
     """The main figures of an epoch, for a line."""
     labels = {
+        "learning_rate": "rate",
         "train_log_likelihood": "train",
         "test_log_likelihood": "test",
+        "validation_log_likelihood": "held out",
         "free_energy_gap": "gap",
     }
-    parts = [f"{label} {record[name]:.3f}" for name, label in labels.items() if name in record]
+    parts = [f"{label} {_figure(record[name])}" for name, label in labels.items() if name in record]
     for kind in ("ais", "exchange"):
         if f"{kind}_log_likelihood" in record:  # of ais only where its checks hold
             value, error = record[f"{kind}_log_likelihood"], record[f"{kind}_stderr"]
-            parts.insert(0, f"test about {value:.1f} ± {2 * error:.1f}")
+            parts.append(f"test about {value:.1f} ± {2 * error:.1f}")
     if "train_log_likelihood" not in record and "pseudo_likelihood" in record:
         parts.append(f"pseudo-likelihood {record['pseudo_likelihood']:.3f}")
-    if "validation_log_likelihood" in record:
-        parts.insert(0, f"held out {record['validation_log_likelihood']:.2f}")
-    return "  ".join(parts) + " nats" if parts else ""
+    return "  ".join(parts) + (" nats" if len(parts) > 1 else "")
+
+
+def _figure(value: float) -> str:
+    """A figure to three places, or, where it is small, to three digits."""
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.3f}"

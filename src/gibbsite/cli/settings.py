@@ -80,6 +80,7 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     checkpoint_every: int | None = None
+    start: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> tuple[Settings, str]:
@@ -110,7 +111,7 @@ class Settings:
         check_budget(self.budget)
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
-        steered = self.epochs is None and not exact and not population
+        steered = self.epochs is None and not exact and not population and self.start is None
         fewest = FEW_ROWS if traits.whitened else FEWEST_VALID / VALIDATION
         steered &= self.validation != 0 and traits.rows >= fewest
         recipe = recipe_for(traits, given | {"seconds": self.training_seconds()})

@@ -9,16 +9,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-import gibbsite as gb
+from gibbsite.layers import Layer
+from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import (
     Scaling,
+    Whitening,
     by_layer_column,
+    scaling,
     scaling_for,
     to_data_units,
+    to_standard_units,
     whitening,
-    whitens,
 )
+
+Convert = Callable[[RBM], RBM]
 
 
 class TrainingUnits(NamedTuple):
@@ -27,45 +32,42 @@ class TrainingUnits(NamedTuple):
     Attributes:
         rows: gives rows of the data in them.
         restore: gives the model of the data from one in them.
+        convert: the inverse of restore.
         scaling: of the columns; None where there is none.
         log_volume: log of the volume of the data that a unit volume in them is, by which
             log-densities are higher in them.
     """
 
     rows: Callable[[Tensor | Rows], Tensor | Rows]
-    restore: Callable[[gb.RBM], gb.RBM]
+    restore: Convert
+    convert: Convert
     scaling: Scaling | None
     log_volume: float
 
     @classmethod
-    def of(cls, rbm: gb.RBM, data: Tensor | Rows) -> TrainingUnits:
-        """Those for the visible units: whitened, standardised by column, or as the data are."""
-        visible = rbm.visible
+    def of(cls, visible: Layer, data: Tensor | Rows, whiten: bool) -> TrainingUnits:
+        """Those for visible units: whitened, standardised by column, or as the data are.
+
+        Units that are correlated already are whitened by their own covariance.
+        """
         if not visible.has_units:
-            return cls(lambda rows: rows, lambda rbm: rbm, None, 0.0)
-        if whitens(visible, data.shape[1]):
-            return cls._whitened(rbm, data)
-        return cls._standard(rbm, data)
-
-    @classmethod
-    def _whitened(cls, rbm: gb.RBM, data: Tensor | Rows) -> TrainingUnits:
-        white = whitening(data)
-        shift, factor = (x.to(rbm.weight.device) for x in (white.scaling.shift, white.factor))
-        restore = partial(to_data_units, shift=shift, scale=factor)
-        return cls(white.rows, restore, white.scaling, float(torch.linalg.slogdet(factor)[1]))
-
-    @classmethod
-    def _standard(cls, rbm: gb.RBM, data: Tensor | Rows) -> TrainingUnits:
-        visible = rbm.visible
-        found, kind = scaling_for(visible, data), data[:1].dtype  # float64 where its digits matter
-        wide = (
-            by_layer_column(visible, found.shift, 0.0),
-            by_layer_column(visible, found.scale, 1.0),
-        )
-        shift, scale = (values.to(rbm.weight.device, kind) for values in wide)
+            return cls(lambda rows: rows, lambda rbm: rbm, lambda rbm: rbm, None, 0.0)
+        device = visible.like.device
+        if whiten:
+            factor = dict(visible.named_buffers()).get("factor")
+            own = None if factor is None else Whitening.of_factor(scaling(data), factor.cpu())
+            white = own or whitening(data)
+            shift, scale = (x.to(device) for x in (white.scaling.shift, white.factor))
+            rows, found, volume = white.rows, white.scaling, torch.linalg.slogdet(scale)[1]
+        else:
+            found, kind = scaling_for(visible, data), data[:1].dtype  # in which digits matter
+            shift = by_layer_column(visible, found.shift, 0.0).to(device, kind)
+            scale = by_layer_column(visible, found.scale, 1.0).to(device, kind)
+            rows = partial(_standardised, found, kind, visible.like.dtype)
+            volume = found.scale.log().sum()
         restore = partial(to_data_units, shift=shift, scale=scale)
-        convert = partial(_standardised, found, kind, rbm.weight.dtype)
-        return cls(convert, restore, found, float(found.scale.log().sum()))
+        convert = partial(to_standard_units, shift=shift, scale=scale)
+        return cls(rows, restore, convert, found, float(volume))
 
 
 def _standardised(

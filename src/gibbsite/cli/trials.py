@@ -50,6 +50,11 @@ def searched(job: Job) -> Job:
     epochs = f"steps that sum to those of {best.epoch} of {best.recipe.epochs} epochs of its trial"
     chosen = Job(replace(job.given, **best.settings(), validation=0.0))
     chosen.settings = replace(chosen.settings, reasons={**best.recipe.reasons, "epochs": epochs})
+    chosen.tried = {
+        "validation_log_likelihood": best.score,
+        "training": best.verdict,
+        "trial_epochs": best.recipe.epochs,
+    }
     return chosen
 
 

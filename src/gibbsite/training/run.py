@@ -26,6 +26,7 @@ from gibbsite.training.restore import (
     optimizer_state,
     scheduler_state,
 )
+from gibbsite.training.schedules import set_rates
 
 Penalty = Callable[[RBM, dict[str, Tensor]], None]
 Projection = Callable[[RBM], None]
@@ -113,6 +114,7 @@ class Run:
             self.optimizer.load_state_dict(optimizer)
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(schedule)
+                set_rates(self.scheduler)
         except Exception as error:  # the state of another run may raise anything
             raise ModelFileError(
                 f"the checkpoint is of another run ({error}); use the model, data, gradient, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gibbsite.checks import check_counts
 from gibbsite.errors import ArgumentError
@@ -37,3 +37,18 @@ def polynomial_decay(optimizer: Optimizer, epochs: int, power: float = 1) -> Lam
     if not 0 <= power < math.inf:
         raise ArgumentError(f"power={power}: expected a finite number of at least 0")
     return LambdaLR(optimizer, lambda epoch: (1 - min(epoch, epochs - 1) / epochs) ** power)
+
+
+def set_rates(scheduler: LRScheduler) -> None:
+    """Set the rates of the present epoch by a schedule that is a function of it.
+
+    After a schedule of another length was put back its optimiser has the rates of that one. Other
+    schedules, which change the rates step by step, are left as they are.
+    """
+    if not isinstance(scheduler, LambdaLR):
+        return
+    groups = scheduler.optimizer.param_groups
+    parts = zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    for group, rate, course in parts:
+        group["lr"] = rate * course(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
