@@ -149,6 +149,7 @@ def test_the_advice_names_the_command():
     trial = {"training": "levelled off by epoch 9", "trial_epochs": 20}
     told = "rows held out in a trial of 20 epochs: levelled off by epoch 9"
     assert course_in_words(trial, "a") == told
+    assert course_in_words(figures | {"interrupted": True}, "a") == ""
     assert course_in_words({"training": ""}, "a") == course_in_words({}, "a") == ""
 
 

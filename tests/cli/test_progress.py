@@ -104,4 +104,4 @@ def test_ctrl_c_during_annealing_keeps_what_there_is_and_says_so(tmp_path, monke
     assert "estimates the log-likelihood anew" in told.stderr
     figures = read_json(tmp_path / "run" / folder.FIGURES)
     assert figures["interrupted"] is True
-    assert "interrupted after" in figures["verdict"]
+    assert "log-likelihood: interrupted" in figures["verdict"]

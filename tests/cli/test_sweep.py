@@ -112,6 +112,10 @@ def test_a_sweep_runs_every_combination_and_marks_the_best(tmp_path, here):
     each = run("compare", *(row["run"] for row in record["runs"]))
     assert whole.stdout == each.stdout
     assert "(best)" in whole.stdout
+    assert "(stopped)" not in whole.stdout
+    path = Path(record["best"]) / "figures.json"
+    write_json(path, read_json(path) | {"interrupted": True})
+    assert "(stopped)" in run("compare", tmp_path / "s").stdout
 
 
 def test_a_failed_run_is_a_row_and_the_same_sweep_goes_on(tmp_path, here):

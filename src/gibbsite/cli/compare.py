@@ -189,8 +189,9 @@ def _table(results: Sequence[Result], choice: Choice, varied: Sequence[str]) -> 
 def _cells(result: Result, kind: str, varied: Sequence[str], best: bool) -> list[str]:
     """The cells of a run, as of `_FIGURE_HEADS` behind name and settings."""
     seconds = result.figures.get("seconds")
+    marks = [" (stopped)"] if result.figures.get("interrupted") else []
     return [
-        escape(Path(result.name).name) + (" (best)" if best else ""),
+        escape(Path(result.name).name) + "".join([*marks, *([" (best)"] if best else [])]),
         *(_short(result.settings.get(setting)) for setting in varied),
         _number(result.log_likelihood("validation")),
         _number(result.log_likelihood(kind)),

@@ -129,7 +129,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
 def course_in_words(figures: Mapping[str, Any], folder: str) -> str:
     """The course of training by rows held out, and what to do about it; '' if it is not known."""
     course: str = figures.get("training", "")
-    if not course:
+    if not course or figures.get("interrupted"):  # which `resume` goes on with anyway
         return ""
     trial = figures.get("trial_epochs")
     text = f"rows held out{f' in a trial of {trial} epochs' if trial else ''}: {course}"

@@ -198,6 +198,7 @@ def _run_all(
             time.sleep(POLL)
             for number in signals.take():
                 waiting.clear()
+                err.print(f"stopping {len(running)} runs, which save what they have")
                 for run in running.values():
                     run.process.send_signal(number)
             for name in [name for name, run in running.items() if run.process.poll() is not None]:
