@@ -304,7 +304,7 @@ BROKEN_LAYERS = {
     SummedGradient: r"gradient\['bias'\] of moments\(inputs\) is not that of autograd",
     NoCoupling: r"gradient\['log_sigma'\] of moments\(inputs\) is not that of autograd",
     Neighbours: r"energy\(x\) is no sum over units",
-    Squared: r"statistic\(x\) is not statistic\(1\) \* x",
+    Squared: r"statistic\(x\) is not linear",
     ColumnsForUnits: r"covariance of sample\(inputs\), unit 0",
     ColumnsMixed: "unit_columns of the units are the columns",
     NotScaled: r"x @ scaled_weight\(weight\) is not statistic\(x\) @ weight",

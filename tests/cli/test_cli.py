@@ -109,7 +109,8 @@ def test_penalties_and_optimisers_reach_fit(tmp_path, optimizer):
 def test_gaussian_models_come_back_in_the_units_of_the_data(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "table.npy", rng.normal([1000.0, -3.0], [50.0, 0.1], (400, 2)))
-    result = run("fit", tmp_path / "table.npy", *QUICK, "-o", tmp_path / "run")
+    options = ["--hidden", 4, "--epochs", 100, "-o", tmp_path / "run"]
+    result = run("fit", tmp_path / "table.npy", *options)
     assert "Gaussian(2) visible" in result.stdout
     rbm = gb.load(tmp_path / "run" / "model.safetensors")
     draws = gb.exact.sample(rbm, 20_000, generator=torch.Generator().manual_seed(0))

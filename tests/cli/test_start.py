@@ -49,7 +49,7 @@ def test_the_model_is_brought_to_the_units_of_the_new_data(tables):
     begun = Job(Settings(str(tables / "b.npy"), start=str(tables / "first"), epochs=3))
     assert begun.rbm.visible.describe() == model.visible.describe()
     rows = torch.from_numpy(np.load(tables / "b.npy"))
-    assert same_density(begun.restore(begun.rbm), model, rows)
+    assert same_density(begun.units.restore(begun.rbm), model, rows)
     assert begun.rbm.weight.abs().max() < 10
 
 

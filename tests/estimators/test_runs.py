@@ -58,7 +58,7 @@ def test_the_model_settings_and_names_of_a_binary_run(binary):
     assert list(model.feature_names_in_) == list("abcd")
     assert model.data_range_ == (0, 1)
     wanted = {"n_components": 3, "n_iter": 3, "batch_size": 20, "learning_rate": 0.02}
-    wanted |= {"random_state": 7, "centered": True, "momentum": 0.5, "chains": 100}
+    wanted |= {"random_state": 7, "centered": True, "momentum": 0.0, "chains": 500}
     assert {name: model.get_params()[name] for name in wanted} == wanted
 
 

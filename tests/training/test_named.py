@@ -37,7 +37,7 @@ def test_a_gradient_by_name(name):
 
 def test_an_optimizer_by_name():
     rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
-    sgd, adam = (make_optimizer(name, rbm, 0.2, 0.7) for name in OptimizerName)
+    sgd, adam = (make_optimizer(name, rbm.parameters(), 0.2, 0.7) for name in OptimizerName)
     assert isinstance(sgd, SGD)
     assert isinstance(adam, torch.optim.Adam)
     assert (sgd.defaults["lr"], sgd.defaults["momentum"]) == (0.2, 0.7)

@@ -239,8 +239,8 @@ L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.", parser=floats)]
 Budget = Annotated[
     str,
     _option(
-        "Time for all of it, about: seconds, or 10m, or 1h. Training takes two thirds, the "
-        "log-likelihood at the end a fifth. 0: 60 s, and no log-likelihood where it is not exact."
+        "Time for all of it, about: seconds, or 10m, or 1h. Training takes three fifths, the "
+        "log-likelihood at the end a seventh. 0: 60 s, and no log-likelihood where it is not exact."
     ),
 ]
 TestFraction = Annotated[

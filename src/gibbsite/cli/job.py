@@ -38,6 +38,7 @@ from gibbsite.training import (
     Traits,
     by_layer_column,
     sigma_floor,
+    sigma_groups,
     start_whitened,
 )
 from gibbsite.training.history import append
@@ -58,7 +59,7 @@ from gibbsite.training.trial import measured_epochs
 FANTASY_STEPS = 1000
 """Steps of the chains that samples.png shows."""
 
-MONITORED, MONITORED_LARGE, CHEAP_ROWS = 100, 12, 2_000
+MONITORED, MONITORED_LARGE, CHEAP_ROWS = 100, 6, 2_000
 """Times that the cheap figures are taken in a run, of small models and of large; rows for them."""
 
 MEASURED_EVERY = 5
@@ -84,7 +85,7 @@ class Job:
         source = source.split(0.0 if named else settings.test_fraction, generator)
         self.fingerprint = fingerprint(source)
         device = make_device(settings.device)
-        traits = Traits.of(visible, Rows.of(source.rows))
+        traits = Traits.of(visible, Rows.of(source.rows), _make_hidden(settings, 1))
         if start is not None and visible.independent:  # it was not trained on whitened rows
             traits = traits._replace(whitened=False)
         population = named and source.test is None
@@ -100,21 +101,26 @@ class Job:
         self.units = TrainingUnits.of(visible, source.rows, traits.whitened)
         self.rows, self.scaling = self.units.rows(source.rows), self.units.scaling
         if start is None:
-            self.rbm = gb.RBM(visible, _make_hidden(complete)).to(device)
+            self.rbm = gb.RBM(visible, _make_hidden(complete, complete.hidden)).to(device)
         else:
             self.rbm = self.units.convert(copy.deepcopy(start)).float().to(device)
         if complete.gradient == "exact":
             exact.check_enumerable(self.rbm)
+        rate, groups = complete.learning_rate, list(self.rbm.parameters())
         self.optimizer = make_optimizer(
-            complete.optimizer, self.rbm, complete.learning_rate, complete.momentum
+            complete.optimizer,
+            sigma_groups(self.rbm, rate) if traits.whitened else groups,
+            rate,
+            complete.momentum,
         )
         self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
         penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
         self.projections: list[Projection] = []
         if traits.whitened:
             self.projections.append(SigmaFloor(sigma_floor(self.rows)))
-            if start is None:
+            if start is None and traits.bounded:
                 start_whitened(self.rbm, self._new_generator())
+                _restart_constant(self.rbm, self.scaling)
         self.note = "" if self.scaling is None else self.scaling.warning(source.columns)
         self.data_penalties: list[Penalty] = _hold_constant(visible, self.scaling)
         self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
@@ -202,7 +208,7 @@ class Job:
         if watch is None or not watch.is_measured:
             return self.tried
         return {
-            "validation_log_likelihood": max(watch.scores),
+            "validation_log_likelihood": watch.scores[watch.best_index],
             "training": watch.verdict(),
         }
 
@@ -215,7 +221,7 @@ class Job:
 
     def make_hidden(self, n: int) -> Layer:
         """A hidden layer of so many units."""
-        return _make_hidden(replace(self.settings, hidden=n))
+        return _make_hidden(self.settings, n)
 
     def _observers(self) -> list[Callback]:
         """Callbacks that measure the model in training."""
@@ -290,10 +296,10 @@ def _make_visible(source: datasets.Dataset, settings: Settings) -> Layer:
     return layer_for(source.visible, source.greatest(), options)
 
 
-def _make_hidden(settings: Complete) -> Layer:
-    """A hidden layer; `hidden_states` is for units that come with different numbers of states."""
+def _make_hidden(settings: Settings, n: int) -> Layer:
+    """A hidden layer of n units; `hidden_states` is for those whose number of states may differ."""
     check_counts(2, hidden_states=settings.hidden_states)
-    greatest = torch.full((settings.hidden,), settings.hidden_states - 1.0)
+    greatest = torch.full((n,), settings.hidden_states - 1.0)
     try:
         return layer_for(settings.hidden_type, greatest)
     except ArgumentError as error:
@@ -307,6 +313,14 @@ def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averag
         return []
     horizon = settings.average * math.ceil(rows / settings.batch_size)
     return [gb.Averaged(rbm, horizon=max(1.0, horizon))]
+
+
+@torch.no_grad()
+def _restart_constant(rbm: gb.RBM, scaling: Scaling | None) -> None:
+    """Put the learned sigma of constant columns, which are only shifted, back to 1."""
+    if scaling is not None:
+        for name in rbm.visible.learned_scales():
+            rbm.visible.get_parameter(name).masked_fill_(scaling.constant, 0.0)
 
 
 def _hold_constant(visible: Layer, units: Scaling | None) -> list[Penalty]:

@@ -34,7 +34,7 @@ AUTOMATIC_CHECKPOINTS = 20
 BUDGET = 60.0
 """Seconds that a run may take unless told otherwise."""
 
-TRAINING, ESTIMATE = 0.65, 0.2
+TRAINING, ESTIMATE = 0.6, 0.15
 """Shares of the budget to train for, and to estimate log Z at the end."""
 
 VALIDATION = 0.1
@@ -122,7 +122,7 @@ class Settings:
         }
         chosen = {name: getattr(recipe, name) for name in recipe.reasons}
         settings = asdict(self) | defaults | chosen | given
-        few = traits.rows < FEW_ROWS and not traits.whitened
+        few = traits.rows < FEW_ROWS and not traits.whitened and recipe.sampler == "gibbs"
         complete = Complete(**settings, reasons=recipe.reasons, searches=steered and few)
         complete.check()
         return complete

@@ -113,7 +113,7 @@ class Training:
         }
 
     def _optimizer(self, plan: Plan) -> torch.optim.Optimizer:
-        optimizer = make_optimizer("sgd", self.rbm, plan.learning_rate, plan.momentum)
+        optimizer = make_optimizer("sgd", self.rbm.parameters(), plan.learning_rate, plan.momentum)
         for name, parameter in self.rbm.named_parameters():
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)

@@ -83,7 +83,7 @@ def fit(
     $$\theta \leftarrow \theta + \eta\,\bigl(-\langle\partial_\theta E\rangle_\text{data}
       + \langle\partial_\theta E\rangle_\text{model}\bigr)$$
 
-    What is not given is chosen from the data, for about 40 s of training at most: see `recipe_for`.
+    What is not given is chosen from the data, for about 36 s of training at most: see `recipe_for`.
     A model whose weights are all zero is initialised from the data first (see `initialize`);
     otherwise training goes on from where it is. Each epoch visits every row once, in an order drawn
     from `generator`. Values strictly between 0 and 1 for Bernoulli units are probabilities of a

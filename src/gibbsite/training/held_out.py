@@ -30,7 +30,7 @@ SWEEPS = 200
 """Sweeps of the ladders of training, for theirs."""
 
 CLEAR = 2.0
-"""Standard errors by which a later log-likelihood must be lower to be worse."""
+"""Standard errors by which a later log-likelihood must be lower to be clearly worse."""
 
 
 class HeldOut:
@@ -39,9 +39,9 @@ class HeldOut:
     After some epochs the mean log-likelihood of the rows is found: exactly if the model has at
     most 2^16 states to sum over, else with log Z estimated as by `TrajectoryAIS`, and left out
     where that fails its checks. With a ladder sampler the ladders of training estimate it (as in
-    `ExchangeLikelihood`). The model with the highest is kept, unless the last one could not be
-    measured. Training ends after `patience` figures in a row that are lower than it, by more than
-    their error.
+    `ExchangeLikelihood`). The last model that is not clearly worse than the best, by more than two
+    standard errors, is kept, unless the last one could not be measured. Training ends after
+    `patience` figures in a row that are clearly worse.
 
     Adds to the record of such epochs ``validation_log_likelihood`` and ``validation_stderr`` (of
     log Z). `state_dict` is for checkpoints.
@@ -96,8 +96,8 @@ class HeldOut:
 
     @property
     def best_index(self) -> int:
-        """Number of the best measurement."""
-        return max(range(len(self.scores)), key=self.scores.__getitem__)
+        """Number of the last measurement that is not clearly worse than the highest."""
+        return len(self.scores) - 1 - self._worse()
 
     @property
     def best_epoch(self) -> int:
@@ -154,11 +154,11 @@ class HeldOut:
             return None
         score = negative_free_energies(model, self.rows).mean().item()
         score -= log_z + self.log_volume
-        if not self.scores or score > max(self.scores):
-            self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
         self.epochs.append(epoch)
         self.scores.append(score)
         self.stderrs.append(stderr)
+        if not self._worse():
+            self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
         return {"validation_log_likelihood": score, "validation_stderr": stderr}
 
     def _log_partition(self, model: RBM) -> tuple[float, float]:
@@ -176,13 +176,13 @@ class HeldOut:
 
     def _worse(self) -> int:
         """Number of the last measurements in a row that are clearly worse than the best."""
-        count = 0
-        for score, stderr in zip(reversed(self.scores), reversed(self.stderrs), strict=True):
-            best = self.best_index
-            if score >= self.scores[best] - CLEAR * math.hypot(stderr, self.stderrs[best]):
-                break
-            count += 1
-        return count
+        highest = max(range(len(self.scores)), key=self.scores.__getitem__, default=0)
+        pairs = zip(self.scores[::-1], self.stderrs[::-1], strict=True)
+        for count, (score, stderr) in enumerate(pairs):
+            error = math.hypot(stderr, self.stderrs[highest])
+            if score >= self.scores[highest] - CLEAR * error:
+                return count
+        return 0
 
     def state_dict(self) -> dict[str, Any]:
         """The figures, the best parameters and the generator's state, for a checkpoint."""

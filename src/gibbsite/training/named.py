@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite.errors import ArgumentError
 from gibbsite.gradients import CD, FPCD, PCD, Centered, ExactGradient, Gradient, MeanField, NoiseCD
-from gibbsite.model import RBM
 from gibbsite.sampling import Gibbs, Sampler, Tempering, Trajectory
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
-from gibbsite.training.whitened import sigma_groups
 
 
 class GradientName(StrEnum):
@@ -108,16 +107,13 @@ def make_gradient(
 
 
 def make_optimizer(
-    name: str, rbm: RBM, learning_rate: float, momentum: float
+    name: str, parameters: Iterable[Any], learning_rate: float, momentum: float
 ) -> torch.optim.Optimizer:
-    """The optimiser of that name for the parameters of rbm; momentum is that of sgd.
-
-    Log sigma, if there is one to learn, learns at a tenth of the rate.
-    """
+    """The optimiser of that name for parameters, or groups of them; momentum is that of sgd."""
     check_choice("optimizer", name, *OptimizerName)
     if name == OptimizerName.adam:
-        return torch.optim.Adam(sigma_groups(rbm, learning_rate), lr=learning_rate)
-    return SGD(sigma_groups(rbm, learning_rate), learning_rate, momentum)
+        return torch.optim.Adam(parameters, lr=learning_rate)
+    return SGD(parameters, learning_rate, momentum)
 
 
 def make_schedule(name: str, optimizer: torch.optim.Optimizer, epochs: int) -> LRScheduler | None:

@@ -26,7 +26,7 @@ from gibbsite.training.named import (
 )
 from gibbsite.training.standardize import whitens
 
-SECONDS = 40.0
+SECONDS = 36.0
 """Time to train for, about, on two cores, unless told otherwise."""
 
 FEWEST_HIDDEN, MOST_HIDDEN = 16, 500
@@ -44,15 +44,15 @@ MOST_EPOCHS = 2_000
 RATE, MEASURED_RATE = 0.1, 0.02
 """Learning rates for columns of variance 1: of states, and of units with a scale."""
 
-DECAY, MOST_DECAY = 2.0, 0.003
-"""Weight decay times the number of rows; and at most, as few rows may be all there are."""
+DECAY, LADDER_DECAY, MOST_DECAY = 2.0, 0.7, 0.003
+"""Weight decay times the number of rows, where modes are apart less; and at most, as few rows may
+be all there are."""
 
 TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
-LADDER_TRIALS = ((0.65, 0.7), (0.65, 2.0))
-"""Settings to choose from: hidden units, in those of the recipe, and weight decay times rows.
+"""Settings to choose from: hidden units, in those of the recipe, and weight decay times rows."""
 
-Ladders take ten times as long, so fewer settings are tried, with fewer units, for longer.
-"""
+OVERHEAD = 1.3
+"""Time of trials with their measurements, over that of their updates."""
 
 AVERAGED = 0.04
 """Horizon of the average of the parameters, as a share of the epochs."""
@@ -65,7 +65,7 @@ ROWS_A_COLUMN = 3
 """Rows a column, at least, for a regression on the other columns to say anything."""
 
 RIDGE = 1e-3
-RUNGS = 12
+RUNGS = 16
 """Temperatures of a ladder, about, for what it costs."""
 
 SECONDS_AN_ENTRY, SECONDS_A_PRODUCT, SPEEDUP = 3e-9, 3e-12, 1.4
@@ -207,10 +207,9 @@ def candidates(traits: Traits, given: Mapping[str, Any]) -> list[Recipe]:
     time, and for one run more.
     """
     own = recipe_for(traits, given)
-    trials = TRIALS if own.sampler == SamplerName.gibbs else LADDER_TRIALS
-    seconds = given.get("seconds", SECONDS) / (1 + len(trials) / 2)
+    seconds = given.get("seconds", SECONDS) / (OVERHEAD * (1 + len(TRIALS) / 2))
     found: dict[tuple[int, float], Recipe] = {}
-    for times, decay in trials:
+    for times, decay in TRIALS:
         hidden = round(times * own.hidden) if "hidden" in own.reasons else own.hidden
         l2 = float(f"{decay / traits.rows:.2g}") if "l2" in own.reasons else own.l2
         recipe = recipe_for(traits, {**given, "hidden": hidden, "l2": l2, "seconds": seconds})
@@ -227,7 +226,8 @@ def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
     if traits.whitened:
         n = max(8, min(4 * traits.columns, traits.rows // 8, 512))
         return n, f"for {traits.rows:,} rows of {traits.columns:,} whitened columns"
-    by_columns, by_rows = 1.6 * traits.columns, 4 * math.sqrt(traits.rows)
+    share = 4.0 if chosen["sampler"] == SamplerName.gibbs else 2.6  # ladders take longer
+    by_columns, by_rows = 1.6 * traits.columns, share * math.sqrt(traits.rows)
     n = round(min(max(min(by_columns, by_rows), FEWEST_HIDDEN), MOST_HIDDEN))
     if by_columns < by_rows:
         return n, f"for {traits.columns:,} columns"
@@ -259,7 +259,7 @@ def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if chosen.get("optimizer") == OptimizerName.adam:
         return 0.001, "that of adam"
-    if traits.whitened:
+    if traits.whitened and traits.bounded:
         return 0.1, "for whitened columns; of log sigma a tenth of it"
     rate = (MEASURED_RATE if traits.measured else RATE) / max(0.25, traits.spread)
     rate *= 1.0 if traits.bounded else 0.1
@@ -282,9 +282,10 @@ def _momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if traits.whitened:
         return float(f"{3 / traits.rows:.2g}"), f"3 over {traits.rows:,} rows"
-    if DECAY / traits.rows > MOST_DECAY:
+    decay = DECAY if chosen["sampler"] == SamplerName.gibbs else LADDER_DECAY
+    if decay / traits.rows > MOST_DECAY:
         return MOST_DECAY, f"for {traits.rows:,} rows"
-    return float(f"{DECAY / traits.rows:.2g}"), f"{DECAY:g} over {traits.rows:,} rows"
+    return float(f"{decay / traits.rows:.2g}"), f"{decay:g} over {traits.rows:,} rows"
 
 
 def _epochs(traits: Traits, chosen: Chosen) -> tuple[int, str]:
@@ -314,9 +315,9 @@ def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
 
 
 RULES: dict[str, Callable[[Traits, Chosen], tuple[Any, str]]] = {
+    "sampler": _sampler,
     "hidden": _hidden,
     "batch_size": _batch_size,
-    "sampler": _sampler,
     "chains": _chains,
     "learning_rate": _learning_rate,
     "schedule": _schedule,

@@ -48,6 +48,8 @@ class Trial(NamedTuple):
         chosen = {name: getattr(self.recipe, name) for name in self.recipe.reasons}
         power, epochs = POWERS[self.recipe.schedule], self.recipe.epochs
         share = 1 - (1 - self.epoch / epochs) ** (power + 1)
+        if "average" in chosen:
+            chosen["average"] = round(share * chosen["average"], 2)
         return chosen | {"epochs": max(1, round(share * epochs))}
 
 
@@ -85,7 +87,7 @@ def run_trial(
         sampler=ladder,
         generator=torch.Generator(rbm.weight.device).manual_seed(seed),
     )
-    optimizer = make_optimizer("sgd", model, recipe.learning_rate, recipe.momentum)
+    optimizer = make_optimizer("sgd", model.parameters(), recipe.learning_rate, recipe.momentum)
     fit(
         model,
         rows,
@@ -98,7 +100,7 @@ def run_trial(
         callbacks=[average, watch, *callbacks],
         generator=generator,
     )
-    score = max(watch.scores) if watch.is_measured else -math.inf
+    score = watch.scores[watch.best_index] if watch.is_measured else -math.inf
     best = watch.best_epoch if watch.is_measured else recipe.epochs
     return Trial(recipe, score, best, watch.verdict())
 
