@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,12 +31,15 @@ class Table:
         test: rows to measure, never trained on; zeros and ones where they are not real.
         real: True for real columns, else binary ones.
         hidden: hidden units that every competitor gets; None leaves them to its default.
+        source: data as a stranger to Gibbsite would give them to the command, where that is not a
+            file of `train`: parts by name that the command knows of.
     """
 
     train: Tensor
     test: Tensor
     real: bool = False
     hidden: int | None = None
+    source: str | None = None
 
     @property
     def visible(self) -> gb.layers.Layer:
@@ -55,8 +59,10 @@ class Table:
         valid = self.visible.observe(self.train[order[:n]], torch.Generator().manual_seed(1))
         return Table(self.train[order[n:]], valid, self.real, self.hidden)
 
-    def write(self, folder: Path) -> Path:
-        """A file of the rows to train on: .npy of bytes for grey levels, else .csv."""
+    def write(self, folder: Path) -> Path | str:
+        """`source`, or a file of the rows to train on: .npy of grey levels as bytes, else .csv."""
+        if self.source is not None:
+            return self.source
         if bool(((self.train == 0) | (self.train == 1)).all()) or self.real:
             path = folder / "train.csv"
             np.savetxt(path, self.train.numpy(), fmt="%.9g", delimiter=",")
@@ -75,12 +81,13 @@ def digits(seed: int) -> Table:
 def nade(name: str, seed: int) -> Table:
     """A data set in three parts, of which the first two are to train on."""
     train, valid, _, _ = archive(name, "valid")
-    return Table(torch.cat([train, valid]), archive(name, "test").held_out)
+    source = str(Path(os.environ["GIBBSITE_DATA"]) / f"{name}.npz")
+    return Table(torch.cat([train, valid]), archive(name, "test").held_out, source=source)
 
 
 def grey_mnist(seed: int) -> Table:
     data = mnist("test")
-    return Table(gb.Rows.of(data.train).dense(), data.held_out, hidden=500)
+    return Table(gb.Rows.of(data.train).dense(), data.held_out, hidden=500, source="mnist")
 
 
 def patches(columns: int, seed: int) -> Table:

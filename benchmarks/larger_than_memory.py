@@ -72,7 +72,16 @@ def measure(path: Path) -> None:
     started = time.perf_counter()
     rbm = gb.RBM(gb.Bernoulli(COLUMNS), gb.Bernoulli(HIDDEN))
     generator = torch.Generator().manual_seed(0)
-    gb.fit(rbm, data.rows, epochs=1, batch_size=BATCH, generator=generator)
+    optimizer = gb.training.SGD(rbm.parameters(), lr=0.05, momentum=0.5)
+    gb.fit(
+        rbm,
+        data.rows,
+        gradient=gb.Centered(gb.PCD()),
+        optimizer=optimizer,
+        epochs=1,
+        batch_size=BATCH,
+        generator=generator,
+    )
     seconds = time.perf_counter() - started
     memory.done.set()
     memory.join()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path as File
 
 import torch
-from common import mean_log_likelihood, train
+from common import decaying_sgd, mean_log_likelihood, train
 
 import gibbsite as gb
 from gibbsite.likelihood import (
@@ -46,6 +46,7 @@ def trained() -> Iterator[Planted]:
             rbm = gb.RBM(gb.Bernoulli(rows.shape[1]), gb.Bernoulli(n_hidden))
             optimizer = gb.training.SGD(rbm.parameters(), rate)
             options = {"gradient": gb.PCD(), "optimizer": optimizer, "epochs": epochs}
+            options["batch_size"] = 100
             gb.fit(rbm, rows, generator=generator(seed), **options)
             log_z = enumerated(rbm)
             yield Planted(f"trained on {File(name).name}", rbm, test, log_z)
@@ -272,8 +273,10 @@ def curve() -> None:
             gb.fit(
                 rbm,
                 digits.train,
+                gradient=gb.Centered(gb.PCD()),
                 optimizer=optimizer,
                 epochs=40,
+                batch_size=100,
                 callbacks=[watch],
                 generator=generator(seed),
             )
@@ -288,11 +291,22 @@ def curve() -> None:
         watch = Curve(test, seen, 10_000)
         rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(n_hidden))
         started = time.perf_counter()
-        gb.fit(rbm, mnist.rows, epochs=1, generator=generator(1))
+        train(rbm, mnist.rows, gb.Centered(gb.PCD()), (0.05, 0.5), 1, 100, 1)
         epoch = time.perf_counter() - started
         rbm = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(n_hidden))
-        gb.fit(rbm, mnist.rows, epochs=epochs, callbacks=[watch], generator=generator(0))
-        print(f"curve: MNIST, {n_hidden} hidden, default fit, truth by a bridge of 10,000")
+        optimizer, scheduler = decaying_sgd(rbm, 0.05, 0.5, epochs)
+        gb.fit(
+            rbm,
+            mnist.rows,
+            gradient=gb.Centered(gb.PCD()),
+            optimizer=optimizer,
+            scheduler=scheduler,
+            epochs=epochs,
+            batch_size=100,
+            callbacks=[watch],
+            generator=generator(0),
+        )
+        print(f"curve: MNIST, {n_hidden} hidden, rate 0.05, truth by a bridge of 10,000")
         print("\n".join(watch.lines))
         print(
             f"  one estimate {watch.seconds / watch.measured:.2f} s; one epoch {epoch:.2f} s",

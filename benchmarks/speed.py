@@ -282,7 +282,8 @@ def epoch(seed):
     rbm, generator = gb.RBM(gb.Bernoulli(784), gb.Bernoulli(500)), torch.Generator()
     generator.manual_seed(seed)
     started = time.perf_counter()
-    gb.fit(rbm, rows, epochs=1, generator=generator)
+    gb.fit(rbm, rows, gradient=gb.Centered(gb.PCD()), epochs=1, batch_size=100, generator=generator,
+           optimizer=gb.training.SGD(rbm.parameters(), lr=0.05, momentum=0.5))
     return time.perf_counter() - started
 products(), epoch(0)
 taken = {"floor": [], "fit": []}

@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 import gibbsite as gb
 from gibbsite.cli import app, data, job, main
 from gibbsite.cli.fit import fit
-from gibbsite.cli.options import parse_seconds
 from gibbsite.cli.settings import Settings
 from gibbsite.training import History
 
@@ -413,7 +412,6 @@ def test_the_options_default_to_the_settings():
     for field in dataclasses.fields(Settings):
         if field.name != "data":
             default = getattr(options[field.name], "value", options[field.name])
-            default = parse_seconds(default) if field.name == "budget" else default
             assert default == field.default, field.name
 
 

@@ -237,10 +237,12 @@ L2 = Annotated[
 ]
 L1 = Annotated[float, _option("Sparsity: l1 |W|_1 nats.", parser=floats)]
 Budget = Annotated[
-    str,
-    _option(
-        "Time for all of it, about: seconds, or 10m, or 1h. Training takes three fifths, the "
-        "log-likelihood at the end a seventh. 0: 60 s, and no log-likelihood where it is not exact."
+    str | None,
+    _unset(
+        "Time for all of it, about: seconds, or 10m, or 1h, by the measured speed of this machine. "
+        "Training takes three fifths, the log-likelihood at the end a seventh. 0: as the default, "
+        "and no log-likelihood where it is not exact. Default: a minute of two cores, unmeasured, "
+        "so that every machine gets the same model."
     ),
 ]
 TestFraction = Annotated[

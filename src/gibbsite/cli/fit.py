@@ -21,7 +21,7 @@ from gibbsite.cli.job import Job
 from gibbsite.cli.numbers import Several
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
 from gibbsite.cli.process import INTERRUPTED, interruptible
-from gibbsite.cli.settings import BUDGET, Settings
+from gibbsite.cli.settings import Settings
 from gibbsite.cli.sweep import run_sweep
 from gibbsite.cli.trials import paced, searched
 from gibbsite.datasets import Dataset
@@ -67,7 +67,7 @@ def fit(
     optimizer: arg.Optimizer = OptimizerName.sgd,
     l2: arg.L2 = None,
     l1: arg.L1 = 0.0,
-    budget: arg.Budget = "60",
+    budget: arg.Budget = None,
     test_fraction: arg.TestFraction = 0.2,
     validation: arg.Validation = None,
     image: arg.Image = None,
@@ -212,7 +212,7 @@ def _unused(job: Job) -> Iterable[Rule]:
 
 def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
     """Choose what is left open, then train; at a lower rate where one that was chosen diverges."""
-    if "epochs" in job.settings.reasons and job.settings.budget not in (0, BUDGET):
+    if "epochs" in job.settings.reasons and job.settings.budget:
         job = restart_job(paced(job), folder)
         _print_choice(job)
     restarts = RESTARTS if "learning_rate" in job.settings.reasons else 0

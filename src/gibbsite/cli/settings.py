@@ -76,7 +76,7 @@ class Settings:
     test_fraction: float = 0.2
     validation: float | None = None
     image: str | None = None
-    budget: float = BUDGET
+    budget: float | None = None
     seed: int = 0
     device: str = "auto"
     checkpoint_every: int | None = None
@@ -108,7 +108,8 @@ class Settings:
             given = EXACT_RECIPE | {"batch_size": traits.rows} | given
         if population:
             given = {"l2": 0.0} | given
-        check_budget(self.budget)
+        if self.budget is not None:
+            check_budget(self.budget)
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
         steered = self.epochs is None and not exact and not population and self.start is None
@@ -129,7 +130,7 @@ class Settings:
 
     def estimate(self) -> float:
         """Seconds for log Z at the end; 0 for none."""
-        return ESTIMATE * self.budget
+        return ESTIMATE * (BUDGET if self.budget is None else self.budget)
 
     def training_seconds(self) -> float:
         """Time to train for."""
