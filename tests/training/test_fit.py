@@ -362,7 +362,7 @@ def test_what_is_not_given_is_that_of_the_recipe():
     assert same(ours, parameters(theirs))
 
 
-def test_without_settings_bars_and_stripes_are_learnt():
+def test_without_settings_a_population_is_learnt():
     """Independent columns reach -6.24 nats, the data's entropy is 2.60."""
     data, rbm = gb.datasets.load("bars-and-stripes").train, gb.RBM(gb.Bernoulli(9), gb.Bernoulli(8))
     gb.fit(rbm, data, generator=generator())

@@ -253,7 +253,7 @@ Validation = Annotated[
     _unset(
         "Share of the other rows, 2,000 at most, held out to steer training: the best model is "
         "kept. Of less than 5,000 rows all are then trained on. 0: none. Default: 0.1, or those "
-        "that the data bring; 0 with --epochs, --exact, under 200 rows."
+        "that the data bring; 0 with --epochs, --exact, under 50 rows."
     ),
 ]
 Image = Annotated[

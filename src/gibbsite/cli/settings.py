@@ -40,7 +40,7 @@ TRAINING, ESTIMATE = 0.6, 0.15
 VALIDATION = 0.1
 """Share of the rows that steer training, and of which there must be so many at least."""
 
-FEWEST_VALID = 20
+FEWEST_VALID = 5
 FEW_ROWS = 5_000
 """Rows below which settings are tried on a part of them, and all are trained on in the end."""
 
@@ -115,7 +115,8 @@ class Settings:
         steered = self.epochs is None and not exact and not population and self.start is None
         fewest = FEW_ROWS if traits.whitened else FEWEST_VALID / VALIDATION
         steered &= self.validation != 0 and traits.rows >= fewest
-        recipe = recipe_for(traits, given | {"seconds": self.training_seconds()})
+        known = {"seconds": self.training_seconds(), "sampled": not population}
+        recipe = recipe_for(traits, given | known)
         defaults = {
             "steps": NOISE_STEPS if self.gradient == "noise-cd" else 1,
             "validation": VALIDATION if steered else 0.0,

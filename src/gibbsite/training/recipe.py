@@ -45,11 +45,17 @@ RATE, MEASURED_RATE = 0.1, 0.02
 """Learning rates for columns of variance 1: of states, and of units with a scale."""
 
 DECAY, LADDER_DECAY, MOST_DECAY = 2.0, 0.7, 0.003
-"""Weight decay times the number of rows, where modes are apart less; and at most, as few rows may
-be all there are."""
+"""Weight decay times the number of rows; where modes are far apart, less. At most, unless rows are
+said to be a sample: few rows may be all there are."""
+
+WIDE = 10
+"""Columns a row from which on weight decay grows with them."""
 
 TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
 """Settings to choose from: hidden units, in those of the recipe, and weight decay times rows."""
+
+SCARCE, STRONG = 1_000, (1, 30.0)
+"""Rows below which a stronger weight decay is tried too, and it."""
 
 OVERHEAD = 1.3
 """Time of trials with their measurements, over that of their updates."""
@@ -184,8 +190,9 @@ def base_rows(rbm: RBM, rows: Rows) -> Tensor:
 def recipe_for(traits: Traits, given: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe for such data; settings that are given, and not None, stay as they are.
 
-    Beyond the attributes of `Recipe`, `given` may hold "seconds" to train for, "centered" and
-    "optimizer".
+    Beyond the attributes of `Recipe`, `given` may hold "seconds" to train for, "centered",
+    "optimizer", and "sampled": True if the rows are a sample of many, of which as few as a thousand
+    want a strong weight decay, rather than perhaps all there are.
 
     >>> from gibbsite.training.recipe import Traits, recipe_for
     >>> recipe = recipe_for(Traits(rows=60_000, columns=784, spread=0.1))
@@ -207,9 +214,10 @@ def candidates(traits: Traits, given: Mapping[str, Any]) -> list[Recipe]:
     time, and for one run more.
     """
     own = recipe_for(traits, given)
-    seconds = given.get("seconds", SECONDS) / (OVERHEAD * (1 + len(TRIALS) / 2))
+    trials = (*TRIALS, STRONG) if traits.rows < SCARCE else TRIALS
+    seconds = given.get("seconds", SECONDS) / (OVERHEAD * (1 + len(trials) / 2))
     found: dict[tuple[int, float], Recipe] = {}
-    for times, decay in TRIALS:
+    for times, decay in trials:
         hidden = round(times * own.hidden) if "hidden" in own.reasons else own.hidden
         l2 = float(f"{decay / traits.rows:.2g}") if "l2" in own.reasons else own.l2
         recipe = recipe_for(traits, {**given, "hidden": hidden, "l2": l2, "seconds": seconds})
@@ -283,7 +291,8 @@ def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if traits.whitened:
         return float(f"{3 / traits.rows:.2g}"), f"3 over {traits.rows:,} rows"
     decay = DECAY if chosen["sampler"] == SamplerName.gibbs else LADDER_DECAY
-    if decay / traits.rows > MOST_DECAY:
+    decay = float(f"{decay * max(1.0, traits.columns / (WIDE * traits.rows)):.2g}")
+    if decay / traits.rows > MOST_DECAY and not chosen.get("sampled"):
         return MOST_DECAY, f"for {traits.rows:,} rows"
     return float(f"{decay / traits.rows:.2g}"), f"{decay:g} over {traits.rows:,} rows"
 
