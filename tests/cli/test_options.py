@@ -67,7 +67,7 @@ IDLE = {
         "the data say what is held out",
     ),
     "named data": (["fit", "digits", "--test-fraction", "0"], ["--test-fraction"], "held out"),
-    "budget": (["fit", "binary.npy", "--budget", "3"], ["--budget"], "exact"),
+    "budget": (["fit", "binary.npy", "--budget", "3", "--epochs", "2"], ["--budget"], "exact"),
     "estimate": (
         ["evaluate", "model", "binary.npy", "--chains", "9", "--budget", "3", "--picture", "p.png"],
         ["--chains", "--budget", "--picture"],

@@ -206,8 +206,8 @@ def _unused(job: Job) -> Iterable[Rule]:
     yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
     yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
     yield not job.splits, "test_fraction", "the data say what is held out"
-    enumerable = exact.is_small(job.rbm)
-    yield enumerable, "budget", "the log-likelihood of this model is exact"
+    idle = exact.is_small(job.rbm) and "epochs" not in settings.reasons
+    yield idle, "budget", "the log-likelihood of this model is exact, and its epochs are given"
 
 
 def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:

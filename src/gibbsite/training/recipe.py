@@ -57,7 +57,7 @@ TRIALS = ((1, 1.0), (1, 4.0), (2, 2.0), (2, 8.0))
 SCARCE, STRONG = 1_000, (1, 30.0)
 """Rows below which a stronger weight decay is tried too, and it."""
 
-OVERHEAD = 1.3
+OVERHEAD = 2.0
 """Time of trials with their measurements, over that of their updates."""
 
 AVERAGED = 0.04
