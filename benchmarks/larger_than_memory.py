@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import train
 
 import gibbsite as gb
 
@@ -71,17 +72,7 @@ def measure(path: Path) -> None:
 
     started = time.perf_counter()
     rbm = gb.RBM(gb.Bernoulli(COLUMNS), gb.Bernoulli(HIDDEN))
-    generator = torch.Generator().manual_seed(0)
-    optimizer = gb.training.SGD(rbm.parameters(), lr=0.05, momentum=0.5)
-    gb.fit(
-        rbm,
-        data.rows,
-        gradient=gb.Centered(gb.PCD()),
-        optimizer=optimizer,
-        epochs=1,
-        batch_size=BATCH,
-        generator=generator,
-    )
+    train(rbm, data.rows, gb.Centered(gb.PCD()), (0.05, 0.5), 1, BATCH, 0)
     seconds = time.perf_counter() - started
     memory.done.set()
     memory.join()

@@ -69,7 +69,7 @@ def test_the_live_line_has_speed_rate_and_the_last_figure_held_out(monkeypatch):
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        ("gibbsite.cli.job.source_for", "nothing was begun yet; the same command starts anew"),
+        ("gibbsite.cli.prepared.source_for", "nothing was begun yet; the same command starts anew"),
         ("gibbsite.gradients.PCD.init", "nothing was begun yet; the same command starts anew"),
         ("gibbsite.cli.job.gb.fit", "what is done is saved; `gibbsite resume"),
         ("gibbsite.cli.job.closing_figures", "what is done is saved; `gibbsite resume"),

@@ -8,7 +8,8 @@ import torch
 
 import gibbsite as gb
 from gibbsite.training import HeldOut
-from gibbsite.training.recipe import Traits, candidates, recipe_for
+from gibbsite.training.recipe import candidates, recipe_for
+from gibbsite.training.traits import Traits
 from gibbsite.training.trial import Trial, averaged, measured_epochs, run_trial
 
 DATA = gb.datasets.load("digits").train[:300]

@@ -139,7 +139,7 @@ def chosen(results: Sequence[Result]) -> Choice:
 
 
 def _notes(results: Sequence[Result], by: str, trusted: bool) -> tuple[str, ...]:
-    """What to mind in a comparison by some rows."""
+    """Sentences on what to mind in a comparison by some rows."""
     data = {result.settings["data"] for result in results}
     splits = {(r.settings["seed"], r.settings["test_fraction"]) for r in results}
     rules = [

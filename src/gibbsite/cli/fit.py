@@ -91,7 +91,7 @@ def fit(
         job, folder = start_job(_settings(config, given), output)
     _print_plan(job)
     note_unused(context, _unused(job))
-    if config is not None and job.fingerprint != Settings.read(config)[1]:
+    if config is not None and job.data.fingerprint != Settings.read(config)[1]:
         print_note(f"the data are not those of {config}")
     with locked(folder):
         _finish(job, folder, as_json)
@@ -205,7 +205,7 @@ def _unused(job: Job) -> Iterable[Rule]:
     yield not moved, "sampler", f"it is of pcd and fpcd, and {gradient}"
     yield settings.gradient == "exact", "steps", f"{gradient}, which takes none"
     yield settings.optimizer != "sgd", "momentum", f"the optimiser is {settings.optimizer}"
-    yield not job.splits, "test_fraction", "the data say what is held out"
+    yield not job.data.splits, "test_fraction", "the data say what is held out"
     idle = exact.is_small(job.rbm) and "epochs" not in settings.reasons
     yield idle, "budget", "the log-likelihood of this model is exact, and its epochs are given"
 
@@ -226,7 +226,7 @@ def _run(job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
             if restarts == 0:
                 raise
             restarts -= 1
-            job = restart_job(job.slower(), folder)
+            job = restart_job(job.again(learning_rate=job.settings.learning_rate / 4), folder)
             print_note(
                 f"training diverged at update {error.step}; starting again at a learning rate of "
                 f"{job.settings.learning_rate:g}"

@@ -20,7 +20,7 @@ from gibbsite.cli.console import finite
 from gibbsite.cli.job import Job
 from gibbsite.cli.options import generator_of
 from gibbsite.cli.settings import Settings
-from gibbsite.cli.start import START, starting_model
+from gibbsite.cli.start import START
 from gibbsite.errors import ArgumentError, DataError, OutputError
 from gibbsite.io import write_atomically
 from gibbsite.training.history import append
@@ -69,7 +69,7 @@ def resume_job(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[
     if (folder / START).is_file():
         settings = replace(settings, start=str(folder / START))
     job = Job(replace(settings, **(changes or {})))
-    if job.fingerprint != expected:
+    if job.data.fingerprint != expected:
         raise DataError(f"{settings.data} is not what it was when {folder} was begun; restore it")
     checkpoints = job.checkpoints(folder)
     state = None if checkpoints is None else checkpoints.read()
@@ -92,8 +92,8 @@ def resume_job(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[
 
 def _keep_start(job: Job, folder: Path) -> None:
     """Keep the model that the run starts from, which may have changed when it is resumed."""
-    if (start := starting_model(job.given)) is not None:
-        gb.save(start, folder / START)
+    if job.data.start is not None:
+        gb.save(job.data.start, folder / START)
 
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
@@ -165,10 +165,10 @@ def _write_record(job: Job, folder: Path) -> None:
             "description": job.source.description,
             "rows": len(job.source.rows),
             "columns": job.source.rows.shape[1],
-            "sha256": job.fingerprint,
+            "sha256": job.data.fingerprint,
             "names": job.source.columns,
             "categories": job.source.categories,
-            "scaling": scaling_record(job.scaling),
+            "scaling": scaling_record(job.units.scaling),
         },
         "versions": {
             "gibbsite": gb.__version__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,18 @@ from torch import Tensor
 
 import gibbsite as gb
 from gibbsite import datasets, exact, plots
-from gibbsite.checks import check_counts, check_memory
+from gibbsite.checks import check_memory
 from gibbsite.cli.console import escape, print_error
-from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute, fingerprint
+from gibbsite.cli.data import MONITOR_ROWS, TRAJECTORY, absolute
 from gibbsite.cli.figures import closing_figures
 from gibbsite.cli.options import generator_of, parse_image
+from gibbsite.cli.prepared import Prepared, make_hidden
 from gibbsite.cli.progress import AsSaved, EpochBar, Every, busy
-from gibbsite.cli.settings import Complete, Settings
-from gibbsite.cli.start import sized_as, source_for, starting_model
+from gibbsite.cli.settings import Settings
+from gibbsite.cli.start import sized_as
 from gibbsite.cli.training_units import TrainingUnits
-from gibbsite.errors import ArgumentError, DivergenceError
-from gibbsite.layers import Layer, layer_for
+from gibbsite.errors import DivergenceError
+from gibbsite.layers import Layer
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.rows import Rows
 from gibbsite.sampling import Sampler, trajectory_models
@@ -35,7 +35,6 @@ from gibbsite.training import (
     Monitor,
     Scaling,
     SigmaFloor,
-    Traits,
     by_layer_column,
     sigma_floor,
     sigma_groups,
@@ -54,7 +53,7 @@ from gibbsite.training.named import (
 )
 from gibbsite.training.recipe import SMALL_MODEL, base_rows
 from gibbsite.training.run import Callback, Penalty, Projection
-from gibbsite.training.trial import measured_epochs
+from gibbsite.training.trial import averaged, measured_epochs
 
 FANTASY_STEPS = 1000
 """Steps of the chains that samples.png shows."""
@@ -69,75 +68,71 @@ MEASURED_EVERY = 5
 class Job:
     """The objects of a run, made from its settings: same settings, same objects."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, data: Prepared | None = None) -> None:
+        self.data = Prepared.of(settings) if data is None else data
         self.given = replace(settings, data=absolute(settings.data))
+        self.pace = 1.0
+        """Time of an update over what the recipe counts on."""
         self.tried: Mapping[str, Any] = {}
         """Figures of the trial that chose the settings."""
-        generator = generator_of(settings.seed)
-        kind = None if settings.visible == "auto" else settings.visible
-        start = starting_model(settings)
-        source = source_for(settings, start)
-        named = settings.data in datasets.NAMES
-        self.splits = not named and source.test is None
-        visible = _make_visible(source, settings) if start is None else start.visible
-        if kind is not None:  # before the split, so that errors name the row of the file
-            source.check(visible, settings.data)
-        source = source.split(0.0 if named else settings.test_fraction, generator)
-        self.fingerprint = fingerprint(source)
         device = make_device(settings.device)
-        traits = Traits.of(visible, Rows.of(source.rows), _make_hidden(settings, 1))
-        if start is not None and visible.independent:  # it was not trained on whitened rows
-            traits = traits._replace(whitened=False)
-        population = named and source.test is None
-        complete = sized_as(start, settings).completed(traits, population=population)
-        complete = replace(complete, data=absolute(settings.data), device=device.type)
-        self.settings, self.traits, self.pace = complete, traits, 1.0
-        source = source.hold_out(complete.validation, generator_of(settings.seed))
-        self.source = source
-        width = source.rows.shape[1]
-        self.shape = parse_image(complete.image, width) or source.image_shape
-        size = f"a model of {width} x {complete.hidden} units"
-        check_memory(size, visible.width, complete.hidden)
-        self.units = TrainingUnits.of(visible, source.rows, traits.whitened)
-        self.rows, self.scaling = self.units.rows(source.rows), self.units.scaling
-        if start is None:
-            self.rbm = gb.RBM(visible, _make_hidden(complete, complete.hidden)).to(device)
-        else:
-            self.rbm = self.units.convert(copy.deepcopy(start)).float().to(device)
-        if complete.gradient == "exact":
-            exact.check_enumerable(self.rbm)
-        rate, groups = complete.learning_rate, list(self.rbm.parameters())
-        self.optimizer = make_optimizer(
-            complete.optimizer,
-            sigma_groups(self.rbm, rate) if traits.whitened else groups,
-            rate,
-            complete.momentum,
+        complete = sized_as(self.data.start, settings).completed(
+            self.data.traits, population=self.data.population
         )
-        self.scheduler = make_schedule(complete.schedule, self.optimizer, complete.epochs)
-        penalties = [p for p in (gb.L2(complete.l2), gb.L1(complete.l1)) if p.strength > 0]
-        self.projections: list[Projection] = []
-        if traits.whitened:
-            self.projections.append(SigmaFloor(sigma_floor(self.rows)))
-            if start is None and traits.bounded:
-                start_whitened(self.rbm, self._new_generator())
-                _restart_constant(self.rbm, self.scaling)
-        self.note = "" if self.scaling is None else self.scaling.warning(source.columns)
-        self.data_penalties: list[Penalty] = _hold_constant(visible, self.scaling)
-        self.penalties: list[Penalty] = [*penalties, *self.data_penalties]
-        tempered = complete.sampler == SamplerName.tempering
-        base = base_rows(self.rbm, Rows.of(self.rows)) if tempered else None
-        self.sampler = make_sampler(complete.sampler, base)
-        self.gradient = make_gradient(
-            complete.gradient, complete.chains, complete.steps, complete.centered, self.sampler
-        )
-        self.averages = _make_averages(self.rbm, complete, len(self.rows))
-        self.sets = _monitored(self.rbm, source, generator)
+        self.settings = replace(complete, data=self.given.data, device=device.type)
+        self.source = self.data.source.hold_out(complete.validation, generator_of(settings.seed))
+        self._make_model(device)
+        self._make_training()
+        generator = generator_of(settings.seed)
+        generator.set_state(self.data.generator)
+        self.sets = _monitored(self.rbm, self.source, generator)
         self.held_out = self._steering()
         self.generator = generator if device.type == "cpu" else self._new_generator()
 
-    def slower(self) -> Job:
-        """The job again at a quarter of the learning rate."""
-        return Job(replace(self.given, learning_rate=self.settings.learning_rate / 4))
+    def _make_model(self, device: torch.device) -> None:
+        """Make the model, in the units of training, and its rows."""
+        settings, source, start = self.settings, self.source, self.data.start
+        width, visible = source.rows.shape[1], copy.deepcopy(self.data.visible)
+        self.shape = parse_image(settings.image, width) or source.image_shape
+        size = f"a model of {width} x {settings.hidden} units"
+        check_memory(size, visible.width, settings.hidden)
+        self.units = TrainingUnits.of(visible, source.rows, self.data.traits.whitened)
+        self.rows, scaling = self.units.rows(source.rows), self.units.scaling
+        self.note = "" if scaling is None else scaling.warning(source.columns)
+        if start is None:
+            self.rbm = gb.RBM(visible, self.make_hidden(settings.hidden)).to(device)
+        else:
+            self.rbm = self.units.convert(copy.deepcopy(start)).float().to(device)
+        if settings.gradient == "exact":
+            exact.check_enumerable(self.rbm)
+        if self.data.traits.whitened and self.data.traits.bounded and start is None:
+            start_whitened(self.rbm, self._new_generator())
+            _restart_constant(self.rbm, scaling)
+
+    def _make_training(self) -> None:
+        """Make the gradient, the optimiser and what else an update takes."""
+        settings, rbm, whitened = self.settings, self.rbm, self.data.traits.whitened
+        rate = settings.learning_rate
+        parameters = sigma_groups(rbm, rate) if whitened else list(rbm.parameters())
+        self.optimizer = make_optimizer(settings.optimizer, parameters, rate, settings.momentum)
+        self.scheduler = make_schedule(settings.schedule, self.optimizer, settings.epochs)
+        decays = [p for p in (gb.L2(settings.l2), gb.L1(settings.l1)) if p.strength > 0]
+        self.data_penalties = _hold_constant(rbm.visible, self.units.scaling)
+        self.penalties: list[Penalty] = [*decays, *self.data_penalties]
+        self.projections: list[Projection] = (
+            [SigmaFloor(sigma_floor(self.rows))] if whitened else []
+        )
+        tempered = settings.sampler == SamplerName.tempering
+        base = base_rows(rbm, Rows.of(self.rows)) if tempered else None
+        self.sampler = make_sampler(settings.sampler, base)
+        self.gradient = make_gradient(
+            settings.gradient, settings.chains, settings.steps, settings.centered, self.sampler
+        )
+        self.averages = [averaged(rbm, settings, len(self.rows))] if settings.average else []
+
+    def again(self, **changes: Any) -> Job:
+        """A new job on the same data, with other settings of training."""
+        return Job(replace(self.given, **changes), self.data)
 
     def run(self, folder: Path) -> tuple[History, dict[str, Any]]:
         """Train, or go on training, and fill the folder; the history and the closing figures."""
@@ -221,7 +216,7 @@ class Job:
 
     def make_hidden(self, n: int) -> Layer:
         """A hidden layer of so many units."""
-        return _make_hidden(self.settings, n)
+        return make_hidden(self.settings, n)
 
     def _observers(self) -> list[Callback]:
         """Callbacks that measure the model in training."""
@@ -286,33 +281,6 @@ class Job:
         plots.save(plots.samples(data, fantasies, self.shape), folder / "samples.png")
         if len(history):
             plots.save(plots.learning_curves(history), folder / "learning_curves.png")
-
-
-def _make_visible(source: datasets.Dataset, settings: Settings) -> Layer:
-    """A visible layer for the data; of the options it gets those that its kinds of unit have."""
-    if not 0 < settings.sigma < math.inf:  # the layer's own error would not name the option
-        raise ArgumentError(f"--sigma {settings.sigma}: expected a number above 0")
-    options = {name: getattr(settings, name) for name in ("sigma", "learn_sigma", "trials")}
-    return layer_for(source.visible, source.greatest(), options)
-
-
-def _make_hidden(settings: Settings, n: int) -> Layer:
-    """A hidden layer of n units; `hidden_states` is for those whose number of states may differ."""
-    check_counts(2, hidden_states=settings.hidden_states)
-    greatest = torch.full((n,), settings.hidden_states - 1.0)
-    try:
-        return layer_for(settings.hidden_type, greatest)
-    except ArgumentError as error:
-        message = str(error).replace("visible=", "hidden_type=", 1).replace(" auto,", "", 1)
-        raise ArgumentError(message) from error
-
-
-def _make_averages(rbm: gb.RBM, settings: Complete, rows: int) -> list[gb.Averaged]:
-    """The average of the parameters, over so many epochs of so many rows; none for 0."""
-    if settings.average == 0:
-        return []
-    horizon = settings.average * math.ceil(rows / settings.batch_size)
-    return [gb.Averaged(rbm, horizon=max(1.0, horizon))]
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
@@ -89,7 +89,27 @@ def output_error() -> OSError | None:
     return None if error is None or error.errno in (errno.EPIPE, errno.EIO) else error
 
 
-class Termination:
+class Handling:
+    """Base class: a context in which signals have another handler, where they are not ignored."""
+
+    def _handle(
+        self, numbers: Iterable[int], handler: Callable[..., Any], replaced: Iterable[Any]
+    ) -> None:
+        """Give signals the handler where they have one of those replaced, or all if none is named."""
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in numbers:
+            now = signal.getsignal(number)
+            if now != signal.SIG_IGN and (not replaced or now in replaced):
+                self._before[number] = signal.signal(number, handler)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Termination(Handling):
     """Context in which SIGTERM and SIGHUP act as Ctrl-C; `number` is the signal that came.
 
     Without one it is SIGINT. A signal that is ignored, as under `nohup`, stays so.
@@ -99,16 +119,8 @@ class Termination:
         self.number: int = signal.SIGINT
 
     def __enter__(self) -> Termination:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in TERMINATION:
-                if signal.getsignal(number) == signal.SIG_DFL:
-                    self._before[number] = signal.signal(number, self._interrupt)
+        self._handle(TERMINATION, self._interrupt, replaced=(signal.SIG_DFL,))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.number = number
@@ -120,7 +132,7 @@ class Termination:
         return 128 + self.number
 
 
-class Deferred:
+class Deferred(Handling):
     """Context in which signals that interrupt are kept, for `take`, instead of raised.
 
     Attributes:
@@ -129,16 +141,8 @@ class Deferred:
 
     def __enter__(self) -> Deferred:
         self.first, self._kept = 0, list[int]()
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, *TERMINATION):
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._keep)
+        self._handle((signal.SIGINT, *TERMINATION), self._keep, replaced=())
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _keep(self, number: int, frame: FrameType | None) -> None:
         self.first = self.first or number

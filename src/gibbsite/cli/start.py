@@ -53,13 +53,12 @@ def sized_as(start: RBM | None, settings: Settings) -> Settings:
         return settings
     if settings.hidden not in (None, start.hidden.n):
         _refuse("hidden", settings.hidden, f"{start.hidden.n} hidden units")
-    if settings.visible not in ("auto", kind_of(start.visible.uncorrelated())):
-        _refuse(
-            "visible", settings.visible, f"{kind_of(start.visible.uncorrelated())} visible units"
-        )
-    if settings.hidden_type not in ("bernoulli", kind_of(start.hidden)):
-        _refuse("hidden-type", settings.hidden_type, f"{kind_of(start.hidden)} hidden units")
-    return replace(settings, hidden=start.hidden.n, hidden_type=kind_of(start.hidden))
+    visible, hidden = kind_of(start.visible.uncorrelated()), kind_of(start.hidden)
+    if settings.visible not in ("auto", visible):
+        _refuse("visible", settings.visible, f"{visible} visible units")
+    if settings.hidden_type not in ("bernoulli", hidden):
+        _refuse("hidden-type", settings.hidden_type, f"{hidden} hidden units")
+    return replace(settings, hidden=start.hidden.n, hidden_type=hidden)
 
 
 def _refuse(option: str, value: object, has: str) -> None:

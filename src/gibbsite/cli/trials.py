@@ -16,8 +16,8 @@ from gibbsite.cli.job import Job
 from gibbsite.errors import DivergenceError
 from gibbsite.rows import Rows
 from gibbsite.training.history import Record
-from gibbsite.training.pace import measured_pace
-from gibbsite.training.recipe import Recipe, candidates, recipe_for
+from gibbsite.training.pace import timed_update
+from gibbsite.training.recipe import Recipe, candidates, seconds_an_update
 from gibbsite.training.trial import Trial, run_trial
 
 
@@ -40,15 +40,15 @@ def searched(job: Job) -> Job:
     """A job on all the rows, by those of the settings tried that do best on the rows held out."""
     given = {name: x for name, x in vars(job.given).items() if x is not None}
     given["seconds"] = job.settings.training_seconds() / job.pace
-    recipes = candidates(job.traits, given)
+    recipes = candidates(job.data.traits, given)
     trials = []
     for done, trial in enumerate(_trials(job, recipes), start=1):
         trials.append(trial)
         err.print(f"trial {done} of {len(recipes)}: {_summary(trial)}", highlight=False)
-    order = {id(recipe): i for i, recipe in enumerate(recipes)}
-    best = max(trials, key=lambda trial: (trial.score, -order[id(trial.recipe)]))
+    trials.sort(key=lambda trial: recipes.index(trial.recipe))  # they ended in any order
+    best = max(trials, key=lambda trial: trial.score)
     epochs = f"steps that sum to those of {best.epoch} of {best.recipe.epochs} epochs of its trial"
-    chosen = Job(replace(job.given, **best.settings(), validation=0.0))
+    chosen = job.again(**best.settings(), validation=0.0)
     chosen.settings = replace(chosen.settings, reasons={**best.recipe.reasons, "epochs": epochs})
     chosen.tried = {
         "validation_log_likelihood": best.score,
@@ -60,16 +60,16 @@ def searched(job: Job) -> Job:
 
 def paced(job: Job) -> Job:
     """The job with as many epochs as this machine has time for, by a measurement of its speed."""
-    given = {name: x for name, x in vars(job.given).items() if x is not None}
-    recipe = recipe_for(job.traits, given | {"seconds": job.settings.training_seconds()})
-    pace = measured_pace(job.rbm, Rows.of(job.rows), recipe, job.traits)
-    if job.settings.searches:
-        job.pace = pace
+    settings = job.settings
+    seconds = timed_update(job.rbm, Rows.of(job.rows), job.gradient, settings.batch_size)
+    job.pace = seconds / seconds_an_update(job.data.traits, settings.as_settings())
+    if settings.searches:
         return job
-    epochs = max(1, round(job.settings.epochs / pace))
-    reason = f"for {job.settings.budget:g} s at the speed of this machine now"
-    found = Job(replace(job.given, epochs=epochs, validation=job.settings.validation))
-    found.settings = replace(found.settings, reasons={**job.settings.reasons, "epochs": reason})
+    found = job.again(
+        epochs=max(1, round(settings.epochs / job.pace)), validation=settings.validation
+    )
+    reason = f"for {settings.budget:g} s at the speed of this machine now"
+    found.settings = replace(found.settings, reasons={**settings.reasons, "epochs": reason})
     return found
 
 

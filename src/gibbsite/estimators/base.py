@@ -20,7 +20,7 @@ from gibbsite import exact
 from gibbsite.checks import check_counts, check_strength, check_tensor, check_unmasked
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, scores
-from gibbsite.estimators.tables import Units, as_rows
+from gibbsite.estimators.tables import Array, Units, as_numpy, as_rows, precision_of
 from gibbsite.estimators.training import Plan, Training
 from gibbsite.gradients import Gradient
 from gibbsite.layers import Bernoulli, Layer
@@ -35,7 +35,6 @@ from gibbsite.training.named import ScheduleName, check_choice, make_device, mak
 from gibbsite.training.run import Penalty
 
 FLOATS = (np.float64, np.float32)
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -82,9 +81,6 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Dtype to train in."""
         return torch.float32
 
-    def _scale_weights(self, rbm: RBM) -> None:
-        """Give the starting weights another scale than `initialize` does."""
-
     def _units(self) -> Units:
         """Units of `rbm_`."""
         return self._training.units
@@ -117,7 +113,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_counts(minimum=0, n_iter=self.n_iter)
         plan = self._plan(int(self.n_iter), self.schedule)
-        return self._train(X, sample_weight, plan, new=not (self.warm_start and self._is_fitted()))
+        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        return self._train(X, sample_weight, plan, new=not goes_on)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
@@ -128,7 +125,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         representative one. Arguments and errors are those of `fit`.
         """
         plan = self._plan(1, "constant")
-        return self._train(X, sample_weight, plan, new=not self._is_fitted())
+        return self._train(X, sample_weight, plan, new=not self.__sklearn_is_fitted__())
 
     def _plan(self, epochs: int, schedule: str) -> Plan:
         """The hyperparameters, checked."""
@@ -199,7 +196,6 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
         """Set the parameters that training starts from."""
         start(training.rbm, as_rows(X, training.units), weights, training.generator())
-        self._scale_weights(training.rbm)
 
     def _keep(self, training: Training) -> None:
         """Take the fitted attributes from a model in training."""
@@ -391,9 +387,6 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.rbm_ if device.type == "cpu" else copy.deepcopy(self.rbm_).to(device)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return self._is_fitted()
-
-    def _is_fitted(self) -> bool:
         return hasattr(self, "rbm_")  # a fit that failed has set attributes of the columns
 
     def __sklearn_tags__(self) -> Any:
@@ -401,14 +394,3 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def precision_of(X: Any) -> torch.dtype:
-    """The torch dtype of a table of `FLOATS`."""
-    return torch.float32 if X.dtype == np.float32 else torch.float64
-
-
-def as_numpy(x: Tensor) -> Array:
-    """An array that shares the memory of a tensor on the CPU, else a copy."""
-    array: Array = x.detach().cpu().numpy()
-    return array

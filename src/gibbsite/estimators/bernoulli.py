@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.runs import import_run, read_run
 from gibbsite.estimators.tables import ROUNDING, Units, as_rows, extremes, locate
+from gibbsite.estimators.training import Training
 from gibbsite.layers import Bernoulli, Layer
-from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training.initialize import WEIGHT_SCALE
 from gibbsite.training.run import Penalty
@@ -177,10 +178,11 @@ class BernoulliRBM(BaseRBM):
     def _rows(self, X: Any, units: Units) -> Rows:
         return replace(as_rows(X, units), drawn=bool(self.binarize))
 
-    @torch.no_grad()
-    def _scale_weights(self, rbm: RBM) -> None:
-        wanted = min(LARGEST_SCALE, math.sqrt(2 / sum(rbm.weight.shape)))
-        rbm.weight.mul_(wanted / WEIGHT_SCALE)
+    def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
+        super()._initialize(training, X, weights)
+        wanted = min(LARGEST_SCALE, math.sqrt(2 / sum(training.rbm.weight.shape)))
+        with torch.no_grad():
+            training.rbm.weight.mul_(wanted / WEIGHT_SCALE)
 
     def _admit(self, X: Any) -> Units:
         return _range_with(X, *self.data_range_)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gibbsite.checks import as_scales
 from gibbsite.errors import ArgumentError, DataError
-from gibbsite.estimators.base import BaseRBM, as_numpy, precision_of
+from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.runs import import_run, read_run
-from gibbsite.estimators.tables import Units, as_rows
+from gibbsite.estimators.tables import Units, as_numpy, as_rows, precision_of
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM

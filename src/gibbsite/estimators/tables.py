@@ -14,6 +14,8 @@ from gibbsite import ops
 from gibbsite.rows import Rows
 from gibbsite.training import Whitening
 
+Array = NDArray[Any]
+
 ROUNDING = 1e-6
 """Share of a range by which values may lie outside it by rounding alone."""
 
@@ -76,3 +78,14 @@ def locate(table: Any, value: float) -> tuple[int, int]:
             return start + int(found[0, 0]), int(found[0, 1])
         start += len(block)
     raise AssertionError("the value is not in the table")  # pragma: no cover
+
+
+def precision_of(X: Any) -> torch.dtype:
+    """The torch dtype of a table of `FLOATS`."""
+    return torch.float32 if X.dtype == np.float32 else torch.float64
+
+
+def as_numpy(x: Tensor) -> Array:
+    """An array that shares the memory of a tensor on the CPU, else a copy."""
+    array: Array = x.detach().cpu().numpy()
+    return array

@@ -1,6 +1,6 @@
 """Unit types: one file each. `LAYERS` is the only list of them."""
 
-from gibbsite.layers.base import Layer, as_layer
+from gibbsite.layers.base import Layer
 from gibbsite.layers.bernoulli import Bernoulli
 from gibbsite.layers.binomial import Binomial
 from gibbsite.layers.by_column import column_types, kind_of, layer_for
@@ -13,7 +13,7 @@ from gibbsite.layers.gaussian import Gaussian
 from gibbsite.layers.mixed import Mixed
 from gibbsite.layers.moments import Means, Moments
 from gibbsite.layers.multivariate_gaussian import MultivariateGaussian, transformed
-from gibbsite.layers.names import layer_type, name_of, register_layer
+from gibbsite.layers.names import as_layer, layer_type, name_of, register_layer
 from gibbsite.layers.poisson import Poisson
 from gibbsite.layers.quadrature import gauss_legendre
 from gibbsite.layers.relu import ReLU

@@ -17,14 +17,13 @@ from gibbsite.errors import ArgumentError, DataError
 from gibbsite.layers.codes import state_codes
 from gibbsite.layers.faults import (
     first_fault,
+    require_columns,
     require_finite,
+    require_means,
     require_one_column,
     require_within,
 )
 from gibbsite.layers.moments import Means, Moments, inputs_with_means
-
-MEAN_ROUNDING = 1e-3
-"""Distance beyond the range of states that the rounding of a running mean may account for."""
 
 
 class Layer(nn.Module, ABC):
@@ -294,29 +293,14 @@ class Layer(nn.Module, ABC):
 
     def check_means(self, x: Tensor) -> None:
         """Raise `DataError` unless rows of x, (rows, width), may be means, in `interval`."""
-        if x.ndim != 2 or x.shape[1] != self.width or x.dtype != self.like.dtype:
-            raise DataError(
-                f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {self.width}), "
-                f"{self.like.dtype}"
-            )
-        if not bool(torch.isfinite(x).all()):
-            raise DataError("states that are not finite")
-        low, high = self.interval
-        if bool(((x < low - MEAN_ROUNDING) | (x > high + MEAN_ROUNDING)).any()):
-            raise DataError(f"means outside of [{low:g}, {high:g}]")
+        require_means(x, self.like.new_empty(0, self.width), *self.interval)
 
     # data
 
     def coerce(self, x: Tensor) -> Tensor:
         """x as a tensor of the layer's dtype and device; its last axis must be the columns."""
         x = as_tensor(x, self.like)
-        if x.ndim == 0 or x.shape[-1] != self.width:
-            found = "no" if x.ndim == 0 else x.shape[-1]
-            columns = "" if self.width == self.n else f" in {self.width} columns"
-            raise DataError(
-                f"states have {found} columns but {self.describe()} has {self.n} units{columns}; "
-                "pass arrays whose last axis is the units"
-            )
+        require_columns(self, x)
         return x
 
     def check_data(self, data: Tensor) -> Tensor:
@@ -412,10 +396,3 @@ class Layer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return str(self.n)
-
-
-def as_layer(name: str, value: object) -> Layer:
-    """Return value if it is a layer, else raise `ArgumentError`."""
-    if not isinstance(value, Layer):
-        raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")
-    return value

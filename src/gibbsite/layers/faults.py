@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from gibbsite.checks import as_array, not_finite
-from gibbsite.errors import ArgumentError, EntryError
+from gibbsite.errors import ArgumentError, DataError, EntryError
+
+MEAN_ROUNDING = 1e-3
+"""Distance beyond the range of states that the rounding of a running mean may account for."""
 
 
 def require(data: Tensor, good: Tensor, remedy: str) -> None:
@@ -35,6 +38,30 @@ def require_finite(data: Tensor, given: object) -> None:
     entries = given if isinstance(given, Tensor) else as_array(given)
     fault, remedy = not_finite(float(entries[row, column]), data.dtype)
     raise EntryError(fault, row, column, remedy)
+
+
+def require_columns(layer: Any, x: Tensor) -> None:
+    """Raise `DataError` unless the last axis of x is the columns of a layer."""
+    if x.ndim == 0 or x.shape[-1] != layer.width:
+        found = "no" if x.ndim == 0 else x.shape[-1]
+        columns = "" if layer.width == layer.n else f" in {layer.width} columns"
+        raise DataError(
+            f"states have {found} columns but {layer.describe()} has {layer.n} units{columns}; "
+            "pass arrays whose last axis is the units"
+        )
+
+
+def require_means(x: Tensor, like: Tensor, low: float, high: float) -> None:
+    """Raise `DataError` unless x holds rows as wide as `like`, of its dtype, that may be means."""
+    if x.ndim != 2 or x.shape[1] != like.shape[1] or x.dtype != like.dtype:
+        raise DataError(
+            f"states of shape {tuple(x.shape)}, {x.dtype}: expected (rows, {like.shape[1]}), "
+            f"{like.dtype}"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise DataError("states that are not finite")
+    if bool(((x < low - MEAN_ROUNDING) | (x > high + MEAN_ROUNDING)).any()):
+        raise DataError(f"means outside of [{low:g}, {high:g}]")
 
 
 def require_one_column(layer: Any, method: str) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from gibbsite.checks import as_array, as_tensor
 from gibbsite.errors import ArgumentError, EntryError
-from gibbsite.layers.base import Layer, as_layer
+from gibbsite.layers.base import Layer
 from gibbsite.layers.moments import Moments
-from gibbsite.layers.names import layer_type, name_of
+from gibbsite.layers.names import as_layer, layer_type, name_of
 
 
 class MixedMoments(NamedTuple):

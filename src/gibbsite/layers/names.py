@@ -56,3 +56,10 @@ def name_of(layer: Layer | type[Layer]) -> str:
         f"{kind} has no name that a file could give it; call gb.register_layer({kind.lower()!r}, "
         f"{kind}) before, in this process and wherever the model is loaded"
     )
+
+
+def as_layer(name: str, value: object) -> Layer:
+    """Return value if it is a layer, else raise `ArgumentError`."""
+    if not isinstance(value, Layer):
+        raise ArgumentError(f"{name}={value!r}: expected a layer such as gb.Bernoulli(64)")
+    return value

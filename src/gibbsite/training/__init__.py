@@ -8,7 +8,7 @@ from gibbsite.training.history import History
 from gibbsite.training.initialize import initialize
 from gibbsite.training.monitor import Monitor
 from gibbsite.training.penalties import L1, L2
-from gibbsite.training.recipe import Traits, recipe_for
+from gibbsite.training.recipe import recipe_for
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.standardize import (
@@ -24,6 +24,7 @@ from gibbsite.training.standardize import (
     whitening,
     whitens,
 )
+from gibbsite.training.traits import Traits
 from gibbsite.training.whitened import SigmaFloor, sigma_floor, sigma_groups, start_whitened
 
 __all__ = [

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -20,21 +18,23 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
-from gibbsite.errors import ArgumentError, DataError, DivergenceError, EntryError, RateError
+from gibbsite.errors import ArgumentError, DivergenceError, RateError
 from gibbsite.gradients import Batch, Gradient, Info
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
 from gibbsite.rows import Rows
+from gibbsite.training.arguments import check_kinds, check_optimizer, check_rows, functions
 from gibbsite.training.checkpoint import Checkpoints
 from gibbsite.training.fused import SMALL, fused_updates
 from gibbsite.training.history import History, Record
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.penalties import L2
-from gibbsite.training.recipe import Traits, recipe_for
+from gibbsite.training.recipe import recipe_for
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
+from gibbsite.training.traits import Traits
 from gibbsite.training.units import units_far_from_standard, warn_of_units
 
 log = logging.getLogger("gibbsite")
@@ -146,11 +146,11 @@ def fit(
     check_counts(**{name: count for name, count in given.items() if count is not None})
     check_generator(generator)
     check_usable(rbm)
-    _check_kinds(gradient, optimizer, scheduler, checkpoints)
-    callbacks = _functions("callbacks", callbacks)
-    penalties = None if penalties is None else _functions("penalties", penalties)
-    projections = _functions("projections", projections)
-    rows = _check_rows(rbm, data)
+    check_kinds(gradient, optimizer, scheduler, checkpoints)
+    callbacks = functions("callbacks", callbacks)
+    penalties = None if penalties is None else functions("penalties", penalties)
+    projections = functions("projections", projections)
+    rows = check_rows(rbm, data)
     weights = None if weights is None else row_weights(weights, len(rows), rbm.weight)
     warn_of_units(rbm, data)
     if optimizer is None and scheduler is not None:
@@ -170,7 +170,7 @@ def fit(
         if optimizer is None:
             rate = recipe.learning_rate
             optimizer, scheduler = sgd_with_decay(rbm, rate, epochs)
-    _check_optimizer(rbm, optimizer, scheduler)
+    check_optimizer(rbm, optimizer, scheduler)
     state = gradient.init(rbm, generator) if state is None else state
     run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties or [],
               projections, callbacks, generator, state)  # fmt: skip
@@ -250,76 +250,6 @@ def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:
 def _finished(run: Run) -> bool:
     """True if a callback ends the run."""
     return any(getattr(callback, "finished", False) for callback in run.callbacks)
-
-
-def _check_kinds(
-    gradient: object, optimizer: object, scheduler: object, checkpoints: object
-) -> None:
-    """Raise `ArgumentError` for an argument that is a class, a name or of another wrong kind."""
-    sgd = "torch.optim.SGD(rbm.parameters(), lr=0.05)"
-    folder = str(checkpoints) if isinstance(checkpoints, str | Path) else "folder"
-    is_estimator = gradient is None or (hasattr(gradient, "init") and hasattr(gradient, "step"))
-    is_optimizer = isinstance(optimizer, Optimizer | None)
-    is_schedule = scheduler is None or hasattr(scheduler, "step")
-    is_folder = isinstance(checkpoints, Checkpoints | None)
-    for name, value, fits, expected in (
-        ("gradient", gradient, is_estimator, "an estimator such as gb.PCD()"),
-        ("optimizer", optimizer, is_optimizer, f"one of the model's parameters, {sgd}"),
-        ("scheduler", scheduler, is_schedule, "a torch schedule made with the optimizer"),
-        ("checkpoints", checkpoints, is_folder, f"gb.Checkpoints({folder!r})"),
-    ):
-        if isinstance(value, type):
-            raise ArgumentError(f"{name} is the class {value.__name__}; pass {expected}")
-        if not fits:
-            raise ArgumentError(f"{name}={value!r}: expected {expected}")
-
-
-def _functions(name: str, values: object) -> list[Any]:
-    """The values as a list; `ArgumentError` unless they are functions."""
-    if not isinstance(values, Iterable) or isinstance(values, str):
-        raise ArgumentError(f"{name}={values!r}: expected a list of functions")
-    functions = list(values)
-    for value in functions:
-        if not callable(value) or isinstance(value, type):
-            raise ArgumentError(f"{value!r} among {name}: expected a function")
-    return functions
-
-
-def _check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-    """Raise `ArgumentError` for an optimiser or schedule that trains nothing or fails later."""
-    groups = optimizer.param_groups
-    held = {id(parameter) for group in groups for parameter in group["params"]}
-    if held.isdisjoint(map(id, rbm.parameters())):
-        raise ArgumentError("optimizer holds none of the model's parameters; give it those")
-    largest = torch.finfo(rbm.weight.dtype).max
-    for rate in (float(group.get("lr", 0.0)) for group in groups):
-        if not abs(rate) <= largest:
-            raise ArgumentError(f"a learning rate of {rate:g} is no {rbm.weight.dtype}; lower it")
-    for part, method in ((optimizer, "closure"), (scheduler, "metrics")):
-        needed = inspect.signature(part.step).parameters.get(method) if part else None
-        if needed is not None and needed.default is inspect.Parameter.empty:
-            raise ArgumentError(
-                f"{type(part).__name__} needs a {method} at every step, which fit does not give it"
-            )
-
-
-def _check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
-    """The data as `Rows`; `DataError` unless every row fits the visible units."""
-    if not isinstance(data, Rows):
-        return Rows.of(rbm.visible.check_data(data).detach())
-    if rbm.visible.checks_extremes:
-        with suppress(DataError):
-            for block in data.column_extremes():
-                rbm.visible.check_data(block)
-            return data
-    start = 0
-    for block in data.blocks(rbm.visible.width):  # which says where
-        try:
-            rbm.visible.check_data(block)
-        except EntryError as error:
-            raise error.shifted(start) from error
-        start += len(block)
-    return data
 
 
 def _epoch(run: Run) -> tuple[int, float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gibbsite.gradients import Gradient
-from gibbsite.layers import Layer
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.sampling import Sampler
@@ -24,7 +23,7 @@ from gibbsite.training.named import (
     make_gradient,
     make_sampler,
 )
-from gibbsite.training.standardize import whitens
+from gibbsite.training.traits import Traits
 
 SECONDS = 36.0
 """Time to train for, about, on two cores, unless told otherwise."""
@@ -63,84 +62,14 @@ OVERHEAD = 2.0
 AVERAGED = 0.04
 """Horizon of the average of the parameters, as a share of the epochs."""
 
-COUPLED, COUPLED_SHARE = 0.9, 0.05
-"""A unit is coupled from this R^2 given the others; where so many are, modes are far apart."""
+COUPLED_SHARE = 0.05
+"""Share of coupled units above which modes are far apart."""
 
-COUPLED_ROWS, COUPLED_COLUMNS = 5_000, 1_000
-ROWS_A_COLUMN = 3
-"""Rows a column, at least, for a regression on the other columns to say anything."""
-
-RIDGE = 1e-3
 RUNGS = 16
 """Temperatures of a ladder, about, for what it costs."""
 
 SECONDS_AN_ENTRY, SECONDS_A_PRODUCT, SPEEDUP = 3e-9, 3e-12, 1.4
 """Cost of a state that is drawn and of a multiply-add on one core; gain of the second one."""
-
-
-class Traits(NamedTuple):
-    """What the choice of settings depends on.
-
-    Attributes:
-        rows, columns: of the data, columns as the visible layer has them.
-        spread: mean variance of the columns as they are trained on, measured ones standardised.
-        measured: True if some columns are measured in units of the data, as real ones.
-        whitened: True if all of them are, and rows are whitened for training.
-        coupled: share of units that the others nearly determine; 0 unless states are finite.
-        bounded: True if the states of hidden units lie in an interval.
-    """
-
-    rows: int
-    columns: int
-    spread: float
-    measured: bool = False
-    whitened: bool = False
-    coupled: float = 0.0
-    bounded: bool = True
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, visible: Layer, rows: Rows, hidden: Layer | None = None) -> Traits:
-        """The traits of the rows, from at most 5,000 of them, always the same ones."""
-        generator = torch.Generator().manual_seed(0)
-        chosen = torch.randperm(len(rows), generator=generator)[:COUPLED_ROWS]
-        states = visible.observe(visible.coerce(rows.at(chosen)), generator).cpu().double()
-        wide = visible.width > min(COUPLED_COLUMNS, len(chosen) / ROWS_A_COLUMN)
-        finite = not wide and not math.isinf(max(visible.sizes))
-        interval = (0.0, 1.0) if hidden is None else hidden.interval
-        measured = visible.measured.cpu()
-        spread = torch.where(measured, 1.0, states.var(0, correction=0)).mean()
-        return cls(
-            len(rows),
-            visible.width,
-            float(spread),
-            bool(measured.any()),
-            whitens(visible, rows.shape[1]),
-            coupled_share(states, visible) if finite else 0.0,
-            all(map(math.isfinite, interval)),
-        )
-
-
-def coupled_share(states: Tensor, visible: Layer) -> float:
-    r"""Share of the units whose R^2 by linear regression on the others is above 0.9.
-
-    By $R_u^2 = 1 - \operatorname{tr} S_u / \operatorname{tr}\Sigma_{uu}$ over the columns of unit
-    u, where $S_u = ((\Sigma^{-1})_{uu})^{-1}$ is the covariance of what the others leave
-    unexplained and a ridge keeps the inverse finite. Units that do not vary are left out.
-    """
-    covariance = states.T.cov(correction=0).reshape(visible.width, visible.width)
-    ridge = RIDGE * float(covariance.diagonal().mean().clamp(min=1e-12))
-    identity = torch.eye(visible.width, dtype=covariance.dtype)
-    precision = torch.linalg.inv(covariance + ridge * identity)
-    coupled, varying = 0, 0
-    for unit in range(visible.n):
-        own = visible.unit_columns(unit)
-        variance = float(covariance[own, own].trace())
-        if variance > ridge:
-            left = torch.linalg.inv(precision[own, own]).trace() - ridge * (own.stop - own.start)
-            varying += 1
-            coupled += bool(left < (1 - COUPLED) * variance)
-    return coupled / max(1, varying)
 
 
 @dataclass(frozen=True)
@@ -191,17 +120,17 @@ def recipe_for(traits: Traits, given: Mapping[str, Any] | None = None) -> Recipe
     """The recipe for such data; settings that are given, and not None, stay as they are.
 
     Beyond the attributes of `Recipe`, `given` may hold "seconds" to train for, "centered",
-    "optimizer", and "sampled": True if the rows are a sample of many, of which as few as a thousand
-    want a strong weight decay, rather than perhaps all there are.
+    "optimizer", and "sampled": True if the rows are a sample, so that few of them want a strong
+    weight decay; otherwise they may be all there are.
 
-    >>> from gibbsite.training.recipe import Traits, recipe_for
+    >>> from gibbsite.training import Traits, recipe_for
     >>> recipe = recipe_for(Traits(rows=60_000, columns=784, spread=0.1))
     >>> recipe.hidden, recipe.batch_size, recipe.learning_rate
     (500, 200, 0.4)
     """
     settings = {name: value for name, value in (given or {}).items() if value is not None}
     reasons = {}
-    for name, rule in RULES.items():
+    for name, rule in (WHITENED if traits.whitened else RULES).items():
         if name not in settings:
             settings[name], reasons[name] = rule(traits, settings)
     return Recipe(**{name: settings[name] for name in RULES}, reasons=reasons)
@@ -231,9 +160,6 @@ Chosen = Mapping[str, Any]
 
 
 def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
-    if traits.whitened:
-        n = max(8, min(4 * traits.columns, traits.rows // 8, 512))
-        return n, f"for {traits.rows:,} rows of {traits.columns:,} whitened columns"
     share = 4.0 if chosen["sampler"] == SamplerName.gibbs else 2.6  # ladders take longer
     by_columns, by_rows = 1.6 * traits.columns, share * math.sqrt(traits.rows)
     n = round(min(max(min(by_columns, by_rows), FEWEST_HIDDEN), MOST_HIDDEN))
@@ -243,7 +169,7 @@ def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 
 
 def _batch_size(traits: Traits, chosen: Chosen) -> tuple[int, str]:
-    n = 200 if traits.rows >= MANY_ROWS and not traits.whitened else 100
+    n = 200 if traits.rows >= MANY_ROWS else 100
     return min(n, traits.rows), f"for {traits.rows:,} rows"
 
 
@@ -257,8 +183,6 @@ def _sampler(traits: Traits, chosen: Chosen) -> tuple[str, str]:
 def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
     if chosen["sampler"] != SamplerName.gibbs:
         return 100, "each a ladder of replicas"
-    if traits.whitened:
-        return 100, "chains of whitened columns mix fast"
     if traits.columns * chosen["hidden"] <= SMALL_MODEL:
         return 500, "many, as the model is small"
     return max(200, chosen["batch_size"]), "as many as rows an update"
@@ -267,8 +191,6 @@ def _chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if chosen.get("optimizer") == OptimizerName.adam:
         return 0.001, "that of adam"
-    if traits.whitened and traits.bounded:
-        return 0.1, "for whitened columns; of log sigma a tenth of it"
     rate = (MEASURED_RATE if traits.measured else RATE) / max(0.25, traits.spread)
     rate *= 1.0 if traits.bounded else 0.1
     rate *= 1.0 if chosen.get("centered", True) else 0.25
@@ -276,20 +198,14 @@ def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 
 
 def _schedule(traits: Traits, chosen: Chosen) -> tuple[str, str]:
-    if traits.whitened:
-        return ScheduleName.linear.value, "with momentum"
     return ScheduleName.quadratic.value, "small steps for most of the run"
 
 
 def _momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
-    if traits.whitened:
-        return 0.5, "for whitened columns"
     return 0.0, "none, as chains have to keep up"
 
 
 def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
-    if traits.whitened:
-        return float(f"{3 / traits.rows:.2g}"), f"3 over {traits.rows:,} rows"
     decay = DECAY if chosen["sampler"] == SamplerName.gibbs else LADDER_DECAY
     decay = float(f"{decay * max(1.0, traits.columns / (WIDE * traits.rows)):.2g}")
     if decay / traits.rows > MOST_DECAY and not chosen.get("sampled"):
@@ -298,19 +214,59 @@ def _l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
 
 
 def _epochs(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    return _epochs_of(math.inf, traits, chosen)
+
+
+def _epochs_of(most: float, traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    """Passes over the rows, of so many updates at most, in the time there is."""
     seconds = chosen.get("seconds", SECONDS)
-    cost = float(chosen.get("seconds_an_update") or seconds_an_update(traits, chosen))
-    most = MOST_UPDATES * max(1.0, seconds / SECONDS)
-    if traits.whitened:  # few rows are overfitted by more
-        most = min(most, 1000 + traits.rows / 4)
-    updates = min(seconds / cost, most)
+    most = min(most, MOST_UPDATES * max(1.0, seconds / SECONDS))
+    updates = min(seconds / seconds_an_update(traits, chosen), most)
     epochs = min(MOST_EPOCHS, max(1, round(updates * chosen["batch_size"] / traits.rows)))
     return epochs, f"about {seconds:.0f} s at most"
 
 
 def _average(traits: Traits, chosen: Chosen) -> tuple[float, str]:
-    share = 0.1 if traits.whitened else AVERAGED
-    return round(share * chosen["epochs"], 2), "of the last steps, which scatter"
+    return round(AVERAGED * chosen["epochs"], 2), "of the last steps, which scatter"
+
+
+def _whitened_hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    n = max(8, min(4 * traits.columns, traits.rows // 8, 512))
+    return n, f"for {traits.rows:,} rows of {traits.columns:,} whitened columns"
+
+
+def _whitened_batch_size(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    return min(100, traits.rows), f"for {traits.rows:,} rows"
+
+
+def _whitened_chains(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    return 100, "chains of whitened columns mix fast"
+
+
+def _whitened_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    if not traits.bounded or chosen.get("optimizer") == OptimizerName.adam:
+        return _learning_rate(traits, chosen)
+    return 0.1, "for whitened columns; of log sigma a tenth of it"
+
+
+def _whitened_schedule(traits: Traits, chosen: Chosen) -> tuple[str, str]:
+    return ScheduleName.linear.value, "with momentum"
+
+
+def _whitened_momentum(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return 0.5, "for whitened columns"
+
+
+def _whitened_l2(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return float(f"{3 / traits.rows:.2g}"), f"3 over {traits.rows:,} rows"
+
+
+def _whitened_epochs(traits: Traits, chosen: Chosen) -> tuple[int, str]:
+    return _epochs_of(1000 + traits.rows / 4, traits, chosen)  # few rows are overfitted by more
+
+
+def _whitened_average(traits: Traits, chosen: Chosen) -> tuple[float, str]:
+    return round(0.1 * chosen["epochs"], 2), "of the last steps, which scatter"
 
 
 def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
@@ -323,7 +279,9 @@ def seconds_an_update(traits: Traits, chosen: Chosen) -> float:
     return float(one_core if weights <= SMALL_MODEL else one_core / SPEEDUP)
 
 
-RULES: dict[str, Callable[[Traits, Chosen], tuple[Any, str]]] = {
+Rule = Callable[[Traits, Chosen], tuple[Any, str]]
+
+RULES: dict[str, Rule] = {
     "sampler": _sampler,
     "hidden": _hidden,
     "batch_size": _batch_size,
@@ -336,3 +294,17 @@ RULES: dict[str, Callable[[Traits, Chosen], tuple[Any, str]]] = {
     "average": _average,
 }
 """The rule of each setting, in the order in which they depend on one another."""
+
+WHITENED: dict[str, Rule] = {
+    "sampler": _sampler,
+    "hidden": _whitened_hidden,
+    "batch_size": _whitened_batch_size,
+    "chains": _whitened_chains,
+    "learning_rate": _whitened_rate,
+    "schedule": _whitened_schedule,
+    "momentum": _whitened_momentum,
+    "l2": _whitened_l2,
+    "epochs": _whitened_epochs,
+    "average": _whitened_average,
+}
+"""The same for whitened columns."""

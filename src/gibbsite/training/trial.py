@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,16 @@ from gibbsite.training.run import Callback, Penalty
 
 MEASUREMENTS = 5
 """Measurements of held-out rows in a run."""
+
+
+class HasAverage(Protocol):
+    """Settings of an average: its horizon in epochs, and the rows of an update."""
+
+    @property
+    def average(self) -> float: ...
+
+    @property
+    def batch_size(self) -> int: ...
 
 
 class Trial(NamedTuple):
@@ -105,7 +115,7 @@ def run_trial(
     return Trial(recipe, score, best, watch.verdict())
 
 
-def averaged(rbm: RBM, recipe: Recipe, rows: int) -> Averaged:
-    """The average of the parameters that the recipe asks for."""
-    horizon = recipe.average * math.ceil(rows / recipe.batch_size)
+def averaged(rbm: RBM, settings: HasAverage, rows: int) -> Averaged:
+    """The average of the parameters that the settings ask for, over rows in minibatches."""
+    horizon = settings.average * math.ceil(rows / settings.batch_size)
     return Averaged(rbm, horizon=max(1.0, horizon))
