@@ -95,7 +95,7 @@ class Handling:
     def _handle(
         self, numbers: Iterable[int], handler: Callable[..., Any], replaced: Iterable[Any]
     ) -> None:
-        """Give signals the handler where they have one of those replaced, or all if none is named."""
+        """Give signals the handler where they have one of those replaced, or any if none is."""
         self._before: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return
