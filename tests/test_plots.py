@@ -64,6 +64,15 @@ def test_learning_curves_draw_what_the_history_holds():
     assert axes.lines[0].get_ydata().tolist() == [0.5, 1.5]
 
 
+def test_a_figure_that_few_epochs_have_is_one_line_through_them():
+    records = [{"epoch": n, "learning_rate": 0.1} for n in range(1, 10)]
+    records[2]["free_energy_gap"], records[8]["free_energy_gap"] = 0.5, 1.5
+    axes, _ = plots.learning_curves(History(records)).axes
+    (line,) = axes.lines
+    assert np.transpose(line.get_data()).tolist() == [[3, 0.5], [9, 1.5]]
+    assert line.get_marker() == "."
+
+
 @pytest.mark.parametrize("method", ["ais", "reverse-ais", "bridge"])
 def test_annealing_shows_each_direction_around_the_estimate(tmp_path, method):
     rbm = random_rbm(gb.Bernoulli(6), 4, seed=0)

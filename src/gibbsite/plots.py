@@ -39,12 +39,16 @@ MAX_TILES = 100
 
 _GREY = colormaps["gray"].with_extremes(bad="#5b7fa6")  # the gaps between images
 
+FEW_POINTS = 20
+"""Points of a curve that are marked one by one."""
+
 _CURVES = (
     (
         "log-likelihood, nats",
         (
             "train_log_likelihood",
             "test_log_likelihood",
+            "validation_log_likelihood",
             "ais_log_likelihood",
             "exchange_log_likelihood",
         ),
@@ -106,7 +110,7 @@ def images(rows: Tensor, image_shape: ImageShape | None = None) -> Figure:
 
 
 def learning_curves(history: History) -> Figure:
-    """Every column of the history against the epoch, in panels by kind."""
+    """Every column of the history against the epochs that have it, in panels by kind."""
     recorded = set().union(*history.records)
     panels = [(title, [name for name in names if name in recorded]) for title, names in _CURVES]
     panels = [(title, names) for title, names in panels if names]
@@ -115,7 +119,10 @@ def learning_curves(history: History) -> Figure:
     for index, (title, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, 3, index)
         for name in names:
-            axes.plot(history.column("epoch"), history.column(name), label=name.replace("_", " "))
+            known = [record for record in history.records if record.get(name) is not None]
+            epochs, values = [r["epoch"] for r in known], [r[name] for r in known]
+            marker = "." if len(known) <= FEW_POINTS else ""
+            axes.plot(epochs, values, marker=marker, label=name.replace("_", " "))
         _finish_curve(axes, title, len(names) > 1)
     return figure
 
