@@ -167,6 +167,15 @@ def test_runs_are_processes_that_signals_are_passed_on_to(monkeypatch):
     assert stopped == signal.SIGTERM
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as a terminal gives it; what a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_signals_are_kept_in_order():
     before = signal.getsignal(signal.SIGINT)
     with Deferred() as signals:
