@@ -60,15 +60,14 @@ class Table:
         return Table(self.train[order[n:]], valid, self.real, self.hidden)
 
     def write(self, folder: Path) -> Path | str:
-        """`source`, or a file of the rows to train on: .npy of grey levels as bytes, else .csv."""
+        """`source`, or a file: real rows in two parts (.npz), else those to train on (.csv)."""
         if self.source is not None:
             return self.source
-        if bool(((self.train == 0) | (self.train == 1)).all()) or self.real:
-            path = folder / "train.csv"
-            np.savetxt(path, self.train.numpy(), fmt="%.9g", delimiter=",")
+        path = folder / ("rows.npz" if self.real else "train.csv")
+        if self.real:
+            np.savez(path, train=self.train.numpy(), test=self.test.numpy())
         else:
-            path = folder / "train.npy"
-            np.save(path, (self.train * 255).round().byte().numpy(), allow_pickle=False)
+            np.savetxt(path, self.train.numpy(), fmt="%.9g", delimiter=",")
         return path
 
 
