@@ -4,7 +4,8 @@ Every model gets the same rows to train on and the same time, at its own default
 units for all), and is measured on the same test rows by the same estimate of log Z: exact where
 that is cheap, else by annealing both ways. Gibbsite is the command `gibbsite fit FILE --budget
 60s`, timed from its start to its end; of the others only training counts. scikit-learn has that
-time for each of six learning rates.
+time for each of six learning rates. With `--processor` the seconds of other packages are the
+processor's, so that they may run beside other work: 120 of one core for 60 on two.
 
 Run, in an environment with rbms==0.5.0 and learnergy==2.0.2 beside Gibbsite:
 GIBBSITE_DATA=... python defaults.py [DATA ...] --seeds 0 1 2 3 4     a line of JSON a result
@@ -81,11 +82,13 @@ class Limits(NamedTuple):
         marks: seconds at which models are measured; the last ends training.
         threads: of each process.
         budget: False leaves its time to the command `gibbsite fit`.
+        clock: tells the seconds of other packages.
     """
 
     marks: tuple[float, ...] = (60.0,)
     threads: int = 2
     budget: bool = True
+    clock: Callable[[], float] = time.perf_counter
 
 
 class Result(NamedTuple):
@@ -135,7 +138,7 @@ def scikit_learn(name: str, table: Table, seed: int, limits: Limits) -> Iterator
     parts, several = table.split(), len(limits.marks) > 1
     best, chosen, told = -math.inf, [], ""
     for rate in RATES:
-        snapshots = peers.train_scikit_learn(_task(parts, seed, limits.marks), rate)
+        snapshots = peers.train_scikit_learn(_task(parts, seed, limits), rate)
         for snapshot in snapshots[-1:] if several else snapshots:
             found = measured(snapshot.rbm, parts, EFFORTS[:1])["test"]
             if found is not None and found["log_likelihood"] > best:
@@ -146,18 +149,18 @@ def scikit_learn(name: str, table: Table, seed: int, limits: Limits) -> Iterator
 
 def rbms(name: str, table: Table, seed: int, limits: Limits) -> Iterator[Result]:
     if not table.real:
-        yield from _default_and_longer("rbms", peers.train_rbms, _task(table, seed, limits.marks))
+        yield from _default_and_longer("rbms", peers.train_rbms, _task(table, seed, limits))
 
 
 def learnergy(name: str, table: Table, seed: int, limits: Limits) -> Iterator[Result]:
     train = peers.train_learnergy_gaussian if table.real else peers.train_learnergy
-    yield from _default_and_longer("learnergy", train, _task(table, seed, limits.marks))
+    yield from _default_and_longer("learnergy", train, _task(table, seed, limits))
 
 
 def learnergy_variance(name: str, table: Table, seed: int, limits: Limits) -> Iterator[Result]:
     """Its other model of real columns, which learns their scale."""
     if table.real:
-        task = _task(table, seed, limits.marks)
+        task = _task(table, seed, limits)
         yield from _default_and_longer("learnergy-variance", peers.train_learnergy_variance, task)
 
 
@@ -180,8 +183,8 @@ def _stopped(snapshots: Sequence[Snapshot]) -> Snapshot:
     return next((x for x in snapshots if x.own), snapshots[-1])
 
 
-def _task(table: Table, seed: int, marks: tuple[float, ...]) -> Task:
-    return Task(table.train, table.hidden, seed, marks)
+def _task(table: Table, seed: int, limits: Limits) -> Task:
+    return Task(table.train, table.hidden, seed, limits.marks, limits.clock)
 
 
 MODELS = {
@@ -283,7 +286,8 @@ def results(name: str, seed: int, models: Sequence[str], limits: Limits) -> Iter
 def lines(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Lines of JSON, one a result, of a run by the options of the command line."""
     marks = tuple(sorted(options.marks)) if options.reach else (options.seconds,)
-    limits = Limits(marks, options.threads, not options.no_budget)
+    clock = time.process_time if options.processor else time.perf_counter
+    limits = Limits(marks, options.threads, not options.no_budget, clock)
     names = ["mnist"] if options.reach else options.data or list(TABLES)
     models = [x for x in options.models if x != "simple"] if options.reach else options.models
     for name in names:
@@ -307,6 +311,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=every, choices=every)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-budget", action="store_true", help="gibbsite fit without --budget")
+    parser.add_argument("--processor", action="store_true", help="others by processor time")
     parser.add_argument("--reach", action="store_true", help="MNIST, measured at --marks")
     parser.add_argument("--marks", type=float, nargs="+", default=list(MARKS), help="seconds")
     parser.add_argument("--table", metavar="FILE", help="lines of JSON to make tables of")

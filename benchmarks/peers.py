@@ -37,12 +37,14 @@ class Task(NamedTuple):
         hidden: number of hidden units; None for the package's default.
         seed: of the package's random numbers.
         marks: seconds, rising, at which to copy the model; training ends at the last.
+        clock: tells the seconds, from any start.
     """
 
     rows: Tensor
     hidden: int | None
     seed: int
     marks: Sequence[float]
+    clock: Callable[[], float] = time.perf_counter
 
     def named(self, name: str) -> dict[str, int]:
         """The number of hidden units as an option of that name; none for the default."""
@@ -76,7 +78,7 @@ class Watch:
         read: gives a copy of the model.
         marks: seconds, rising.
         own_updates: updates after which the package would have stopped by itself.
-        clock: seconds, from any start.
+        clock: tells the seconds, from any start.
     """
 
     read: Callable[[], gb.RBM]
@@ -157,7 +159,7 @@ def train_scikit_learn(task: Task, rate: float) -> list[Snapshot]:
     model = _WatchedRBM(learning_rate=rate, random_state=task.seed, **task.named("n_components"))
     own = model.n_iter * -(-len(task.rows) // model.batch_size)
     model.n_iter, model.draws = FOREVER, np.random.RandomState(task.seed)
-    model.watch = Watch(partial(from_scikit_learn, model), list(task.marks), own)
+    model.watch = Watch(partial(from_scikit_learn, model), list(task.marks), own, clock=task.clock)
     return model.watch.run(lambda: model.fit(task.rows.numpy()))
 
 
@@ -201,7 +203,7 @@ def train_rbms(task: Task) -> list[Snapshot]:
         args |= task.named("num_hiddens")
         rows, _ = load_dataset(args["dataset"], device="cpu", dtype=args["dtype"])
         ages = get_checkpoints(args["num_updates"], args["n_save"], args["spacing"])
-        watch = Watch(lambda: from_rbms(*parameters), list(task.marks))
+        watch = Watch(lambda: from_rbms(*parameters), list(task.marks), clock=task.clock)
         return watch.run(
             lambda: rbms.training.pcd.train(
                 rows, None, "BBRBM", args, args["dtype"], ages, optim=watched_sgd
@@ -275,6 +277,7 @@ def _learnergy(
     torch.manual_seed(task.seed)  # it takes no generator
     data = Dataset(rows, torch.zeros(len(rows)), transform, show_log=False)
     model = kind(rows.shape[1], **task.named("n_hidden"))
-    watch = Watch(partial(read, model), list(task.marks), 10 * -(-len(rows) // 128))
+    own = 10 * -(-len(rows) // 128)
+    watch = Watch(partial(read, model), list(task.marks), own, clock=task.clock)
     model.optimizer.register_step_post_hook(watch)
     return watch.run(lambda: model.fit(data, epochs=FOREVER))
