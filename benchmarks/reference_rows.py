@@ -195,6 +195,7 @@ ROWS = {
     ),
     "mnist-500": wide_mnist(500, epochs=400, rate=0.4),
     "mnist-1000": wide_mnist(1000, epochs=400, rate=0.3),
+    "mnist-2000": wide_mnist(2000, epochs=200, rate=0.4),
     "mnist-4000": wide_mnist(4000, epochs=50, rate=0.15),
     "dna": Row(
         partial(archive, "dna"),
