@@ -36,7 +36,7 @@ def test_any_data_get_usable_settings_and_a_reason_for_each(traits):
     counts = recipe.hidden, recipe.batch_size, recipe.chains, recipe.epochs
     assert all(isinstance(count, int) and count >= 1 for count in counts)
     assert recipe.batch_size <= traits.rows
-    assert 0 < recipe.learning_rate <= 0.4
+    assert 0 < recipe.learning_rate <= 0.57
     assert 0 <= recipe.l2 < math.inf
     assert recipe.average >= 0
 

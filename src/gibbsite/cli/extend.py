@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gibbsite as gb
-from gibbsite.cli.settings import TRAINING, Settings, check_budget
+from gibbsite.cli.settings import Settings, check_budget, training_seconds
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.training.history import Record
 from gibbsite.training.run import history_of
@@ -33,7 +33,7 @@ def later_end(folder: Path, epochs: str | None, seconds: float | None) -> dict[s
     if seconds is None:
         return {"epochs": _total(epochs or "+0", settings.epochs, len(records))}
     check_budget(seconds, 0)
-    more = max(1, round(TRAINING * seconds / _seconds_an_epoch(records)))
+    more = max(1, round(training_seconds(seconds) / _seconds_an_epoch(records)))
     return {"epochs": min(len(records) + more, MOST_EPOCHS), "budget": seconds}
 
 

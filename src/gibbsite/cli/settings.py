@@ -34,8 +34,11 @@ AUTOMATIC_CHECKPOINTS = 20
 BUDGET = 60.0
 """Seconds that a run may take unless told otherwise."""
 
-TRAINING, ESTIMATE = 0.6, 0.15
+TRAINING, ESTIMATE = 0.8, 0.15
 """Shares of the budget to train for, and to estimate log Z at the end."""
+
+AROUND = 12.0
+"""Seconds of a budget for the rest: to start, read the data and draw the pictures."""
 
 VALIDATION = 0.1
 """Share of the rows that steer training, and of which there must be so many at least."""
@@ -135,7 +138,7 @@ class Settings:
 
     def training_seconds(self) -> float:
         """Time to train for."""
-        return TRAINING * (self.budget or BUDGET)
+        return training_seconds(self.budget or BUDGET)
 
 
 class Columns(NamedTuple):
@@ -168,6 +171,11 @@ def _texts(values: Any) -> tuple[str, ...]:
     if not (isinstance(values, list) and all(isinstance(text, str) for text in values)):
         raise ValueError("expected lists of words")
     return tuple(values)
+
+
+def training_seconds(budget: float) -> float:
+    """Time to train for within a budget."""
+    return max(TRAINING * budget - AROUND, TRAINING / 2 * budget)
 
 
 def check_budget(seconds: float, least: float = -1) -> None:

@@ -29,8 +29,8 @@ SECONDS = 36.0
 """Time to train for, about, on two cores, unless told otherwise."""
 
 FEWEST_HIDDEN, MOST_HIDDEN = 16, 500
-MANY_ROWS = 20_000
-"""Rows from which on batches are twice as large."""
+BATCH_SIZE, MANY_ROWS = 100, 20_000
+"""Rows an update, and of the data from which on it is twice as many."""
 
 SMALL_MODEL = 50_000
 """Weights up to which chains are cheap."""
@@ -41,7 +41,8 @@ MOST_UPDATES = 20_000
 MOST_EPOCHS = 2_000
 
 RATE, MEASURED_RATE = 0.1, 0.02
-"""Learning rates for columns of variance 1: of states, and of units with a scale."""
+"""Learning rates for columns of variance 1: of states, and of units with a scale; for batches of
+`BATCH_SIZE`; of larger ones they go by the square root of their size, up to twofold."""
 
 DECAY, LADDER_DECAY, MOST_DECAY = 2.0, 0.7, 0.003
 """Weight decay times the number of rows; where modes are far apart, less. At most, unless rows are
@@ -126,7 +127,7 @@ def recipe_for(traits: Traits, given: Mapping[str, Any] | None = None) -> Recipe
     >>> from gibbsite.training import Traits, recipe_for
     >>> recipe = recipe_for(Traits(rows=60_000, columns=784, spread=0.1))
     >>> recipe.hidden, recipe.batch_size, recipe.learning_rate
-    (500, 200, 0.4)
+    (500, 200, 0.57)
     """
     settings = {name: value for name, value in (given or {}).items() if value is not None}
     reasons = {}
@@ -169,7 +170,7 @@ def _hidden(traits: Traits, chosen: Chosen) -> tuple[int, str]:
 
 
 def _batch_size(traits: Traits, chosen: Chosen) -> tuple[int, str]:
-    n = 200 if traits.rows >= MANY_ROWS else 100
+    n = 2 * BATCH_SIZE if traits.rows >= MANY_ROWS else BATCH_SIZE
     return min(n, traits.rows), f"for {traits.rows:,} rows"
 
 
@@ -192,6 +193,7 @@ def _learning_rate(traits: Traits, chosen: Chosen) -> tuple[float, str]:
     if chosen.get("optimizer") == OptimizerName.adam:
         return 0.001, "that of adam"
     rate = (MEASURED_RATE if traits.measured else RATE) / max(0.25, traits.spread)
+    rate *= min(2.0, max(1.0, math.sqrt(chosen["batch_size"] / BATCH_SIZE)))  # less noise
     rate *= 1.0 if traits.bounded else 0.1
     rate *= 1.0 if chosen.get("centered", True) else 0.25
     return float(f"{rate:.2g}"), f"for columns of variance {traits.spread:.2g}"
