@@ -19,6 +19,7 @@ from pathlib import Path
 from gibbsite.datasets.base import Dataset
 from gibbsite.datasets.builtin import bars_and_stripes, digits, patches
 from gibbsite.datasets.categories import Categories
+from gibbsite.datasets.columns import Columns
 from gibbsite.datasets.files import KEYED, read, write_csv, write_npy
 from gibbsite.datasets.mnist import mnist
 from gibbsite.errors import DataError
@@ -104,6 +105,7 @@ __all__ = [
     "DESCRIPTIONS",
     "KEYED",
     "NAMES",
+    "Columns",
     "Dataset",
     "bars_and_stripes",
     "digits",
