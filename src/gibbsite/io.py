@@ -29,12 +29,14 @@ _log = logging.getLogger("gibbsite")
 _KEY = "gibbsite"  # one metadata key: safetensors does not keep the order of several
 
 
-def save(rbm: RBM, path: str | Path) -> None:
+def save(rbm: RBM | Any, path: str | Path) -> None:
     """Write a model to a safetensors file, atomically: an old file survives a failed write.
 
+    Of an estimator its model ``rbm_`` is written, which keeps the columns of a `TableRBM`.
+
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
-    format version, each layer's type, size and options, and ``rbm.certificate`` if it fits the
-    parameters. Raises `OutputError`, and `ArgumentError` for a model with parameters that are not
+    format version, each layer's type, size and options, ``rbm.certificate`` if it fits the
+    parameters, and ``rbm.schema``. Raises `OutputError`, and `ArgumentError` for a model with parameters that are not
     finite, which `load` would refuse, or with a layer of one's own that has no name yet
     (`register_layer`).
 
@@ -44,12 +46,14 @@ def save(rbm: RBM, path: str | Path) -> None:
     >>> gb.load(path).weight.shape
     torch.Size([4, 2])
     """
+    rbm = getattr(rbm, "rbm_", rbm)
     check_usable(rbm)
     header = {
         "version": FORMAT_VERSION,
         "visible": _describe(rbm.visible),
         "hidden": _describe(rbm.hidden),
         **_certificate_record(rbm),
+        **({} if rbm.schema is None else {"schema": rbm.schema}),
     }
     tensors = {name: value.cpu().contiguous() for name, value in rbm.state_dict().items()}
     content = to_bytes(tensors, {_KEY: json.dumps(header, sort_keys=True)})
@@ -71,6 +75,7 @@ def load(path: str | Path) -> RBM:
         header = _read_header(path, metadata)
         rbm = _assemble(header, tensors)
         rbm.certificate = _read_certificate(path, header, rbm)
+        rbm.schema = _read_schema(header)
     return rbm
 
 
@@ -240,6 +245,14 @@ def _read_certificate(path: Path, header: dict[str, Any], rbm: RBM) -> Diagnosis
         return certificate
     _log.warning(f"{path}: its certificate is of other parameters and left out; diagnose it anew")
     return None
+
+
+def _read_schema(header: dict[str, Any]) -> dict[str, Any] | None:
+    """The columns of a header as they are: whoever uses them checks them."""
+    schema = header.get("schema")
+    if not (schema is None or isinstance(schema, dict)):
+        raise ValueError(f"a schema that is a {type(schema).__name__}")
+    return schema
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

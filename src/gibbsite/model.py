@@ -47,6 +47,9 @@ class RBM(nn.Module):
     hidden: Layer
     certificate: Any = None
     """The `Diagnosis` of the model as it is, by `gb.diagnose`; kept in its file. Or None."""
+    schema: Any = None
+    """Record of the columns of the table that it models (`gibbsite.datasets.Columns.as_record`),
+    as plain values for JSON; kept in its file. Or None."""
 
     def __init__(self, visible: Layer, hidden: Layer) -> None:
         super().__init__()
