@@ -94,7 +94,8 @@ def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
 
     Take ``.mean()`` for the log-likelihood of a data set. NaN in all columns of a unit is a missing
     entry, over which is summed too: that row's value is log p(v_observed), 0 if all are missing.
-    Raises `TooLargeError` beyond `MAX_STATES` and `DataError` for unfit data. Source: Cheng's tutorial (2.6), (3.6).
+    Raises `TooLargeError` beyond `MAX_STATES` and `DataError` for unfit data. Source: Cheng's
+    tutorial (2.6), (3.6).
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))

@@ -68,6 +68,21 @@ def filled(layer: Layer, x: Tensor) -> Tensor:
     return torch.where(torch.isnan(x), some_state(layer), x)
 
 
+@torch.no_grad()
+def hot_deck(visible: Layer, x: Tensor) -> Tensor:
+    """x with each missing unit as in another row, drawn at random; where none has it, at random."""
+    generator = torch.Generator(x.device).manual_seed(0)
+    missing, x = missing_units(visible, torch.isnan(x)), x.clone()
+    draws = visible.sample(visible.zero_inputs(len(x)), generator)
+    for unit in missing.any(0).nonzero()[:, 0].tolist():
+        own, holes = visible.unit_columns(unit), missing[:, unit]
+        donors = x[~holes, own] if bool((~holes).any()) else draws[:, own]
+        count = (int(holes.sum()),)
+        chosen = torch.randint(len(donors), count, generator=generator, device=x.device)
+        x[holes, own] = donors[chosen]
+    return x
+
+
 @singledispatch
 def log_partition_given(layer: Layer, x: Tensor, inputs: Tensor) -> Tensor:
     r"""Log of the sum over what is missing in x, (rows of x, rows of inputs):
@@ -87,7 +102,11 @@ def log_partition_given(layer: Layer, x: Tensor, inputs: Tensor) -> Tensor:
         _unit_log_partition(layer, unit, state, inputs if some else inputs[:1])
         for unit, some in enumerate(units.any(0).tolist())
     ]
-    return own[:, None] + known @ inputs.T + units @ torch.stack([part.expand(len(inputs)) for part in parts])
+    return (
+        own[:, None]
+        + known @ inputs.T
+        + units @ torch.stack([part.expand(len(inputs)) for part in parts])
+    )
 
 
 def _unit_log_partition(layer: Layer, unit: int, state: Tensor, inputs: Tensor) -> Tensor:
@@ -133,9 +152,9 @@ def moments_given(layer: Layer, x: Tensor, inputs: Tensor) -> Moments:
     """`Layer.moments` of the missing units in x given the others, row by row of x and inputs."""
     _require_independent(layer)
     missing = torch.isnan(x)
-    pairs = zip(layer.moments(inputs), layer.moments_at(filled(layer, x)), strict=True)
-    parts = [torch.where(missing, free, known) for free, known in pairs]
-    return type(layer.moments_at(x))(*parts)  # type: ignore[call-arg]
+    free, known = layer.moments(inputs)._asdict(), layer.moments_at(filled(layer, x))
+    parts = {name: torch.where(missing, free[name], y) for name, y in known._asdict().items()}
+    return type(known)(**parts)
 
 
 @moments_given.register
