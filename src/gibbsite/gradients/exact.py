@@ -34,7 +34,8 @@ class ExactGradient(Stateless):
     ) -> tuple[dict[str, Tensor], None, Info]:
         data, info = _phase(rbm, batch)
         model = exact.model_phase(rbm)
-        gradient = {name: data[name] - batch.total() * model[name] for name in data}
+        total = replace(batch, observed=None).total()
+        gradient = {name: data[name] - total * model[name] for name in data}
         return gradient, None, info
 
 

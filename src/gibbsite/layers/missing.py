@@ -116,7 +116,8 @@ def _unit_log_partition(layer: Layer, unit: int, state: Tensor, inputs: Tensor) 
     """
     own, base = layer.unit_columns(unit), layer.energy(state)
     reach = float(inputs[:, own].detach().abs().max())
-    points, log_weights = layer.unit_states(unit, reach)
+    with torch.no_grad():  # points that stay where they are integrate derivatives too
+        points, log_weights = layer.unit_states(unit, reach)
     states = state.repeat(len(points), 1)
     states[:, own] = points
     energies = layer.energy(states) - base + base / layer.n

@@ -100,7 +100,8 @@ def _annealed(rbm: RBM, v: Tensor, generator: torch.Generator | None) -> Sums:
 
     $$\log p^*_\beta(v) = -E_v(v) + (1-\beta)\,s(v)\cdot f + \log Z_h(g + \beta(s(v)W - g)),$$
 
-    with the hidden log-partition log Z_h; the sum over what is missing is known at $\beta=0$. Source: Neal (2001), Annealed importance sampling.
+    with the hidden log-partition log Z_h; the sum over what is missing is known at $\beta=0$.
+    Source: Neal (2001), Annealed importance sampling.
     """
     wide, visible, hidden = in_double(rbm), fast(rbm.visible), fast(rbm.hidden)
     f, g = _mean_field(rbm, v)
