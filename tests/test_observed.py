@@ -80,7 +80,7 @@ def test_too_many_states_are_refused(monkeypatch):
     v = torch.zeros(3, 5)
     v[1, :4] = torch.nan
     monkeypatch.setattr(observed, "MAX_STATES", 8)
-    with pytest.raises(gb.TooLargeError, match="row 2 .* 16 states .* gb.evaluate"):
+    with pytest.raises(gb.TooLargeError, match=r"row 2 .* 16 states .* gb\.evaluate"):
         gb.exact.log_likelihood(rbm, v)
 
 

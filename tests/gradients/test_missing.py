@@ -100,9 +100,7 @@ def test_without_row_numbers_chains_start_afresh():
     rbm, g = holes.model("bernoulli"), holes.generator()
     v = holes.rows(rbm, 200)
     gradient = gb.Marginalised(gb.PCD(10), steps=5)
-    found, state, info = gradient.step(
-        rbm, Batch(v, observed=~v.isnan()), gradient.init(rbm, g), g
-    )
+    found, state, info = gradient.step(rbm, Batch(v, observed=~v.isnan()), gradient.init(rbm, g), g)
     assert state.entries is None
     assert torch.isfinite(found["weight"]).all()
     assert torch.isfinite(info.visible).all()

@@ -32,9 +32,8 @@ class MarginalisedState(NamedTuple):
         if self.entries is None:
             return
         low, high = rbm.visible.interval
-        finite = torch.isfinite(self.entries)
-        inside = finite & (self.entries >= low) & (self.entries <= high)
-        if not bool((inside | torch.isnan(self.entries)).all()):
+        inside = (self.entries >= low) & (self.entries <= high) & torch.isfinite(self.entries)
+        if not bool(inside.all()):
             raise DataError(f"missing entries filled with values outside of [{low:g}, {high:g}]")
 
 
@@ -59,7 +58,8 @@ class Marginalised:
         gradient: the estimator that is wrapped.
         steps: Gibbs sweeps of a row's missing entries at each visit.
         persistent: False to start chains afresh at each visit.
-        starts: (rows + 1,), number of missing entries before each row; set by `fit`.
+        rows, starts: the data, and the number of missing entries before each row, (rows + 1,);
+            set by `fit`.
 
     Raises `ArgumentError` for steps below 1, and for chains of data of another size.
 
@@ -76,6 +76,7 @@ class Marginalised:
     gradient: Gradient
     steps: int = 1
     persistent: bool = True
+    rows: Rows | None = None
     starts: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -88,30 +89,35 @@ class Marginalised:
         blocks = rows.blocks(rbm.visible.width)
         counts = [torch.isnan(rbm.visible.coerce(block)).sum(1) for block in blocks]
         ends = torch.cat(counts).cumsum(0)
-        return replace(self, starts=torch.cat([ends.new_zeros(1), ends]))
+        return replace(self, rows=rows, starts=torch.cat([ends.new_zeros(1), ends]))
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> MarginalisedState:
-        """The wrapped state; missing entries are NaN up to the first visit of their row."""
-        entries = None
-        if self.starts is not None:
-            entries = rbm.weight.new_full((int(self.starts[-1]),), torch.nan)
-        return MarginalisedState(self.gradient.init(rbm, generator), entries)
+        """The wrapped state, and missing entries drawn without the weights."""
+        inner = self.gradient.init(rbm, generator)
+        return MarginalisedState(inner, self._fresh_entries(rbm, generator))
 
-    def adopt(self, rbm: RBM, state: Any) -> MarginalisedState:
+    def adopt(
+        self, rbm: RBM, state: Any, generator: torch.Generator | None = None
+    ) -> MarginalisedState:
         """A copy of a state to go on from: of this estimator, or of the wrapped one alone."""
-        fresh = (
-            None if self.starts is None else rbm.weight.new_full((int(self.starts[-1]),), torch.nan)
-        )
         if not isinstance(state, MarginalisedState):
-            return MarginalisedState(state, fresh)
-        if fresh is None or state.entries is None:
-            return state._replace(entries=fresh)
-        if state.entries.shape != fresh.shape:
+            return MarginalisedState(state, self._fresh_entries(rbm, generator))
+        if self.starts is None or state.entries is None:
+            return state._replace(entries=self._fresh_entries(rbm, generator))
+        if len(state.entries) != int(self.starts[-1]):
             raise ArgumentError(
                 f"a state with {len(state.entries)} missing entries for data that miss "
-                f"{len(fresh)}; go on with the data that it was made with"
+                f"{int(self.starts[-1])}; go on with the data that it was made with"
             )
-        return state._replace(entries=state.entries.to(fresh).clone())
+        return state._replace(entries=state.entries.to(rbm.weight.detach()).clone())
+
+    @torch.no_grad()
+    def _fresh_entries(self, rbm: RBM, generator: torch.Generator | None) -> Tensor | None:
+        """Missing entries drawn from the visible layer alone, given those observed in a row."""
+        if self.rows is None:
+            return None
+        blocks = map(rbm.visible.coerce, self.rows.blocks(rbm.visible.width))
+        return torch.cat([_fresh(rbm, v, generator)[torch.isnan(v)] for v in blocks])
 
     @torch.no_grad()
     def step(
@@ -146,37 +152,28 @@ class Marginalised:
         clamp = (batch.v[rows] if some else batch.v).masked_fill(missing, torch.nan)
         model = Conditionals(rbm, clamp=clamp)
         if entries is None or batch.index is None:
-            entries = clamp.new_full((int(missing.sum()),), torch.nan)
-            places = torch.arange(len(entries), device=clamp.device)
+            places, v = None, _fresh(rbm, clamp, generator)
         else:
-            places = self._places(batch.index.to(rows.device)[rows], missing)
-        v = self._start(model, clamp, missing, entries[places], generator)
+            places = self.places(batch.index.to(rows.device)[rows], missing)
+            v = clamp.masked_scatter(missing, entries[places])
         for _ in range(self.steps):
             v, _ = model.sweep(v, generator)
-        entries[places] = v[missing]
+        if entries is not None and places is not None:
+            entries[places] = v[missing]
         return batch.v.index_copy(0, rows, v) if some else v
 
-    def _start(
-        self,
-        model: Conditionals,
-        clamp: Tensor,
-        missing: Tensor,
-        kept: Tensor,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """Rows to sweep from: as kept, or drawn from the visible layer alone at a first visit."""
-        if bool(kept.isnan().any()):
-            visible = model.rbm.visible
-            fresh = model.clamped(visible.sample(visible.zero_inputs(len(clamp)), generator))
-            kept = torch.where(kept.isnan(), fresh[missing], kept)
-        return clamp.masked_scatter(missing, kept)
-
-    def _places(self, index: Tensor, missing: Tensor) -> Tensor:
+    def places(self, index: Tensor, missing: Tensor) -> Tensor:
         """Places among all entries of those that rows of this index miss, row by row."""
         assert self.starts is not None
         starts = self.starts.to(index.device)[index]
         places = starts[:, None] + missing.cumsum(1) - 1
         return places[missing]
+
+
+def _fresh(rbm: RBM, clamp: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Rows with what is NaN drawn from the visible layer alone, given the rest."""
+    draws = rbm.visible.sample(rbm.visible.zero_inputs(len(clamp)), generator)
+    return rbm.visible.clamped(draws, clamp)
 
 
 def marginalised(gradient: Any, rbm: RBM, rows: Rows) -> Any:

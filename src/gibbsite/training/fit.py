@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DivergenceError, RateError
-from gibbsite.gradients import Batch, Gradient, Info, marginalised
+from gibbsite.gradients import Batch, Gradient, Info, Marginalised, marginalised
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
@@ -177,11 +177,8 @@ def fit(
     check_optimizer(rbm, optimizer, scheduler)
     if holes is not None:
         gradient = marginalised(gradient, rbm, rows)
-        state = (
-            gradient.adopt(rbm, state)
-            if state is not None and hasattr(gradient, "adopt")
-            else state
-        )
+        if isinstance(gradient, Marginalised) and state is not None:
+            state = gradient.adopt(rbm, state, generator)
     state = gradient.init(rbm, generator) if state is None else state
     run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties or [],
               projections, callbacks, generator, state, holes=holes)  # fmt: skip
@@ -303,8 +300,7 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
     while len(order):
         if fused is not None and fused.can_run(run.state):
             index, order = order.tensor_split([fused.rows_per_call(run.batch_size)])
-            data = rbm.visible.coerce(rows.at(index, rbm.weight.dtype))
-            norms, run.state = fused(data, run.batch_size, run.state, generator)
+            norms, run.state = fused.visit(rows, index, run.batch_size, run.state, generator)
             yield from ((norm, None) for norm in norms)
         else:
             index, order = order.tensor_split([run.batch_size])

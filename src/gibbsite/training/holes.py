@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gibbsite.layers import Layer
+from gibbsite.layers import Layer, fast
 from gibbsite.layers.missing import hot_deck, some_state
 from gibbsite.rows import Rows
 from gibbsite.training.traits import ROWS
@@ -42,7 +42,7 @@ class Holes:
         x = visible.coerce(rows.at(index, visible.like.dtype))
         observed = ~torch.isnan(x)
         x = torch.where(observed, x, self.state)
-        return (visible.observe(x, generator) if rows.drawn else x), observed
+        return (fast(visible).observe(x, generator) if rows.drawn else x), observed
 
 
 def observed_means(visible: Layer, x: Tensor, weights: Tensor | None = None) -> Tensor:

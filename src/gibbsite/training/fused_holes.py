@@ -1,0 +1,63 @@
+"""Fused updates by rows with missing entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gibbsite.gradients import Marginalised
+from gibbsite.ops.dispatch import kernel
+from gibbsite.rows import Rows
+from gibbsite.training.fused import FusedUpdates
+
+
+@dataclass(frozen=True)
+class FusedHoles(FusedUpdates):
+    """`FusedUpdates` with clamped chains on the missing entries, as `Marginalised` runs them.
+
+    The random numbers are those of separate updates where
+    every row of a minibatch has missing entries.
+    """
+
+    marginalised: Marginalised = field(kw_only=True)
+
+    def can_run(self, state: Any) -> bool:
+        """`FusedUpdates.can_run`, where the chains of missing entries persist."""
+        return state.entries is not None and super().can_run(state.inner)
+
+    @torch.no_grad()
+    def visit(
+        self, rows: Rows, index: Tensor, batch_size: int, state: Any, generator: Any = None
+    ) -> tuple[list[float], Any]:
+        data = self.rbm.visible.coerce(rows.at(index, self.rbm.weight.dtype)).contiguous()
+        missing = torch.isnan(data)
+        places = self.marginalised.places(index, missing)
+        data[missing] = state.entries[places]
+        norms, inner = _Visit(**vars(self), missing=missing)(
+            data, batch_size, state.inner, generator
+        )
+        state.entries[places] = data[missing]
+        return norms, state._replace(inner=inner)
+
+
+@dataclass(frozen=True)
+class _Visit(FusedHoles):
+    """One call for rows of which some entries are `missing`; it overwrites those of the data."""
+
+    missing: Tensor = field(kw_only=True)
+
+    def _draws(self) -> list[int]:
+        data, chains = super()._draws()
+        return [data, 2 * self.marginalised.steps, chains]
+
+    def _table(self, data: Tensor) -> Any:
+        return data.numpy(), self.missing.numpy()
+
+    def _kernel(self, name: str) -> Callable[..., int]:
+        from gibbsite.training import fused_holes_kernels  # late, as Numba is slow to import
+
+        return kernel(f"{name}_with_holes", self.rbm.weight.detach().numpy(), fused_holes_kernels)
