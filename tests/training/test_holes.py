@@ -70,7 +70,7 @@ def test_every_unit_type_trains_with_nothing_chosen(name):
     v[0] = NAN
     with torch.no_grad():
         rbm.weight.zero_()
-    gb.fit(rbm.float(), v, epochs=2, generator=generator())
+    gb.fit(rbm.float(), v, epochs=1, batch_size=60, generator=generator())
     assert torch.isfinite(gb.exact.log_likelihood(rbm, v)).all()
 
 
@@ -105,7 +105,7 @@ def test_complete_rows_are_none_of_its_business():
     assert same(plain, trained(data, gb.Marginalised(gb.PCD(10)))[0])
 
 
-@pytest.mark.parametrize("gradient", [gb.Centered(gb.PCD(10, 2)), gb.CD(), gb.PCD(10)])
+@pytest.mark.parametrize("gradient", [gb.Centered(gb.PCD(10, 2)), gb.PCD(10)])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_fused_updates_are_the_separate_ones(monkeypatch, gradient, steps):
     gradient = gb.Marginalised(gradient, steps)
@@ -173,7 +173,9 @@ def test_rows_all_missing_are_worth_nothing_to_the_exact_gradient():
     rbm = holes.model("mixed")
     data = torch.full((4, rbm.visible.width), NAN).double()
     before = [x.detach().clone() for x in rbm.parameters()]
-    gb.fit(rbm, data, gradient=gb.ExactGradient(), epochs=1, optimizer=SGD(rbm.parameters(), lr=1.0))
+    gb.fit(
+        rbm, data, gradient=gb.ExactGradient(), epochs=1, optimizer=SGD(rbm.parameters(), lr=1.0)
+    )
     for x, y in zip(rbm.parameters(), before, strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
 

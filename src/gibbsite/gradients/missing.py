@@ -162,11 +162,14 @@ class Marginalised:
             entries[places] = v[missing]
         return batch.v.index_copy(0, rows, v) if some else v
 
+    def row_starts(self, index: Tensor) -> Tensor:
+        """Number of missing entries before those of each row of an index."""
+        assert self.starts is not None, "only fit knows them"
+        return self.starts.to(index.device)[index]
+
     def places(self, index: Tensor, missing: Tensor) -> Tensor:
         """Places among all entries of those that rows of this index miss, row by row."""
-        assert self.starts is not None
-        starts = self.starts.to(index.device)[index]
-        places = starts[:, None] + missing.cumsum(1) - 1
+        places = self.row_starts(index)[:, None] + missing.cumsum(1) - 1
         return places[missing]
 
 
@@ -176,9 +179,19 @@ def _fresh(rbm: RBM, clamp: Tensor, generator: torch.Generator | None) -> Tensor
     return rbm.visible.clamped(draws, clamp)
 
 
-def marginalised(gradient: Any, rbm: RBM, rows: Rows) -> Any:
-    """The estimator, or `Marginalised` around it, made ready for rows with missing entries."""
-    if getattr(gradient, "marginalises", False):
-        return gradient
-    wrapped = gradient if isinstance(gradient, Marginalised) else Marginalised(gradient)
-    return wrapped.of(rbm, rows)
+def marginalised(
+    gradient: Any, rbm: RBM, rows: Rows | None, state: Any, generator: torch.Generator | None
+) -> tuple[Any, Any]:
+    """An estimator and its state made ready: for rows with missing entries, or None for complete.
+
+    `Marginalised` is put around it or, where rows are complete, taken off. A state of None is new.
+    """
+    if rows is None:
+        complete = gradient.gradient if isinstance(gradient, Marginalised) else gradient
+        state = state.inner if isinstance(state, MarginalisedState) else state
+        return complete, complete.init(rbm, generator) if state is None else state
+    if not getattr(gradient, "marginalises", False):
+        wrapped = gradient if isinstance(gradient, Marginalised) else Marginalised(gradient)
+        gradient = wrapped.of(rbm, rows)
+        state = None if state is None else gradient.adopt(rbm, state, generator)
+    return gradient, gradient.init(rbm, generator) if state is None else state

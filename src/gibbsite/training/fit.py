@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DivergenceError, RateError
-from gibbsite.gradients import Batch, Gradient, Info, Marginalised, marginalised
+from gibbsite.gradients import Batch, Gradient, Info, marginalised
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
@@ -175,11 +175,7 @@ def fit(
             rate = recipe.learning_rate
             optimizer, scheduler = sgd_with_decay(rbm, rate, epochs)
     check_optimizer(rbm, optimizer, scheduler)
-    if holes is not None:
-        gradient = marginalised(gradient, rbm, rows)
-        if isinstance(gradient, Marginalised) and state is not None:
-            state = gradient.adopt(rbm, state, generator)
-    state = gradient.init(rbm, generator) if state is None else state
+    gradient, state = marginalised(gradient, rbm, rows if missing else None, state, generator)
     run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties or [],
               projections, callbacks, generator, state, holes=holes)  # fmt: skip
     if stored is not None:

@@ -35,6 +35,7 @@ def fused_updates(run: Any) -> FusedUpdates | None:
 
     There is one for Bernoulli layers in float32 on the CPU, CD or PCD by Gibbs sampling, centred or
     not, and `SGD`, without penalties, projections, weights of rows, or callbacks on every update.
+    Rows with missing entries are for PCD alone.
     """
     changed = run.penalties or run.projections or run.weights is not None
     watched = any(getattr(callback, "every_update", False) for callback in run.callbacks)
@@ -56,6 +57,8 @@ def fused_updates(run: Any) -> FusedUpdates | None:
     updates = FusedUpdates(run.rbm, contrast, centered, run.optimizer, run.rows.drawn)
     if not holes:
         return updates
+    if type(contrast) is CD:
+        return None
     from gibbsite.training.fused_holes import FusedHoles  # which is made of these
 
     return FusedHoles(**vars(updates), marginalised=run.gradient)

@@ -33,29 +33,26 @@ class FusedHoles(FusedUpdates):
     def visit(
         self, rows: Rows, index: Tensor, batch_size: int, state: Any, generator: Any = None
     ) -> tuple[list[float], Any]:
-        data = self.rbm.visible.coerce(rows.at(index, self.rbm.weight.dtype)).contiguous()
-        missing = torch.isnan(data)
-        places = self.marginalised.places(index, missing)
-        data[missing] = state.entries[places]
-        norms, inner = _Visit(**vars(self), missing=missing)(
-            data, batch_size, state.inner, generator
-        )
-        state.entries[places] = data[missing]
+        data = self.rbm.visible.coerce(rows.at(index, self.rbm.weight.dtype))
+        starts = self.marginalised.row_starts(index)
+        visit = _Visit(**vars(self), starts=starts, entries=state.entries)
+        norms, inner = visit(data, batch_size, state.inner, generator)
         return norms, state._replace(inner=inner)
 
 
 @dataclass(frozen=True)
 class _Visit(FusedHoles):
-    """One call for rows of which some entries are `missing`; it overwrites those of the data."""
+    """One call, for rows of which the missing entries begin at `starts`."""
 
-    missing: Tensor = field(kw_only=True)
+    starts: Tensor = field(kw_only=True)
+    entries: Tensor = field(kw_only=True)
 
     def _draws(self) -> list[int]:
         data, chains = super()._draws()
         return [data, 2 * self.marginalised.steps, chains]
 
     def _table(self, data: Tensor) -> Any:
-        return data.numpy(), self.missing.numpy()
+        return data.contiguous().numpy(), self.starts.numpy(), self.entries.numpy()
 
     def _kernel(self, name: str) -> Callable[..., int]:
         from gibbsite.training import fused_holes_kernels  # late, as Numba is slow to import

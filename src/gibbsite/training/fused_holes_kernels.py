@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import float32
 
-from gibbsite.ops.random import compiled
+from gibbsite.ops.random import compiled, inlined
 from gibbsite.training.fused_kernels import (
     allocate,
-    contrastive_phases,
     copy_rows,
     draw_units,
     persistent_phases,
@@ -22,22 +21,42 @@ from gibbsite.training.fused_kernels import (
 )
 
 
+@inlined
+def read_entries(data, starts, entries, v):  # type: ignore[no-untyped-def]
+    """Put the entries, of each row from its start on, where data are NaN."""
+    for i in range(len(v)):
+        row, to, place = data[i], v[i], starts[i]
+        for j in range(len(row)):
+            if np.isnan(row[j]):
+                to[j] = entries[place]
+                place += 1
+
+
+@inlined
+def keep_entries(data, starts, v, entries):  # type: ignore[no-untyped-def]
+    """Keep what is in the place of NaN in the entries: inverse of `read_entries`."""
+    for i in range(len(v)):
+        row, to, place = data[i], v[i], starts[i]
+        for j in range(len(row)):
+            if np.isnan(row[j]):
+                entries[place] = to[j]
+                place += 1
+
+
 @compiled
 def complete(weight, b, c, v, table, first, keys):  # type: ignore[no-untyped-def]
     """Sweep the missing entries of a minibatch v, which is that of the table from a row on."""
-    data, missing = table
+    (all_data, all_starts, entries), last = table, first + len(v)
+    data, starts = all_data[first:last], all_starts[first:last]
     h, drawn = np.empty((len(v), len(c)), np.float32), np.empty(v.shape, np.float32)
+    read_entries(data, starts, entries, v)
     for step in range(len(keys) // 2):
         product(v, weight, len(v), h)
         draw_units(h, c, float32(1.0), keys[2 * step :])
         product_with_transpose(h, weight, drawn)
         draw_units(drawn, b, float32(1.0), keys[2 * step + 1 :])
-        for i in range(len(v)):
-            row, new, holes = v[i], drawn[i], missing[first + i]
-            for j in range(len(row)):
-                if holes[j]:
-                    row[j] = new[j]
-    copy_rows(v, data[first:])
+        keep_entries(data, starts, drawn, entries)
+        read_entries(data, starts, entries, v)
 
 
 def persistent_updates_with_holes(  # type: ignore[no-untyped-def]
@@ -51,24 +70,6 @@ def persistent_updates_with_holes(  # type: ignore[no-untyped-def]
         complete(weight, b, c, v[:rows], table, update * size, hole_keys[update])
         persistent_phases(weight, b, c, v, rows, h, chain_keys[update], h_mean)
         copy_rows(v[rows:], chain_v)
-        model = parameters, velocities, offsets, rates
-        norms[update] = step_uphill(model, buffers, v, h_mean, rows)
-        if not norms[update] < np.inf:
-            return update + 1
-    return len(norms)
-
-
-def contrastive_updates_with_holes(  # type: ignore[no-untyped-def]
-    parameters, velocities, chains, offsets, table, size, keys, rates, norms
-):
-    (weight, b, c), (data_keys, hole_keys, chain_keys) = parameters, keys
-    all_v, all_h_mean, buffers = allocate(weight, 2 * size)
-    h = np.empty((size, len(c)), np.float32)
-    for update in range(len(norms)):
-        rows = take_minibatch(table[0], update, size, data_keys, all_v)
-        v, h_mean = all_v[: 2 * rows], all_h_mean[: 2 * rows]
-        complete(weight, b, c, v[:rows], table, update * size, hole_keys[update])
-        contrastive_phases(weight, b, c, v, rows, h[:rows], chain_keys[update], h_mean)
         model = parameters, velocities, offsets, rates
         norms[update] = step_uphill(model, buffers, v, h_mean, rows)
         if not norms[update] < np.inf:
