@@ -26,7 +26,8 @@ from gibbsite.model import RBM, check_usable, fault, imprecision
 from gibbsite.rows import Rows
 from gibbsite.training.arguments import check_kinds, check_optimizer, check_rows, functions
 from gibbsite.training.checkpoint import Checkpoints
-from gibbsite.training.fused import SMALL, fused_updates
+from gibbsite.training.fused import SMALL
+from gibbsite.training.fused_holes import fused_updates
 from gibbsite.training.history import History, Record
 from gibbsite.training.holes import Holes
 from gibbsite.training.initialize import row_weights, start

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gibbsite.gradients import CD, PCD, Centered, Marginalised
+from gibbsite.gradients import CD, PCD, Centered
 from gibbsite.gradients.centered import RATE, CenteredState
 from gibbsite.layers.fast import is_bernoulli
 from gibbsite.model import RBM
@@ -35,16 +35,13 @@ def fused_updates(run: Any) -> FusedUpdates | None:
 
     There is one for Bernoulli layers in float32 on the CPU, CD or PCD by Gibbs sampling, centred or
     not, and `SGD`, without penalties, projections, weights of rows, or callbacks on every update.
-    Rows with missing entries are for PCD alone.
     """
     changed = run.penalties or run.projections or run.weights is not None
     watched = any(getattr(callback, "every_update", False) for callback in run.callbacks)
     if changed or watched or not compiles():
         return None
-    holes = type(run.gradient) is Marginalised
-    gradient = run.gradient.gradient if holes else run.gradient
-    centered = type(gradient) is Centered
-    contrast = gradient.gradient if centered else gradient
+    centered = type(run.gradient) is Centered
+    contrast = run.gradient.gradient if centered else run.gradient
     sampler = getattr(contrast, "sampler", None)
     if type(contrast) not in (CD, PCD) or sampler != Gibbs():
         return None
@@ -54,14 +51,7 @@ def fused_updates(run: Any) -> FusedUpdates | None:
     suitable = all(_is_suitable(x, *x.shape) for x in parameters)
     if not (suitable and type(run.optimizer) is SGD and run.optimizer.moves_just(parameters)):
         return None
-    updates = FusedUpdates(run.rbm, contrast, centered, run.optimizer, run.rows.drawn)
-    if not holes:
-        return updates
-    if type(contrast) is CD:
-        return None
-    from gibbsite.training.fused_holes import FusedHoles  # which is made of these
-
-    return FusedHoles(**vars(updates), marginalised=run.gradient)
+    return FusedUpdates(run.rbm, contrast, centered, run.optimizer, run.rows.drawn)
 
 
 @dataclass(frozen=True)

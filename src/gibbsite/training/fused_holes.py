@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gibbsite.gradients import Marginalised
+from gibbsite.gradients import PCD, Marginalised
 from gibbsite.ops.dispatch import kernel
 from gibbsite.rows import Rows
+from gibbsite.training import fused
 from gibbsite.training.fused import FusedUpdates
+
+
+def fused_updates(run: Any) -> FusedUpdates | None:
+    """Fused updates for a training run, with missing entries or without; None if there are none.
+
+    With missing entries they are for PCD alone.
+    """
+    if type(run.gradient) is not Marginalised:
+        return fused.fused_updates(run)
+    inner = copy.copy(run)
+    inner.gradient = run.gradient.gradient
+    updates = fused.fused_updates(inner)
+    if updates is None or type(updates.contrast) is not PCD:
+        return None
+    return FusedHoles(**vars(updates), marginalised=run.gradient)
 
 
 @dataclass(frozen=True)
