@@ -16,7 +16,17 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
+from gibbsite.gradients import (
+    CD,
+    FPCD,
+    PCD,
+    Batch,
+    Centered,
+    ExactGradient,
+    Marginalised,
+    MeanField,
+    NoiseCD,
+)
 from gibbsite.io import load, load_models, save, save_models
 from gibbsite.layers import (
     Bernoulli,
@@ -94,6 +104,7 @@ __all__ = [
     "History",
     "LikelihoodWarning",
     "LogPartition",
+    "Marginalised",
     "MeanField",
     "Mixed",
     "ModelFileError",
