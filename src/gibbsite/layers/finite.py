@@ -37,7 +37,9 @@ class Finite(Layer):
         return points, points.new_zeros(k)
 
     def guess(self, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """`Layer.guess`; of units with two states the more probable one."""
+        """`Layer.guess`; of units with two states in one column the more probable one."""
+        if self.width != self.n:
+            return super().guess(mean)
         codes = torch.zeros(2, self.n, dtype=torch.int64, device=mean.device)
         codes[1] = 1
         low, high = self.encode(codes).to(mean)

@@ -186,10 +186,9 @@ class Part:
 
     def _over_points(self, points: Tensor, log_weights: Tensor) -> Tensor:
         total = self._nothing()
-        for block, weights in zip(
-            points.split(self._at_once), log_weights.split(self._at_once), strict=True
-        ):
-            total = torch.logaddexp(total, self._over(block, weights))
+        for start in range(0, len(points), self._at_once):
+            block = slice(start, start + self._at_once)
+            total = torch.logaddexp(total, self._over(points[block], log_weights[block]))
         return total
 
     def _over(self, states: Tensor, log_weights: Tensor) -> Tensor:

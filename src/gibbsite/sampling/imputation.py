@@ -102,7 +102,7 @@ def impute(
     values, mean, deviation = rows.repeat(draws or 1, 1, 1), rows.clone(), torch.zeros_like(rows)
     holes = torch.isnan(rows).any(1).nonzero()[:, 0]
     size = chains * (rbm.visible.width + rbm.hidden.width) * rows.element_size()
-    for block in holes.split(max(1, BLOCK_BYTES // size)):
+    for block in torch.split(holes, max(1, BLOCK_BYTES // size)) if len(holes) else ():
         clamp = rows[block]
         start = start_for(certificate, rbm, chains * len(block), generator)
         held = clamped_sampler(sampler, clamp.repeat(chains, 1))
@@ -130,18 +130,21 @@ def _run(
     thin = (steps - steps // 2) // kept
     state = sampler.init(rbm, start, generator)
     state = advance(sampler, rbm, state, steps - kept * thin, generator)
-    center = rbm.visible.clamped(rbm.visible_mean(rbm.hidden_mean(state.v[: len(clamp)])), clamp)
+    chains = len(start) // len(clamp)
+    by_row = chains, *clamp.shape
+    center = state.v.reshape(by_row)[0]
     mean, shift, square = (torch.zeros_like(clamp) for _ in range(3))
     for _ in range(kept):
         state = advance(sampler, rbm, state, thin, generator)
         inputs = rbm.visible_inputs(rbm.sample_hidden(state.v, generator))
-        expected = rbm.visible.mean(inputs).unflatten(0, (-1, len(clamp))).mean(0)
-        mean += rbm.visible.clamped(expected, clamp) / kept  # linear where it is no choice
-        apart = state.v.unflatten(0, (-1, len(clamp))) - center
-        shift += apart.mean(0) / kept
-        square += apart.square().mean(0) / kept
-    deviation = (square - shift.square()).clamp(min=0).sqrt()
-    return state.v.unflatten(0, (-1, len(clamp))), mean, deviation
+        mean += rbm.visible.mean(inputs).reshape(by_row).sum(0)
+        apart = state.v.reshape(by_row) - center
+        shift += apart.sum(0)
+        square += apart.square().sum(0)
+    count = chains * kept
+    deviation = (square / count - (shift / count).square()).clamp(min=0).sqrt()
+    # of units that depend on each other the mean moves with the known ones, as a state does
+    return state.v.reshape(by_row), rbm.visible.clamped(mean / count, clamp), deviation
 
 
 def _as_given(rbm: RBM, given: Tensor, values: Tensor, spread: Tensor) -> Imputation:
