@@ -73,7 +73,7 @@ from gibbsite.sampling import (
 from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
-    from gibbsite.estimators import BernoulliRBM, GaussianRBM
+    from gibbsite.estimators import BernoulliRBM, GaussianRBM, TableRBM
 
 __version__ = "0.1.0"
 
@@ -122,6 +122,7 @@ __all__ = [
     "ReLU",
     "Rows",
     "Spin",
+    "TableRBM",
     "Tempering",
     "TooLargeError",
     "Trajectory",
@@ -156,7 +157,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the estimators when first asked for: they need scikit-learn, the rest does not."""
-    if name in ("BernoulliRBM", "GaussianRBM"):
+    if name in ("BernoulliRBM", "GaussianRBM", "TableRBM"):
         from gibbsite import estimators
 
         return getattr(estimators, name)

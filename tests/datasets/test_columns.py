@@ -227,7 +227,7 @@ def test_frames_that_do_not_fit_are_refused_by_name(frame, said):
     ("values", "said"),
     [
         (pd.date_range("2020", periods=3), "days since the first one"),
-        ([1 + 1j, 2, 3], "complex128, which is neither"),
+        ([1 + 1j, 2, 3], "Complex data not supported"),
         ([[1], [2], [3]], "holds list, which is neither"),
         ([1, "a", 3], "holds 1, a number in a column of words"),
         ([f"{i}" for i in range(1001)], "1,001 categories: expected at most 1,000; leave it out"),

@@ -185,11 +185,19 @@ class Columns:
         }
         return fill_frame(table, new)
 
-    def read(self, frame: Any) -> Frame:
-        """The frame with its columns in the order of these."""
-        table = self._matched(read_frame(frame))
+    def read(self, frame: Any, absent: Sequence[Name] = ()) -> Frame:
+        """The frame with its columns in the order of these.
+
+        Those that may be absent are all missing where they are.
+        """
+        table = read_frame(frame)
+        for name in absent:
+            if table.names is not None and name not in table.names:
+                cells = (*table.cells, _all_missing(str(name), table.rows))
+                table = table._replace(names=(*table.names, name), cells=cells)
+        table = self._matched(table)
         cells = tuple(table.cells[index] for index in self._order(table))
-        return table._replace(names=self.names, cells=cells)
+        return table._replace(names=table.names and self.names, cells=cells)
 
     def missing(self, table: Frame) -> Tensor:
         """True where a cell of a unit is missing, (rows, units)."""
@@ -259,7 +267,7 @@ class Columns:
         if table.names is None or self.names is None:
             if len(table.cells) != len(self.columns):
                 raise DataError(
-                    f"X has {len(table.cells)} features, but the table trained on has "
+                    f"X has {len(table.cells)} features, but the model is expecting "
                     f"{len(self.columns)} features as input; give those, in that order"
                 )
             return table
@@ -280,6 +288,10 @@ class Columns:
             return list(range(len(self.columns)))
         place = {name: index for index, name in enumerate(table.names)}
         return [place[name] for name in self.names]
+
+
+def _all_missing(label: str, rows: int) -> Cells:
+    return Cells(label, Dtype("object"), np.full(rows, None), np.full(rows, True))
 
 
 def _column_of(record: Any) -> Column:

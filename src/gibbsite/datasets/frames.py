@@ -381,6 +381,8 @@ def _checked(cells: Cells) -> Cells:
 
 
 def _refused(label: str, kind: str) -> DataError:
+    if "complex" in kind:
+        return DataError(f"Complex data not supported: {label} holds {kind}; take its real part")
     return DataError(
         f"{label} holds {kind}, which is neither numbers nor words; leave it out, or make numbers "
         "of it (of a date the days since the first one) or words, as by .astype(str)"

@@ -1,10 +1,11 @@
 """scikit-learn estimators: the same models and the same training behind `fit` and `transform`.
 
-Needs scikit-learn, which ``import gibbsite`` alone does not load: ``gb.BernoulliRBM`` and
-``gb.GaussianRBM`` are looked up here when first asked for.
+Needs scikit-learn, which ``import gibbsite`` alone does not load: ``gb.BernoulliRBM``,
+``gb.GaussianRBM`` and ``gb.TableRBM`` are looked up here when first asked for.
 """
 
 from gibbsite.estimators.bernoulli import BernoulliRBM
 from gibbsite.estimators.gaussian import GaussianRBM
+from gibbsite.estimators.table import TableRBM
 
-__all__ = ["BernoulliRBM", "GaussianRBM"]
+__all__ = ["BernoulliRBM", "GaussianRBM", "TableRBM"]
