@@ -80,7 +80,9 @@ def test_frames_of_every_dtype_come_back(frame):
     filled = columns.fill(reordered, states.nan_to_num(0.0))
     known = columns.missing(columns.read(filled)).logical_not()
     assert bool(known.all())
-    pd.testing.assert_frame_equal(filled.where(reordered.notna()), reordered.where(reordered.notna()))
+    pd.testing.assert_frame_equal(
+        filled.where(reordered.notna()), reordered.where(reordered.notna())
+    )
     assert list(filled.dtypes) == list(reordered.dtypes)
 
 

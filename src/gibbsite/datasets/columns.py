@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -201,9 +202,7 @@ class Columns:
 
     def missing(self, table: Frame) -> Tensor:
         """True where a cell of a unit is missing, (rows, units)."""
-        return torch.from_numpy(
-            np.stack([table.cells[index].missing for index in self.units], 1)
-        )
+        return torch.from_numpy(np.stack([table.cells[index].missing for index in self.units], 1))
 
     def describe(self) -> str:
         """A line for each column: its name and how it is modelled."""
@@ -216,9 +215,7 @@ class Columns:
 
     def as_record(self) -> dict[str, Any]:
         """All of it as plain values, for JSON; `from_record` makes the columns anew."""
-        records = [
-            {**vars(column), "dtype": column.dtype._asdict()} for column in self.columns
-        ]
+        records = [_record_of(column) for column in self.columns]
         return {"version": FORMAT_VERSION, "library": self.library, "columns": records}
 
     @classmethod
@@ -279,7 +276,9 @@ class Columns:
                 "its values are not known"
             )
         if further:
-            raise DataError(f"the table has column {_listed(further)}, unknown in training; drop it")
+            raise DataError(
+                f"the table has column {_listed(further)}, unknown in training; drop it"
+            )
         return table
 
     def _order(self, table: Frame) -> list[int]:
@@ -292,6 +291,13 @@ class Columns:
 
 def _all_missing(label: str, rows: int) -> Cells:
     return Cells(label, Dtype("object"), np.full(rows, None), np.full(rows, True))
+
+
+def _record_of(column: Column) -> dict[str, Any]:
+    """A column as plain values, with lists as JSON has them."""
+    record = {**vars(column), "dtype": column.dtype._asdict()}
+    listed: dict[str, Any] = json.loads(json.dumps(record))
+    return listed
 
 
 def _column_of(record: Any) -> Column:

@@ -224,7 +224,9 @@ def _read_pandas(label: str, column: Any) -> Cells:
         types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype)
     ):
         values = column.to_numpy(np.float64, na_value=np.nan)
-        return Cells(label, _declared(Dtype(str(dtype)), types.is_bool_dtype(dtype)), values, missing)
+        return Cells(
+            label, _declared(Dtype(str(dtype)), types.is_bool_dtype(dtype)), values, missing
+        )
     if not (types.is_object_dtype(dtype) or types.is_string_dtype(dtype)):
         raise _refused(label, str(dtype))
     return _object_cells(label, Dtype(str(dtype)), _as_objects(column), missing)

@@ -24,7 +24,7 @@ from gibbsite.datasets.frames import Cells, Dtype, Frame, Name, write_frame
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.distribution import Distribution, distribution
 from gibbsite.estimators.scores import SAMPLE_ROWS
-from gibbsite.estimators.table_training import train
+from gibbsite.estimators.table_training import START_SIGMA, train
 from gibbsite.io import load
 from gibbsite.layers import Layer
 from gibbsite.layers.missing import hot_deck
@@ -125,7 +125,7 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         states = columns.encode(X)
         random = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        visible = columns.layer(learn_sigma=True)
+        visible = columns.layer(sigma=START_SIGMA, learn_sigma=True)
         weights = None if sample_weight is None else np.asarray(sample_weight, float)
         rbm, history = train(visible, states, weights, given, generator)
         rbm.schema = columns.as_record()

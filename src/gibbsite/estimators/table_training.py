@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,13 +18,17 @@ from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import L2, History, SigmaFloor, Traits, fit, recipe_for
 from gibbsite.training.fit import RESTARTS
+from gibbsite.training.initialize import row_weights
 from gibbsite.training.named import make_optimizer, make_schedule
 from gibbsite.training.recipe import Recipe
 from gibbsite.training.trial import averaged
 from gibbsite.training.units import mute_units_warning
 
-LEAST_SIGMA = 0.1
-"""Least sigma of standardised numbers: those that repeat would take it to 0."""
+START_SIGMA, LEAST_SIGMA = 0.7, 0.2
+"""Sigma of standardised numbers at the start, and least one: numbers that repeat take it to 0."""
+
+LEAST_RATE = 0.08
+"""Least learning rate at the start for tables with numbers; heavy tails diverge at thrice this."""
 
 log = logging.getLogger("gibbsite")
 
@@ -45,6 +50,8 @@ def train(
     traits = Traits.of(visible, complete)._replace(whitened=False)
     recipe = recipe_for(traits, {**given, "sampled": True})
     restarts = RESTARTS if "learning_rate" in recipe.reasons else 0
+    if restarts and traits.measured:
+        recipe = replace(recipe, learning_rate=max(LEAST_RATE, recipe.learning_rate))
     while True:
         rbm = RBM(copy.deepcopy(visible), Bernoulli(recipe.hidden))
         try:
@@ -53,10 +60,9 @@ def train(
             if restarts == 0:
                 raise
             restarts -= 1
-            rate = recipe.learning_rate / 4
+            recipe = replace(recipe, learning_rate=recipe.learning_rate / 4)
             log.warning("training diverged at update %d; it starts again at a learning rate of %g",
-                        error.step, rate)  # fmt: skip
-            recipe = recipe_for(traits, {**vars(recipe), "learning_rate": rate})
+                        error.step, recipe.learning_rate)  # fmt: skip
 
 
 def _trained(
@@ -68,6 +74,10 @@ def _trained(
     generator: torch.Generator,
 ) -> tuple[RBM, History]:
     mute_units_warning(rbm)  # they are standardised
+    rows = complete.dense()
+    if weights is not None:  # the start depends on the rows by their mean
+        rows = rows * row_weights(weights, len(rows), rows)[:, None]
+    start_apart(rbm, rows, generator)
     gradient, _ = recipe.gradient(rbm, complete)
     optimizer = make_optimizer("sgd", rbm.parameters(), recipe.learning_rate, recipe.momentum)
     average = averaged(rbm, recipe, len(states))
@@ -86,3 +96,21 @@ def _trained(
         generator=generator,
     )
     return average.model, history
+
+
+@torch.no_grad()
+def start_apart(rbm: RBM, rows: Tensor, generator: torch.Generator) -> None:
+    r"""Start from weights that point anywhere at random, each hidden unit on for half of the rows.
+
+    Each hidden unit has a weight vector $w_j$ of length 1. Its bias $-w_j\cdot s(\bar v)$ gives it
+    no input at the mean row, and visible biases take off what half of the hidden units send. From
+    weights near 0 training of few updates would hardly move: where columns are standardised, no
+    single one has much to say about a hidden unit.
+    """
+    rbm.visible.initialize(rows)
+    noise = torch.randn(rbm.weight.shape, generator=generator, dtype=rbm.weight.dtype)
+    weight = noise / torch.linalg.vector_norm(noise, dim=0)
+    rbm.weight.copy_(weight)
+    rbm.hidden.zero_biases()
+    rbm.hidden.shift_(-(rbm.visible.statistic(rows.mean(0)) @ weight))
+    rbm.visible.shift_(-0.5 * weight.sum(1))
