@@ -36,9 +36,9 @@ def save(rbm: RBM | Any, path: str | Path) -> None:
 
     Tensors are named as in ``rbm.state_dict()``; the metadata key ``gibbsite`` holds JSON with the
     format version, each layer's type, size and options, ``rbm.certificate`` if it fits the
-    parameters, and ``rbm.schema``. Raises `OutputError`, and `ArgumentError` for a model with parameters that are not
-    finite, which `load` would refuse, or with a layer of one's own that has no name yet
-    (`register_layer`).
+    parameters, and ``rbm.schema``. Raises `OutputError`, and `ArgumentError` for a model with
+    parameters that are not finite, which `load` would refuse, or with a layer of one's own that has
+    no name yet (`register_layer`).
 
     >>> import gibbsite as gb, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"

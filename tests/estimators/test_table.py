@@ -1,8 +1,6 @@
 """TableRBM: its answers against enumeration of the model, frames in and out, files."""
 
-import inspect
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd

@@ -113,9 +113,8 @@ class Column:
             chosen = np.array([*self.values, None], dtype=object)
             codes = np.where(missing, -1, states).astype(int)
             values = chosen[codes] if self.values else np.full(len(states), None)
-            if all(isinstance(x, (int, float)) for x in self.values) and self.values:
-                if not isinstance(self.values[0], bool):
-                    values = np.where(missing, np.nan, values).astype(np.float64)
+            if self.values and all(type(x) in (int, float) for x in self.values):
+                values = np.where(missing, np.nan, values).astype(np.float64)
             return Cells(self.label, dtype, values, missing | np.array(not self.values))
         numbers = states * self.scale + self.shift
         if self.kind == QUANTILE:

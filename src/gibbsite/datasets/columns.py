@@ -114,8 +114,8 @@ class Columns:
             raise ArgumentError(f"{name!r} is no column of the table; it has {_listed(names)}")
         return list(names).index(name)
 
-    def layer(self, **options: Any) -> Layer:
-        """An untrained visible layer for the columns, with options of its types such as sigma.
+    def layer(self, sigma: float = 1.0, learn_sigma: bool = False) -> Layer:
+        """An untrained visible layer for the columns; sigma is that of numbers.
 
         Raises `DataError` if no column varies.
         """
@@ -130,11 +130,11 @@ class Columns:
         )
         kinds = [column.unit for column in chosen]
         text = ",".join(f"{kind}:{kinds.count(kind)}" for kind in dict.fromkeys(kinds))
-        return layer_for(text, greatest, options)
+        return layer_for(text, greatest, {"sigma": sigma, "learn_sigma": learn_sigma})
 
     @property
     def log_volumes(self) -> Array:
-        """`Column.log_volume` of each unit, (units,): how much higher log-densities of states are."""
+        """`Column.log_volume` of each unit, (units,): log-densities of states are higher by it."""
         return np.array([self.columns[index].log_volume for index in self.units])
 
     def encode(self, frame: Any) -> Tensor:

@@ -26,10 +26,9 @@ MOST_CATEGORIES = 1000
 
 LIBRARIES = ("numpy", "pandas", "polars")
 
-POLARS_DTYPES = frozenset(
-    "Boolean Int8 Int16 Int32 Int64 Int128 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String "
-    "Categorical Enum Null".split()
-)
+POLARS_INTEGERS = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+POLARS_DTYPES = {"Boolean", "Float32", "Float64", "String", "Categorical", "Enum", "Null"}
+POLARS_DTYPES |= POLARS_INTEGERS
 
 
 class Dtype(NamedTuple):
@@ -233,15 +232,12 @@ def _read_pandas(label: str, column: Any) -> Cells:
 
 
 def _pandas_series(pandas: Any, cells: Cells, index: Any) -> Any:
-    values, name = cells.values, cells.dtype.name
-    if cells.dtype.categories is not None and name == "category":
-        objects = np.where(cells.missing, None, values.astype(object))
-        made = pandas.Categorical(
-            objects, categories=list(cells.dtype.categories), ordered=cells.dtype.ordered
-        )
-        return pandas.Series(made, index=index)
+    values, name = cells.values, cells.dtype.name  # type: Array, Any
+    if name == "category":
+        name = pandas.CategoricalDtype(list(cells.dtype.categories or ()), cells.dtype.ordered)
     if cells.missing.any():
-        values = np.where(cells.missing, None, values.astype(object))
+        values = values.astype(object)  # a copy
+        values[cells.missing] = None
     series = pandas.Series(values, index=index, dtype=values.dtype)
     try:
         return series.astype(name)
@@ -397,5 +393,5 @@ def _module(library: str) -> Any:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:
         raise DataError(
-            f"the table was a {library} frame, and {library} is not installed; pip install {library}"
+            f"the table was a {library} frame, and {library} is not installed; install it"
         ) from error

@@ -71,7 +71,7 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
             model then says of the column is never beyond its least and greatest number.
         numbers: kind of columns of numbers, ``gaussian`` or ``quantile``.
         n_iter: passes over the rows.
-        batch_size, learning_rate, l2: rows an update, rate of SGD at the start, weight decay.
+        l2: strength of the weight decay, in nats.
         seconds: time to train for, about, instead of 36 s.
         random_state: seed, `numpy.random.RandomState`, or None for a random one.
 
@@ -101,8 +101,6 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
     columns: Mapping[Any, str] | None = None
     numbers: str = "gaussian"
     n_iter: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
     l2: float | None = None
     seconds: float | None = None
     random_state: int | np.random.RandomState | None = None
@@ -162,14 +160,12 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
 
     def _given(self) -> dict[str, Any]:
         """Settings of the recipe that are given, checked."""
-        counts = {"n_components": self.n_components, "n_iter": self.n_iter}
-        counts["batch_size"] = self.batch_size
-        check_counts(**{name: count for name, count in counts.items() if count is not None})
-        strengths = {"learning_rate": self.learning_rate, "l2": self.l2, "seconds": self.seconds}
-        check_strength(**{name: x for name, x in strengths.items() if x is not None})
-        settings = {"hidden": self.n_components, "epochs": self.n_iter}
-        given = {**settings, "batch_size": self.batch_size, **strengths}
-        return {name: value for name, value in given.items() if value is not None}
+        names = {"n_components": "hidden", "n_iter": "epochs", "l2": "l2", "seconds": "seconds"}
+        given = {name: x for name in names if (x := getattr(self, name)) is not None}
+        counts = given.keys() & {"n_components", "n_iter"}
+        check_counts(**{name: given[name] for name in counts})
+        check_strength(**{name: given[name] for name in given.keys() - counts})
+        return {names[name]: value for name, value in given.items()}
 
     def _keep(self, rbm: RBM, columns: Columns) -> None:
         self.rbm_, self.columns_ = rbm, columns
@@ -324,8 +320,8 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         found = distribution(self.rbm_, v, unit, real, self._generator(random_state))
         names, values = self._summary(found, unit)
         made = [Cells("", Dtype(_float(table)), x, np.isnan(x)) for x in values]
-        index = getattr(table.source, "index", None) if table.library == "pandas" else None
-        return write_frame(table.library, None if table.names is None else names, made, index)
+        rows = table.source.index if table.library == "pandas" else None
+        return write_frame(table.library, None if table.names is None else names, made, rows)
 
     # parts
 
@@ -391,7 +387,8 @@ def _quantiles_of(states: Array, shares: Array, real: bool) -> Array:
     below = shares.cumsum(1)
     if not real:
         found = [(below < q - 1e-12).sum(1) for q in QUANTILES.values()]
-        return states[np.minimum(np.stack(found, 1), len(states) - 1)]
+        at: Array = states[np.minimum(np.stack(found, 1), len(states) - 1)]
+        return at
     middle = below - 0.5 * shares
     return np.stack([np.interp(list(QUANTILES.values()), row, states) for row in middle])
 
