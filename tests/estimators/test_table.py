@@ -213,7 +213,7 @@ def test_cells_are_filled_by_what_is_most_likely(model):
     one["sort"] = pd.Categorical([None] * 60, categories=["ant", "bee", "cow"])
     most = model.conditional(one, "sort").idxmax(axis=1)
     sure = model.conditional(one, "sort").max(axis=1) > 0.6
-    assert sure.sum() > 30
+    assert sure.sum() > 15
     filled = model.impute(one, random_state=0)["sort"].astype(str)
     assert (filled[sure] == most[sure]).all()
     assert (filled == FRAME["sort"][:60].astype(str)).mean() > 0.8

@@ -30,8 +30,6 @@ MOST_COUNT, LEAST_DISPERSION = 30, 0.5
 QUANTILES = 200
 SMALLEST_SCALE = 1e-150
 
-OTHER_KIND = "give the column another kind, as columns={name!r: 'gaussian'}"
-
 
 @dataclass(frozen=True)
 class Column:
@@ -169,9 +167,11 @@ class Column:
                 f"{value!r:.60}, but all cells were {known} in training; leave the column out, or "
                 "train on data that have it"
             )
+        number = not isinstance(value, str) and not isinstance(self.values[0], str)
+        other = ", or train it as 'gaussian' or 'poisson'" if number else ""
         return (
             f"{value!r:.60}, a category that is not known ({known}); make the cell missing, or "
-            "train on data that have it"
+            f"train on data that have it{other}"
         )
 
     def _no_count(self, value: Any) -> str:
