@@ -73,7 +73,7 @@ from gibbsite.sampling import (
 from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
-    from gibbsite.estimators import BernoulliRBM, GaussianRBM, TableRBM
+    from gibbsite.estimators import BernoulliRBM, GaussianRBM, RBMImputer, TableRBM
 
 __version__ = "0.1.0"
 
@@ -84,6 +84,7 @@ __all__ = [
     "L2",
     "PCD",
     "RBM",
+    "RBMImputer",
     "ArgumentError",
     "Averaged",
     "Batch",
@@ -157,7 +158,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the estimators when first asked for: they need scikit-learn, the rest does not."""
-    if name in ("BernoulliRBM", "GaussianRBM", "TableRBM"):
+    if name in ("BernoulliRBM", "GaussianRBM", "RBMImputer", "TableRBM"):
         from gibbsite import estimators
 
         return getattr(estimators, name)

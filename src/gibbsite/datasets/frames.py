@@ -153,6 +153,16 @@ def fill_frame(frame: Frame, values: Mapping[int, Array]) -> Any:
     return filled
 
 
+def append_columns(library: str, frame: Any, names: Sequence[str], columns: Sequence[Array]) -> Any:
+    """The frame with further columns behind its own; in an array they are numbers."""
+    if library == "pandas":
+        return frame.assign(**dict(zip(names, columns, strict=True)))
+    if library == "polars":
+        series = (_module(library).Series(n, x) for n, x in zip(names, columns, strict=True))
+        return frame.with_columns(*series)
+    return np.hstack([frame, np.stack(columns, 1).astype(frame.dtype)])
+
+
 # arrays
 
 

@@ -39,7 +39,7 @@ Array = NDArray[Any]
 SAMPLES = 1000
 """Rows of the model's own that `anomaly_score` compares with."""
 
-STEPS = 200
+STEPS = 100
 """Steps of chains that fill missing cells: the known ones hold them, so that they mix fast."""
 
 QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
@@ -342,10 +342,11 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
     def _states(self, X: Any, absent: Sequence[Name] = ()) -> tuple[Frame, Tensor]:
         """The table in the order of the columns, and its states, float64 (rows, width)."""
         check_is_fitted(self)
-        if not hasattr(X, "columns") and np.ndim(X) == 2 and np.shape(X)[1] != self.n_features_in_:
-            raise DataError(
-                f"X has {np.shape(X)[1]} features, but TableRBM is expecting "
-                f"{self.n_features_in_} features as input; give those, in that order"
+        shape = () if hasattr(X, "columns") else getattr(X, "shape", ())
+        if len(shape) == 2 and shape[1] != self.n_features_in_:
+            raise DataError(  # in scikit-learn's words
+                f"X has {shape[1]} features, but TableRBM is expecting {self.n_features_in_} "
+                "features as input; give those, in that order"
             )
         table = self.columns_.read(X, absent)
         return table, self.columns_.encode_cells(table)
