@@ -45,6 +45,7 @@ def series(n: int):
         cells(st.integers(-(2**40), 2**40), "Int64", n),
         cells(st.booleans(), "boolean", n),
         cells(st.booleans(), "object", n),
+        cells(st.integers(-9, 99), "object", n),
         cells(WORDS, "object", n),
         cells(WORDS, "str", n),
         cells(st.sampled_from("abc"), pd.CategoricalDtype(["c", "b", "d", "a"], ordered=True), n),

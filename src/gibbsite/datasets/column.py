@@ -111,7 +111,8 @@ class Column:
             chosen = np.array([*self.values, None], dtype=object)
             codes = np.where(missing, -1, states).astype(int)
             values = chosen[codes] if self.values else np.full(len(states), None)
-            if self.values and all(type(x) in (int, float) for x in self.values):
+            numeric = self.values and all(type(x) in (int, float) for x in self.values)
+            if numeric and dtype.name != "object":
                 values = np.where(missing, np.nan, values).astype(np.float64)
             return Cells(self.label, dtype, values, missing | np.array(not self.values))
         numbers = states * self.scale + self.shift
@@ -119,6 +120,9 @@ class Column:
             numbers = np.interp(numbers, self.scores, self.quantiles)
         if self.whole or self.kind in ("poisson", "binomial"):
             numbers = np.rint(numbers)
+        if self.whole and dtype.name == "object":
+            objects = np.array([None if math.isnan(x) else int(x) for x in numbers], dtype=object)
+            return Cells(self.label, dtype, objects, missing)
         return Cells(self.label, dtype, _within(numbers, dtype.name), missing)
 
     @property

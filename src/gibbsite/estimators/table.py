@@ -146,7 +146,8 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
                 "the model does not say of what table it is; give one that TableRBM has fitted"
             )
         columns = Columns.from_record(rbm.schema)
-        if columns.layer().sizes != rbm.visible.sizes:
+        layer, visible = columns.layer(), rbm.visible
+        if (layer.kinds(), layer.sizes) != (visible.kinds(), visible.sizes):
             raise ArgumentError("the model's units are not those of the columns that it names")
         estimator = cls()
         estimator._keep(rbm, columns)
@@ -279,15 +280,17 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
             return self.columns_.fill(X, values)
         return [self.columns_.fill(X, drawn) for drawn in values]
 
-    def sample(self, n_samples: int = 1, *, steps: int = 1000, random_state: Any = None) -> Any:
+    def sample(
+        self, n_samples: int = 1, *, steps: int | None = None, random_state: Any = None
+    ) -> Any:
         """New rows, a frame with the names, dtypes and categories of the one trained on.
 
         Independent and exact if the hidden units, or the visible ones, have at most 2^20 states,
-        else ends of Gibbs chains of `steps` steps. Whole numbers are whole, and in the range of the
+        else ends of chains as of `gibbsite.sample`, of 1,000 steps by default. Whole numbers are whole, and in the range of the
         dtype; numbers of Gaussian units may lie beyond those of the data, others do not.
         """
         check_is_fitted(self)
-        check_counts(n_samples=n_samples, steps=steps)
+        check_counts(n_samples=n_samples, **({} if steps is None else {"steps": steps}))
         drawn = self._draw(n_samples, self._generator(random_state), steps)
         return self.columns_.decode(drawn)
 
@@ -342,7 +345,7 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
     def _states(self, X: Any, absent: Sequence[Name] = ()) -> tuple[Frame, Tensor]:
         """The table in the order of the columns, and its states, float64 (rows, width)."""
         check_is_fitted(self)
-        shape = () if hasattr(X, "columns") else getattr(X, "shape", ())
+        shape: Sequence[int] = () if hasattr(X, "columns") else getattr(X, "shape", ())
         if len(shape) == 2 and shape[1] != self.n_features_in_:
             raise DataError(  # in scikit-learn's words
                 f"X has {shape[1]} features, but TableRBM is expecting {self.n_features_in_} "
