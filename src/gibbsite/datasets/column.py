@@ -24,8 +24,8 @@ KINDS = ("bernoulli", "categorical", "binomial", "poisson", "gaussian", QUANTILE
 FEW_NUMBERS, ROWS_A_NUMBER = 10, 5
 """Different whole numbers that are taken for categories, at most, and rows for each, at least."""
 
-MOST_COUNT, LEAST_DISPERSION = 30, 0.5
-"""Largest count for Poisson units, and least variance over mean."""
+MOST_COUNT, LEAST_DISPERSION = 30, 0.8
+"""Largest count for Poisson units, and least variance over mean: hidden units can but add to it."""
 
 QUANTILES = 200
 SMALLEST_SCALE = 1e-150
@@ -41,8 +41,8 @@ class Column:
         kind: one of `KINDS`, or ``constant`` for a column of one value, or none, which has no unit.
         values: that its states stand for, in order; none for numbers and counts.
         whole: True if its numbers are whole, and come back so.
-        shift, scale: of numbers x, whose states are (x - shift) / scale; of ``quantile`` those of
-            their normal scores.
+        shift, scale: of numbers x, whose states are (x - shift) / scale; those of ``quantile``
+            columns are normal scores.
         quantiles: of the numbers of a ``quantile`` column, at `scores`.
         rows: number of cells in training that were not missing.
         most: largest count of a ``binomial`` column.
@@ -78,10 +78,11 @@ class Column:
         end = float(torch.special.ndtri(torch.tensor(1 - 0.5 / (1 + self.rows)).double()))
         return np.linspace(-end, end, len(self.quantiles))
 
-    def encode(self, cells: Cells) -> Array:
+    def encode(self, cells: Cells, random: np.random.Generator | None = None) -> Array:
         """States of the cells, float64 (rows,), NaN where missing.
 
-        Of categories their codes. Raises `DataError` for a cell that no state stands for.
+        Of categories their codes. With `random` equal numbers of a ``quantile`` column are spread
+        over the scores that they take up. Raises `DataError` for a cell that no state stands for.
         """
         states = np.full(len(cells.values), np.nan)
         if self.kind == CONSTANT or self.values:
@@ -97,7 +98,7 @@ class Column:
             self._refuse(cells, ~fits & ~cells.missing, self._no_count)
             return numbers
         if self.kind == QUANTILE:
-            numbers = self._normal_scores(numbers)
+            return self._normal_scores(numbers, random)
         return (numbers - self.shift) / self.scale
 
     def decode(self, states: Array, dtype: Dtype | None = None) -> Cells:
@@ -117,7 +118,7 @@ class Column:
             return Cells(self.label, dtype, values, missing | np.array(not self.values))
         numbers = states * self.scale + self.shift
         if self.kind == QUANTILE:
-            numbers = np.interp(numbers, self.scores, self.quantiles)
+            numbers = np.interp(states, self.scores, self.quantiles)
         if self.whole or self.kind in ("poisson", "binomial"):
             numbers = np.rint(numbers)
         if self.whole and dtype.name == "object":
@@ -142,18 +143,20 @@ class Column:
             return "poisson"
         return f"{self.kind}{' (whole numbers)' if self.whole else ''}"
 
-    def _normal_scores(self, numbers: Array) -> Array:
+    def _normal_scores(self, numbers: Array, random: np.random.Generator | None) -> Array:
         """Quantiles of the normal distribution at the shares of training rows below each number.
 
-        A number that takes up a range of shares has its middle. Between quantiles they are linear,
-        and beyond the last ones constant.
+        A number that takes up a range of shares has its middle or, with `random`, any of it, so
+        that scores are normal (the distributional transform of Rüschendorf 2009). Between
+        quantiles they are linear, and beyond the last ones constant.
         """
         scores, quantiles = self.scores, np.array(self.quantiles)
         highest = torch.as_tensor(np.interp(numbers, quantiles, scores))
         lowest = torch.as_tensor(-np.interp(-numbers, -quantiles[::-1], scores))
-        share = 0.5 * (torch.special.ndtr(highest) + torch.special.ndtr(lowest))
-        middle: Array = torch.special.ndtri(share).numpy()
-        return middle
+        place = 0.5 if random is None else torch.as_tensor(random.random(len(numbers)))
+        share = torch.lerp(torch.special.ndtr(lowest), torch.special.ndtr(highest), place)
+        chosen: Array = torch.special.ndtri(share).numpy()
+        return chosen
 
     def _refuse(self, cells: Cells, bad: Array, message: Any) -> None:
         """Raise `DataError` by the first cell that is bad."""
@@ -207,7 +210,7 @@ def kind_for(cells: Cells, numbers: str = "gaussian") -> str:
     - bool, and at most two values: ``bernoulli``
     - other categories and words: ``categorical``
     - whole numbers of at most 10 values, five rows for each on average: ``categorical``
-    - other whole numbers from 0 to 30, with a variance of at least half their mean: ``poisson``
+    - other whole numbers from 0 to 30, with a variance of at least 0.8 of their mean: ``poisson``
     - other numbers: that of `numbers`, ``gaussian`` or ``quantile``
     """
     if cells.dtype.categories is not None or not cells.is_numeric:
@@ -272,8 +275,7 @@ def _of_numbers(name: Name | None, cells: Cells, kind: str) -> Column:
         column = _with(column, quantiles=(0.0,) * min(QUANTILES, len(known)))
         shares = torch.special.ndtr(torch.as_tensor(column.scores)).numpy()
         shares[[0, -1]] = 0, 1
-        column = _with(column, quantiles=tuple(np.quantile(known, shares).tolist()))
-        known = column.encode(cells)[~cells.missing]
+        return _with(column, quantiles=tuple(np.quantile(known, shares).tolist()))
     with np.errstate(over="ignore", invalid="ignore"):
         shift, scale = float(known.mean()), float(known.std())
     if not math.isfinite(shift) or not math.isfinite(scale):

@@ -137,19 +137,20 @@ class Columns:
         """`Column.log_volume` of each unit, (units,): log-densities of states are higher by it."""
         return np.array([self.columns[index].log_volume for index in self.units])
 
-    def encode(self, frame: Any) -> Tensor:
+    def encode(self, frame: Any, random: np.random.Generator | None = None) -> Tensor:
         """States of rows of a frame, float64 (rows, width), NaN where missing.
 
-        Columns are matched by name. Raises `DataError` for one that is missing, or too many, or
+        Columns are matched by name. For training give `random`: numbers of ``quantile`` columns
+        that many rows share are then spread over the scores that they take up. Raises `DataError` for one that is missing, or too many, or
         that holds what it did not in training, as an unseen category, naming it.
         """
-        return self.encode_cells(self.read(frame))
+        return self.encode_cells(self.read(frame), random)
 
-    def encode_cells(self, table: Frame) -> Tensor:
+    def encode_cells(self, table: Frame, random: np.random.Generator | None = None) -> Tensor:
         """`encode` of a frame that `read` gave."""
         layer = self.layer().double()
         pairs = zip(self.columns, table.cells, strict=True)
-        states = [column.encode(cells) for column, cells in pairs]
+        states = [column.encode(cells, random) for column, cells in pairs]
         codes = np.stack([states[index] for index in self.units], 1)
         check_memory(f"{len(codes):,} rows in {layer.width:,} columns", len(codes), layer.width)
         return layer.coerce(torch.from_numpy(codes))

@@ -120,9 +120,9 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         """
         given = self._given()
         columns = Columns.of(X, self.columns, self.numbers)
-        states = columns.encode(X)
-        random = check_random_state(self.random_state)
-        generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        states = columns.encode(X, np.random.default_rng(seed))
+        generator = torch.Generator().manual_seed(seed)
         visible = columns.layer(sigma=START_SIGMA, learn_sigma=True)
         weights = None if sample_weight is None else np.asarray(sample_weight, float)
         rbm, history = train(visible, states, weights, given, generator)
@@ -286,8 +286,9 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         """New rows, a frame with the names, dtypes and categories of the one trained on.
 
         Independent and exact if the hidden units, or the visible ones, have at most 2^20 states,
-        else ends of chains as of `gibbsite.sample`, of 1,000 steps by default. Whole numbers are whole, and in the range of the
-        dtype; numbers of Gaussian units may lie beyond those of the data, others do not.
+        else ends of chains as of `gibbsite.sample`, of 1,000 steps by default. Whole numbers are
+        whole, and in the range of the dtype; numbers of Gaussian units may lie beyond those of the
+        data, others do not.
         """
         check_is_fitted(self)
         check_counts(n_samples=n_samples, **({} if steps is None else {"steps": steps}))
