@@ -64,7 +64,7 @@ def frames(draw):
     return pd.DataFrame(made).set_axis(range(7, 7 + n))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(frames())
 def test_frames_of_every_dtype_come_back(frame):
     columns = through_json(Columns.of(frame))
@@ -272,7 +272,7 @@ def test_a_table_in_which_nothing_varies_is_refused():
     assert "no column varies" in refusal(Columns.of(constant).encode, constant)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_damaged_records_are_refused(data):
     record = json.loads(json.dumps(Columns.of(GOOD, {"n": "quantile"}).as_record()))

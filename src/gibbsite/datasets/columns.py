@@ -141,8 +141,9 @@ class Columns:
         """States of rows of a frame, float64 (rows, width), NaN where missing.
 
         Columns are matched by name. For training give `random`: numbers of ``quantile`` columns
-        that many rows share are then spread over the scores that they take up. Raises `DataError` for one that is missing, or too many, or
-        that holds what it did not in training, as an unseen category, naming it.
+        that many rows share are then spread over the scores that they take up. Raises `DataError`
+        for a column that is missing, or too many, or that holds what it did not in training, as an
+        unseen category, naming it.
         """
         return self.encode_cells(self.read(frame), random)
 
