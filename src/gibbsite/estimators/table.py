@@ -91,13 +91,13 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
     >>> kind = rng.choice(["cat", "dog"], 300)
     >>> weight = np.where(kind == "cat", 4.0, 20.0) + rng.normal(size=300)
     >>> frame = pd.DataFrame({"kind": kind, "weight": weight})
-    >>> model = gb.TableRBM(n_components=4, n_iter=200, random_state=0).fit(frame)
+    >>> model = gb.TableRBM(n_components=4, n_iter=300, random_state=0).fit(frame)
     >>> holes = pd.DataFrame({"kind": ["dog", None], "weight": [None, 4.5]})
     >>> filled = model.impute(holes, random_state=0)
     >>> filled["kind"].tolist(), bool(15 < filled["weight"][0] < 25)
     (['dog', 'cat'], True)
-    >>> model.conditional(holes, "kind")["cat"].round(1).tolist()[1]
-    1.0
+    >>> bool(model.conditional(holes, "kind")["cat"][1] > 0.8)
+    True
     """
 
     n_components: int | None = None
@@ -224,7 +224,8 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         """log p(the other columns | those given) of each row, in nats, (n_samples,).
 
         Missing cells are summed over on either side. By `gibbsite.conditional_log_likelihood`,
-        whose failed checks are warned of.
+        whose failed checks are warned of; where it is not exact, each row takes the time of an
+        estimate of log Z.
         """
         table, v = self._states(X)
         chosen = {self.columns_.index(name) for name in _listed(given)}
