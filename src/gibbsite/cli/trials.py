@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+
+import torch
 
 import gibbsite as gb
 from gibbsite import ops
@@ -84,12 +85,12 @@ def _summary(trial: Trial) -> str:
 
 
 def _trials(job: Job, recipes: list[Recipe]) -> Iterator[Trial]:
-    """The trials as they end, as many at a time as there are cores.
+    """The trials as they end, as many at a time as there are threads: cores, but in a sweep.
 
     Raises `DivergenceError` if all of them diverge.
     """
-    stop, failures = Stop(), []
-    with ops.fitting_threads(0), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread each
+    stop, failures, threads = Stop(), [], torch.get_num_threads()
+    with ops.fitting_threads(0), ThreadPoolExecutor(threads) as pool:  # a thread each
         futures: list[Future[Trial]] = [pool.submit(_trial, job, r, stop) for r in recipes]
         try:
             for future in as_completed(futures):
