@@ -111,8 +111,7 @@ def run_trial(
         generator=generator,
     )
     score = watch.scores[watch.best_index] if watch.is_measured else -math.inf
-    best = watch.best_epoch if watch.is_measured else recipe.epochs
-    return Trial(recipe, score, best, watch.verdict())
+    return Trial(recipe, score, watch.best_epoch or recipe.epochs, watch.verdict())
 
 
 def averaged(rbm: RBM, settings: HasAverage, rows: int) -> Averaged:
