@@ -72,6 +72,11 @@ class PseudoCourse:
         """Epoch of the model that is kept."""
         return self.epochs[len(self.epochs) - 1 - self.worse()]
 
+    @property
+    def best_score(self) -> float:
+        """Mean pseudo-log-likelihood of that model, in nats; minus infinity if there is none."""
+        return float(self.scores[-1 - self.worse()].mean()) if self.scores else -math.inf
+
     def verdict(self) -> str:
         """The course in words, or "" with too few figures."""
         if len(self.epochs) < 2:
