@@ -14,7 +14,7 @@ MANY_ARGUMENTS = {
     "GaussianRBM": 21,
     "Dataset": 9,  # a record, which readers get and seldom make
     "Diagnosis": 8,
-    "HeldOut": 8,
+    "HeldOut": 9,
     "sample": 8,
     "evaluate": 8,
     "log_partition": 8,
