@@ -6,7 +6,7 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,11 +15,13 @@ from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.runs import import_run, read_run
+from gibbsite.estimators.settings import Settings, is_auto
 from gibbsite.estimators.tables import ROUNDING, Units, as_rows, extremes, locate
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.rows import Rows
 from gibbsite.training.initialize import WEIGHT_SCALE
+from gibbsite.training.recipe import AVERAGED
 from gibbsite.training.run import Penalty
 
 log = logging.getLogger("gibbsite")
@@ -102,9 +104,17 @@ class BernoulliRBM(BaseRBM):
     1.0000
     """
 
-    momentum: float = 0.5
     data_range: str | tuple[float, float] = "auto"
     binarize: bool = False
+
+    _beside_a_rate: ClassVar[Settings] = {
+        "gradient": "pcd",
+        "chains": 100,
+        "centered": False,
+        "momentum": 0.5,
+        "schedule": "linear",
+        "l2": 0.0,
+    }
 
     @classmethod
     def from_sklearn(cls, model: Any) -> BernoulliRBM:
@@ -138,7 +148,7 @@ class BernoulliRBM(BaseRBM):
         >>> folder = pathlib.Path(tempfile.mkdtemp())  # as `gibbsite fit` leaves it, in short
         >>> settings = {"epochs": 5, "seed": 0, "gradient": "pcd", "steps": 1, "chains": 100,
         ...             "centered": True, "batch_size": 10, "learning_rate": 0.1, "momentum": 0.5,
-        ...             "schedule": "linear", "l1": 0.0, "l2": 0.0}
+        ...             "schedule": "linear", "average": 0.0, "l1": 0.0, "l2": 0.0}
         >>> record = {"format": 1, "settings": settings, "data": {"names": None}}
         >>> _ = (folder / "run.json").write_text(json.dumps(record))
         >>> gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), folder / "model.safetensors")
@@ -163,6 +173,13 @@ class BernoulliRBM(BaseRBM):
         """The values of the data that mean 0 and 1."""
         low, width, _ = self._training.units
         return low, low + width
+
+    def _given(self) -> Settings:
+        """The average as of the recipe, but without a look at the data."""
+        given = super()._given()
+        if "auto" in (self.learning_rate, self.n_iter) or not is_auto(self.average):
+            return given
+        return {**given, "average": AVERAGED * int(self.n_iter)}
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         automatic = isinstance(self.data_range, str) and self.data_range == "auto"
