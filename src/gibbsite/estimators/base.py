@@ -6,7 +6,7 @@ import copy
 import logging
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -223,7 +223,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The training, further on; at a rate of the recipe a quarter of it where that diverges."""
         name = type(self).__name__ if self.verbose else None
         for _ in range(RESTARTS if is_auto(self.learning_rate) else 0):
-            attempt = copy.deepcopy(training)
+            own = copy.deepcopy((training.rbm, training.random, training.state))
+            attempt = replace(training, rbm=own[0], random=own[1], state=own[2])
             try:
                 attempt.advance(rows, weights, plan, name)
                 return attempt

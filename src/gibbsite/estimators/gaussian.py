@@ -46,9 +46,10 @@ class GaussianRBM(BaseRBM):
     $$E(v,h) = \sum_i \frac{(v_i-b_i)^2}{2\sigma_i^2} - c\cdot h
       - \sum_{ij} \frac{v_i}{\sigma_i} W_{ij} h_j$$
 
-    p(v) is a mixture of Gaussians of widths sigma, one for each state of h. Training sees each
-    column with mean 0 and standard deviation 1; the model is then converted, exactly, to the units
-    of the data, so `rbm_`, `score_samples` (a density, in nats) and `sample` are in those.
+    p(v) is a mixture of Gaussians of widths sigma, one for each state of h. Training sees whitened
+    columns, or each with mean 0 and standard deviation 1; the model is then converted, exactly, to
+    units of the data, so that `rbm_`, `score_samples` (a density, in nats), `sample` are in those.
+    What is "auto", as all is that could be, `gibbsite.training.recipe_for` chooses from the data.
 
     A constant column has no scale: it is only shifted, its sigma stays where it starts, and a
     warning names it. Sparse tables are densified a minibatch at a time.
@@ -62,12 +63,15 @@ class GaussianRBM(BaseRBM):
             leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
         standardize: whether to train on standardised columns.
         whiten: whether to train on whitened columns instead, from `start_whitened` (so that `sigma`
-            holds without `learn_sigma` only) and with a `SigmaFloor`. `rbm_` then has visible units
-            of the type `MultivariateGaussian`, and no pseudo-likelihood. Most often the better
-            model: without weights it is the Gaussian of the whole covariance already.
+            holds without `learn_sigma` only), with a `SigmaFloor` and a tenth of the rate for log
+            sigma. `rbm_` then has visible units of the type `MultivariateGaussian`, and no
+            pseudo-likelihood. Most often the better model: without weights it is the Gaussian of
+            the whole covariance already. "auto": for 2 to 2,000 columns, as the command does,
+            unless ``standardize=False`` or ``likelihood="pseudo"`` ask for units column by column.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
-            centered, momentum, schedule, l1, l2, likelihood, device, warm_start: as in
-            `BernoulliRBM`, but smaller steps, no momentum, and centred.
+            centered, momentum, schedule, average, l1, l2, likelihood, device, warm_start: as in
+            `BernoulliRBM`, but "auto" is the recipe's always. A run that diverges at a rate of the
+            recipe starts again at a quarter of it.
 
     Attributes:
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
