@@ -364,7 +364,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         "pseudo" asks for something else, $\sum_i \log p(v_i \mid v_{-i})$, each conditional exact.
 
         An estimate that fails its checks warns by `LikelihoodWarning`. `log_partition` has its
-        error bar; it is made once a fitted model, in about 5,000 Gibbs steps of 100 chains.
+        error bar; it is made once a fitted model, by about 8,900 products of 100 rows with the
+        weights: 1.5 s of one core for 64 x 256 units, 4.3 s for 784 x 256.
         """
         X = self._validated(X)
         self._admit(X)
