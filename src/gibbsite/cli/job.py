@@ -106,8 +106,8 @@ class Job:
         if settings.gradient == "exact":
             exact.check_enumerable(self.rbm)
         if self.data.traits.whitened and self.data.traits.bounded and start is None:
-            start_whitened(self.rbm, self._new_generator())
-            _restart_constant(self.rbm, scaling)
+            constant = None if scaling is None else scaling.constant
+            start_whitened(self.rbm, self._new_generator(), constant)
 
     def _make_training(self) -> None:
         """Make the gradient, the optimiser and what else an update takes."""
@@ -294,13 +294,6 @@ class Job:
 
 
 @torch.no_grad()
-def _restart_constant(rbm: gb.RBM, scaling: Scaling | None) -> None:
-    """Put the learned sigma of constant columns, which are only shifted, back to 1."""
-    if scaling is not None:
-        for name in rbm.visible.learned_scales():
-            rbm.visible.get_parameter(name).masked_fill_(scaling.constant, 0.0)
-
-
 def _hold_constant(visible: Layer, units: Scaling | None) -> list[Penalty]:
     """Hold the learned sigma of constant columns, which training would take to 0."""
     if units is None or not bool(units.constant.any()):

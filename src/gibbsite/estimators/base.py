@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,21 +19,39 @@ from torch import Tensor
 
 from gibbsite import exact
 from gibbsite.checks import check_counts, check_strength, check_tensor, check_unmasked
-from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
+from gibbsite.errors import ArgumentError, DataError, DivergenceError, LikelihoodWarning
 from gibbsite.estimators.scores import LIKELIHOODS, fingerprint, scores
+from gibbsite.estimators.settings import (
+    AUTO,
+    NAMES,
+    STREAM,
+    Settings,
+    check_given,
+    completed,
+    is_auto,
+)
 from gibbsite.estimators.tables import Array, Units, as_numpy, as_rows, precision_of
 from gibbsite.estimators.training import Plan, Training
-from gibbsite.gradients import Gradient
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.likelihood import LogPartition, log_partition
 from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
-from gibbsite.sampling import Gibbs, sample
-from gibbsite.training import L1, L2, History
+from gibbsite.sampling import Gibbs, Sampler, sample
+from gibbsite.training import L1, L2, History, Traits
+from gibbsite.training.fit import RESTARTS
 from gibbsite.training.initialize import row_weights, start
-from gibbsite.training.named import ScheduleName, check_choice, make_device, make_gradient
+from gibbsite.training.named import (
+    SamplerName,
+    check_choice,
+    make_device,
+    make_gradient,
+    make_sampler,
+)
+from gibbsite.training.recipe import base_rows
 from gibbsite.training.run import Penalty
+
+log = logging.getLogger("gibbsite")
 
 FLOATS = (np.float64, np.float32)
 
@@ -43,22 +62,28 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     A subclass gives the visible units and the units of measurement that they are trained in. The
     fitted state lies on the CPU between calls, whatever `device` computes, so that it pickles.
+
+    Attributes:
+        _beside_a_rate: values for "auto" where the learning rate is not; of others, the recipe's.
     """
 
-    n_components: int = field(default=256, kw_only=False)
-    learning_rate: float = 0.1
-    batch_size: int = 10
-    n_iter: int = 10
+    _beside_a_rate: ClassVar[Settings] = {}
+
+    n_components: int | str = field(default=256, kw_only=False)
+    learning_rate: float | str = 0.1
+    batch_size: int | str = 10
+    n_iter: int | str = 10
     verbose: int = 0
     random_state: int | np.random.RandomState | None = None
-    gradient: str = "pcd"
+    gradient: str = AUTO
     steps: int = 1
-    chains: int = 100
-    centered: bool = False
-    momentum: float = 0.0
-    schedule: str = "linear"
+    chains: int | str = AUTO
+    centered: bool | str = AUTO
+    momentum: float | str = AUTO
+    schedule: str = AUTO
+    average: float | str = AUTO
     l1: float = 0.0
-    l2: float = 0.0
+    l2: float | str = AUTO
     likelihood: str = "auto"
     device: str = "cpu"
     warm_start: bool = False
@@ -87,7 +112,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _fitted(self, training: Training) -> RBM:
         """The model in training, converted to `_units`."""
-        return training.rbm
+        return training.model
 
     # training
 
@@ -111,63 +136,80 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 model has that is to be trained on. A ValueError.
             DivergenceError: training became non-finite. An ArithmeticError.
         """
-        check_counts(minimum=0, n_iter=self.n_iter)
-        plan = self._plan(int(self.n_iter), self.schedule)
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        return self._train(X, sample_weight, plan, new=not goes_on)
+        return self._train(X, sample_weight, self._given(), new=not goes_on)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on training with the rows of X, once over, in minibatches of `batch_size`.
 
         Chains, momentum and random numbers go on from the last call, so many small calls are one
         long training run. The learning rate stays at `learning_rate`. Starting biases and units of
-        measurement, which `fit` takes from all of its table, come from the first X: let it be a
-        representative one. Arguments and errors are those of `fit`.
+        measurement, which `fit` takes from all of its table, come from the first X, as do settings
+        left to "auto": let it be a representative one. As the number of rows to come is not known,
+        nothing decays but by an `l2` of yours; nor are parameters averaged. Arguments and errors
+        are those of `fit`.
         """
-        plan = self._plan(1, "constant")
-        return self._train(X, sample_weight, plan, new=not self.__sklearn_is_fitted__())
+        given = {**self._given(), **STREAM}
+        if is_auto(given["l2"]):
+            given["l2"] = 0.0
+        new = not self.__sklearn_is_fitted__()
+        known = {} if new else self._training.settings
+        chosen = {k: known[k] for k, v in given.items() if is_auto(v) and k in known}
+        if "gradient" in chosen:
+            chosen["sampler"] = known["sampler"]
+        return self._train(X, sample_weight, {**given, **chosen}, new=new)
 
-    def _plan(self, epochs: int, schedule: str) -> Plan:
-        """The hyperparameters, checked."""
-        check_counts(n_components=self.n_components, batch_size=self.batch_size)
-        check_strength(learning_rate=self.learning_rate, l1=self.l1, l2=self.l2)
-        check_strength(momentum=self.momentum)
-        if self.learning_rate == 0 or self.momentum >= 1:
-            raise ArgumentError(
-                f"learning_rate={self.learning_rate!r}, momentum={self.momentum!r}: expected a "
-                "rate above 0 and a momentum below 1"
-            )
-        check_choice("schedule", self.schedule, *ScheduleName)
+    def _given(self) -> Settings:
+        """The hyperparameters that may be "auto", checked."""
+        given = {name: getattr(self, name) for name in NAMES}
+        check_given(given)
+        check_strength(l1=self.l1)
+        check_counts(steps=self.steps)
+        if not is_auto(self.learning_rate):
+            beside = self._beside_a_rate
+            given = {k: beside.get(k, v) if is_auto(v) else v for k, v in given.items()}
+        return given
+
+    def _plan(self, settings: Settings, sampler: Sampler | None) -> Plan:
+        """What a call of `gibbsite.fit` takes."""
+        chains, centered = settings["chains"], bool(settings["centered"])
+        penalties = L1(self.l1), L2(settings["l2"])
         return Plan(
-            epochs=epochs,
-            schedule=schedule,
-            gradient=self._gradient(),
-            penalties=[penalty for penalty in (L1(self.l1), L2(self.l2)) if penalty.strength],
-            learning_rate=float(self.learning_rate),
-            momentum=float(self.momentum),
-            batch_size=int(self.batch_size),
+            epochs=int(settings["n_iter"]),
+            schedule=settings["schedule"],
+            gradient=make_gradient(settings["gradient"], chains, self.steps, centered, sampler),
+            penalties=[penalty for penalty in penalties if penalty.strength],
+            learning_rate=float(settings["learning_rate"]),
+            momentum=float(settings["momentum"]),
+            batch_size=int(settings["batch_size"]),
+            average=float(settings["average"]),
             device=make_device(self.device),
         )
 
-    def _gradient(self) -> Gradient:
-        return make_gradient(self.gradient, self.chains, self.steps, self.centered)
-
-    def _train(self, X: Any, sample_weight: Any, plan: Plan, new: bool) -> Self:
+    def _train(self, X: Any, sample_weight: Any, given: Settings, new: bool) -> Self:
         """Train a new model, or the present one on."""
+        make_device(self.device)
         X = self._validated(X, reset=new)
         weights = None
         if sample_weight is not None:
             like = torch.zeros((), dtype=self._precision(X))
             weights = row_weights(sample_weight, X.shape[0], like)
         if new:
-            training = self._new_training(X, weights)
+            training = self._new_training(X, weights, given)
         else:
             self._check_components()
             training = self._training
             training.units = self._admit(X)
+            own = {**given, "n_components": training.rbm.hidden.n}
+            rows = self._rows(X, training.units)
+            training.settings = completed(
+                own, lambda: self._traits(training.rbm.visible, rows, training.units)
+            )
+        tempered = training.settings["sampler"] == SamplerName.tempering
+        plan = self._plan(training.settings, training.sampler if tempered else None)
         if plan.epochs:
-            name = type(self).__name__ if self.verbose else None
-            training.advance(self._rows(X, training.units), weights, plan, name)
+            rows = self._rows(X, training.units)
+            training = self._advanced(training, rows, weights, plan)
         self._keep(training)
         rows = as_rows(X, self._units())
         training.sample = training.sample.extended(rows, self.rbm_.weight.dtype)
@@ -175,21 +217,48 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise KeyboardInterrupt  # `gibbsite.fit` kept the model; the caller must stop
         return self
 
+    def _advanced(
+        self, training: Training, rows: Rows, weights: Tensor | None, plan: Plan
+    ) -> Training:
+        """The training, further on; at a rate of the recipe a quarter of it where that diverges."""
+        name = type(self).__name__ if self.verbose else None
+        for _ in range(RESTARTS if is_auto(self.learning_rate) else 0):
+            own = copy.deepcopy((training.rbm, training.random, training.state))
+            attempt = replace(training, rbm=own[0], random=own[1], state=own[2])
+            try:
+                attempt.advance(rows, weights, plan, name)
+                return attempt
+            except DivergenceError as error:
+                rate = plan.learning_rate
+                log.warning("training diverged at update %d with a learning rate of %g; it starts "
+                            "again at %g", error.step, rate, rate / 4)  # fmt: skip
+                plan = plan._replace(learning_rate=rate / 4)
+        training.advance(rows, weights, plan, name)
+        return training
+
+    def _traits(self, visible: Layer, rows: Rows, units: Units) -> Traits:
+        """Traits of the rows in units of training."""
+        return Traits.of(visible, rows)
+
     def _check_components(self) -> None:
-        if self.n_components != self.rbm_.hidden.n:
+        if not is_auto(self.n_components) and self.n_components != self.rbm_.hidden.n:
             raise ArgumentError(
                 f"n_components={self.n_components!r}: the model to be trained on has "
                 f"{self.rbm_.hidden.n}; keep that, or fit a new one with warm_start=False"
             )
 
-    def _new_training(self, X: Any, weights: Tensor | None) -> Training:
+    def _new_training(self, X: Any, weights: Tensor | None, given: Settings) -> Training:
         """A new model with biases from X, and its own stream of random numbers."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         visible, units, penalties = self._start(X)
         dtype, random = self._precision(X), np.random.RandomState(seed)
-        rbm = RBM(visible, Bernoulli(int(self.n_components))).to(dtype)
-        training = Training(rbm, units, random, penalties, dtype=dtype)
+        rows = self._rows(X, units)
+        settings = completed(given, lambda: self._traits(visible, rows, units))
+        rbm = RBM(visible, Bernoulli(int(settings["n_components"]))).to(dtype)
+        training = Training(rbm, units, random, penalties, dtype=dtype, settings=settings)
         self._initialize(training, X, weights)
+        if settings["sampler"] == SamplerName.tempering:
+            training.sampler = make_sampler(settings["sampler"], base_rows(rbm, rows))
         rbm.to(precision_of(X))
         return training
 
@@ -223,13 +292,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def h_samples_(self) -> Array:
         """Hidden states of the persistent chains, (chains, n_components).
 
-        For gradients that have none, of `chains` new ones after 1000 Gibbs steps, always with the
-        same seed.
+        For gradients that have none, of `chains` new ones (100 by default) after 1000 Gibbs steps,
+        always with the same seed.
         """
         chains = self._training.hidden_chains
         if chains is None:
             generator = torch.Generator().manual_seed(0)
-            v = sample(self.rbm_, int(self.chains), generator=generator)
+            n = 100 if is_auto(self.chains) else int(self.chains)
+            v = sample(self.rbm_, n, generator=generator)
             chains = self.rbm_.sample_hidden(v, generator)
         return as_numpy(chains.to(self.rbm_.weight.dtype))
 
@@ -294,7 +364,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         "pseudo" asks for something else, $\sum_i \log p(v_i \mid v_{-i})$, each conditional exact.
 
         An estimate that fails its checks warns by `LikelihoodWarning`. `log_partition` has its
-        error bar; it is made once a fitted model, in about 5,000 Gibbs steps of 100 chains.
+        error bar; it is made once a fitted model, by about 8,900 products of 100 rows with the
+        weights: 1.5 s of one core for 64 x 256 units, 4.3 s for 784 x 256.
         """
         X = self._validated(X)
         self._admit(X)
