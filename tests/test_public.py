@@ -17,6 +17,7 @@ MANY_ARGUMENTS = {
     "HeldOut": 9,
     "sample": 8,
     "evaluate": 8,
+    "conditional_log_likelihood": 8,
     "log_partition": 8,
 }
 MOST_ARGUMENTS = 7

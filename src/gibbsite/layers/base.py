@@ -250,6 +250,63 @@ class Layer(nn.Module, ABC):
         """
         return torch.where(torch.isnan(values), x, values)
 
+    def guess(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """The state to name for a unit of that mean, and its probability: (..., width) each.
+
+        The most probable state of units whose states are categories or two; of counts and real
+        units the mean itself, and NaN for the probability. Here all count as the latter.
+        """
+        return mean, torch.full_like(mean, math.nan)
+
+    # some units given the others
+
+    @torch.no_grad()
+    def conditioned(self, values: Tensor, weight: Tensor) -> tuple[Layer, Tensor]:
+        r"""A layer of the units that are free, NaN in values, (width,), given the others.
+
+        And its weight, (columns of the free units, m), made of this layer's, (width, m). For states
+        x, with the free units at $x_f$ and the others at their values,
+
+        $$E(x) - s(x)\cdot Wt = E'(x_f) - s'(x_f)\cdot W't - s(x^0)\cdot Wt + \text{const}$$
+
+        for every t, where $x^0$ is x with 0 for the free units. One unit at least must be free.
+        Here the free units and their rows of the weight as they are, which is right for
+        `independent` units. Others need a method of their own, and their layer for other values
+        must be this one but for a shift of states by what `clamped` moves them.
+
+        Raises `ArgumentError` for a type that no layer of some of the units can be made of: the new
+        layer is `skeleton` of `unit_options`, with the free units' entries of stored tensors.
+        """
+        if not self.independent:
+            raise ArgumentError(
+                f"units of {self.describe()} depend on each other, and it has no method "
+                "conditioned of its own; define conditioned"
+            )
+        free = torch.isnan(values)
+        units = [unit for unit in range(self.n) if bool(free[self.unit_columns(unit)].all())]
+        entries = {
+            self.n: torch.tensor(units, device=free.device),
+            self.width: free.nonzero()[:, 0],
+        }
+        tensors = {
+            name: value[entries[len(value)]] if len(value) in entries else value
+            for name, value in self.state_dict().items()
+        }
+        shapes = {name: list(value.shape) for name, value in tensors.items()}
+        try:
+            layer = type(self).skeleton(len(units), shapes, self.unit_options(units)).to(self.like)
+            layer.load_state_dict(tensors)
+        except (ArgumentError, TypeError, RuntimeError) as error:
+            raise ArgumentError(
+                f"no layer of {len(units)} of the units of {self.describe()} can be made "
+                f"({error}); define skeleton, unit_options or conditioned"
+            ) from error
+        return layer, weight[free].clone()
+
+    def unit_options(self, units: Sequence[int]) -> dict[str, Any]:
+        """`options` of a layer of some of the units."""
+        return self.options()
+
     def curvature(self) -> Tensor:
         """Largest c known for which the energy grows like c s(x)^2 / 2 at least: (width,).
 

@@ -106,6 +106,9 @@ class Binomial(Finite):
         """A layer with trials as given, or the greatest count of each column, 1 at least."""
         return cls(len(greatest), trials or [max(1, int(count)) for count in greatest.tolist()])
 
+    def unit_options(self, units: Sequence[int]) -> dict[str, Any]:
+        return {"trials": [self.sizes[unit] - 1 for unit in units]}
+
     def options(self) -> dict[str, Any]:
         counts = [size - 1 for size in self.sizes]
         return {"trials": counts[0] if len(set(counts)) == 1 else counts}

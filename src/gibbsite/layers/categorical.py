@@ -160,6 +160,16 @@ class Categorical(Finite):
         squares = split(level**2, self.sizes, 0.0).sum(-1)
         return split((level * weight.T), self.sizes, 0.0).sum(-1).div(squares).T
 
+    def guess(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """`Layer.guess`: the most probable state of each unit; its probability in its columns."""
+        code = self.by_unit(mean).long()
+        state = self.encode(code).to(mean)
+        most = split(mean, self.sizes, -torch.inf).amax(-1)
+        return state, most.repeat_interleave(torch.tensor(self.sizes, device=mean.device), -1)
+
+    def unit_options(self, units: Sequence[int]) -> dict[str, Any]:
+        return {"sizes": [self.sizes[unit] for unit in units]}
+
     def options(self) -> dict[str, Any]:
         return {"sizes": self.sizes}
 

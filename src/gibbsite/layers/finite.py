@@ -36,6 +36,18 @@ class Finite(Layer):
         points = self.encode(codes)[:, self.unit_columns(unit)]
         return points, points.new_zeros(k)
 
+    def guess(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """`Layer.guess`; of units with two states in one column the more probable one."""
+        if self.width != self.n:
+            return super().guess(mean)
+        codes = torch.zeros(2, self.n, dtype=torch.int64, device=mean.device)
+        codes[1] = 1
+        low, high = self.encode(codes).to(mean)
+        share = (mean - low) / (high - low)
+        two = torch.tensor(self.sizes, device=mean.device) == 2
+        state = torch.where(two, torch.where(share > 0.5, high, low), mean)
+        return state, torch.where(two, torch.maximum(share, 1 - share), math.nan)
+
     def curvature(self) -> Tensor:
         return self.like.new_full((self.width,), math.inf)
 

@@ -166,6 +166,22 @@ class Mixed(Layer):
         pairs = zip(self.split(x), self.split(values), strict=True)
         return torch.cat([layer.clamped(own, held) for (layer, own), (_, held) in pairs], -1)
 
+    def guess(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        states, probabilities = zip(
+            *(layer.guess(part) for layer, part in self.split(mean)), strict=True
+        )
+        return torch.cat(states, -1), torch.cat(probabilities, -1)
+
+    def conditioned(self, values: Tensor, weight: Tensor) -> tuple[Layer, Tensor]:
+        """`Layer.conditioned`, part by part; of one part that has free units that part alone."""
+        layers, weights = [], []
+        for (layer, own), columns in zip(self.split(values), self.columns, strict=True):
+            if bool(torch.isnan(own).any()):
+                free, rows = layer.conditioned(own, weight[columns])
+                layers.append(free)
+                weights.append(rows)
+        return layers[0] if len(layers) == 1 else Mixed(*layers), torch.cat(weights)
+
     def curvature(self) -> Tensor:
         return torch.cat([layer.curvature() for layer in self.parts()])
 

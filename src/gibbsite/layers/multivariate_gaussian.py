@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -244,6 +245,31 @@ class MultivariateGaussian(Layer):
             gain = torch.linalg.solve(covariance[held][:, held], covariance[held])
             result[rows] += (gap @ gain).to(x)
         return torch.where(torch.isnan(values), result, values)
+
+    @torch.no_grad()
+    def conditioned(self, values: Tensor, weight: Tensor) -> tuple[Layer, Tensor]:
+        r"""`Layer.conditioned`: the Gaussian of the free units given the others.
+
+        With $Q$ the free columns of $(LS)^{-1}$ and $Q = OR$, R triangular, the energy is
+        $\tfrac12|R(x_f - b')|^2$ and the statistic $R x_f$: a layer of factor $R^{-1}$, whose
+        covariance is $(Q^TQ)^{-1}$, with the weight $O^T W$.
+        """
+        free, wide = torch.isnan(values), weight.double()
+        if bool(free.all()):
+            return copy.deepcopy(self), weight.clone()
+        white = self._inverted().matrix.double() / self.scale.double()[:, None]
+        basis, root = torch.linalg.qr(white[:, free])
+        held = torch.where(free, 0, values - self.bias).double()
+        bias = (
+            self.bias[free]
+            - torch.linalg.solve_triangular(root, (basis.T @ (white @ held))[:, None], upper=True)[
+                :, 0
+            ]
+        )
+        factor = torch.linalg.inv(root)
+        layer = MultivariateGaussian(factor).to(self.bias)
+        layer.bias.copy_(bias)
+        return layer, (basis.T @ wide).to(weight)
 
     def curvature(self) -> Tensor:
         return torch.ones_like(self.bias.detach())

@@ -8,6 +8,8 @@ from gibbsite.likelihood.annealing import (
     uniform_schedule,
 )
 from gibbsite.likelihood.baselines import baselines
+from gibbsite.likelihood.condition import condition
+from gibbsite.likelihood.conditional import conditional_log_likelihood
 from gibbsite.likelihood.equilibrium import Equilibrium, equilibrium_draws
 from gibbsite.likelihood.evaluate import Evaluation, evaluate
 from gibbsite.likelihood.exchange import ExchangeLikelihood, exchange_log_partition
@@ -36,6 +38,8 @@ __all__ = [
     "adapted_schedule",
     "anneal",
     "baselines",
+    "condition",
+    "conditional_log_likelihood",
     "equilibrium_draws",
     "evaluate",
     "exchange_log_partition",

@@ -95,14 +95,14 @@ def pseudo_log_likelihoods(rbm: RBM, v: Tensor) -> Tensor:
             f"the pseudo-likelihood moves one unit at a time, but those of "
             f"{rbm.visible.describe()} depend on each other; use gb.evaluate"
         )
-    grid, rbm = _centred(rbm), precise_enough(rbm)
+    grid, rbm = centred(rbm), precise_enough(rbm)
     v = rbm.visible.coerce(v)
     width = rbm.hidden.width + rbm.visible.width
     rows = max(1, BLOCK_BYTES // (2 * width * v.element_size()))
     return torch.cat([_pseudo_log_likelihoods(rbm, block, *grid) for block in torch.split(v, rows)])
 
 
-def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[float]) -> Tensor:
+def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, layer: Layer, reach: list[float]) -> Tensor:
     hidden, visible = rbm.hidden, in_double(rbm.visible)  # energies nearly cancel below
     inputs, statistic = rbm.hidden_inputs(v), rbm.visible.statistic(v)
     centre = visible.mean(visible.zero_inputs(1))
@@ -113,7 +113,7 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[flo
         columns = visible.unit_columns(unit)
         weight = rbm.weight[columns]
         rest = torch.addmm(inputs, statistic[:, columns], weight, alpha=-1)
-        points, log_weights = centred.unit_states(unit, reach[unit])
+        points, log_weights = layer.unit_states(unit, reach[unit])
         log_sum = torch.full_like(total, -torch.inf)
         for start in range(0, len(points), at_once):
             block = slice(start, start + at_once)
@@ -129,15 +129,16 @@ def _pseudo_log_likelihoods(rbm: RBM, v: Tensor, centred: Layer, reach: list[flo
 
 def has_pseudo_likelihood(rbm: RBM) -> bool:
     """True unless visible units depend on each other, or one of endless states has no bounds."""
-    return rbm.visible.independent and _bounded_inputs(rbm)
+    return rbm.visible.independent and bounded_inputs(rbm)
 
 
-def _bounded_inputs(rbm: RBM) -> bool:
+def bounded_inputs(rbm: RBM) -> bool:
+    """True if the inputs of visible units have bounds, or these need none."""
     return all(map(math.isfinite, rbm.hidden.interval)) or not math.isinf(max(rbm.visible.sizes))
 
 
 @torch.no_grad()
-def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
+def centred(rbm: RBM) -> tuple[Layer, list[float]]:
     """The visible layer with biases moved to the middle of the range of its inputs, in float64.
 
     And how far that range goes from there, by unit: from the range of the hidden states.
@@ -145,7 +146,7 @@ def _centred(rbm: RBM) -> tuple[Layer, list[float]]:
     visible, hidden = copy.deepcopy(rbm.visible).double(), rbm.hidden
     least, most = hidden.interval
     if math.isinf(most - least):
-        if not _bounded_inputs(rbm):
+        if not bounded_inputs(rbm):
             raise ArgumentError(
                 f"the pseudo-likelihood sums over one unit of {visible.describe()} at a time, but "
                 f"its inputs have no bounds, as the states of {hidden.describe()} have none; use "

@@ -4,6 +4,7 @@ from gibbsite.sampling.conditionals import Conditionals, check_clamp
 from gibbsite.sampling.diagnose import diagnose, steps_within
 from gibbsite.sampling.diagnostics import autocorrelation_time, split_r_hat
 from gibbsite.sampling.gibbs import Gibbs, GibbsInfo, GibbsState
+from gibbsite.sampling.imputation import Imputation, impute
 from gibbsite.sampling.ladder import ExchangeInfo, LadderSampler, replicas_in
 from gibbsite.sampling.path import PILOT_CHAINS, PILOT_STEPS, Path
 from gibbsite.sampling.run import (
@@ -25,6 +26,7 @@ __all__ = [
     "Gibbs",
     "GibbsInfo",
     "GibbsState",
+    "Imputation",
     "LadderSampler",
     "Path",
     "Sampler",
@@ -38,6 +40,7 @@ __all__ = [
     "certified_sampler",
     "check_clamp",
     "diagnose",
+    "impute",
     "overdispersed_start",
     "random_start",
     "reconstruct",

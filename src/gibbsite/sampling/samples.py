@@ -70,9 +70,13 @@ def sample(
         check_counts(minimum=0, steps=steps)
     certificate = certificate_of(rbm)
     sampler = sampler or certified_sampler(certificate, rbm)
-    steps = _steps(certificate, sampler, steps, warn=start is None)
-    sampler = _clamped(sampler, clamp)
-    v = _start(certificate, rbm, n, generator) if start is None else rbm.visible.check_data(start)
+    steps = steps_for(certificate, sampler, steps, warn=start is None)
+    sampler = clamped_sampler(sampler, clamp)
+    v = (
+        start_for(certificate, rbm, n, generator)
+        if start is None
+        else rbm.visible.check_data(start)
+    )
     kept = v.new_empty(n, rbm.visible.width)
     with ops.fitting_threads(rbm.weight.numel() * len(v)):
         state = sampler.init(rbm, v, generator)
@@ -85,7 +89,7 @@ def sample(
     return kept
 
 
-def _clamped(sampler: Sampler, clamp: Tensor | None) -> Sampler:
+def clamped_sampler(sampler: Sampler, clamp: Tensor | None) -> Sampler:
     """The sampler with units clamped, if any; `ArgumentError` if it has no field for them."""
     if clamp is None:
         return sampler
@@ -109,15 +113,18 @@ def certified_sampler(certificate: Diagnosis | None, rbm: RBM) -> Sampler:
     return Tempering(betas=certificate.betas, means=(visible, hidden))
 
 
-def _start(
+def start_for(
     certificate: Diagnosis | None, rbm: RBM, n: int, generator: torch.Generator | None
 ) -> Tensor:
+    """States to start n chains from, by the model's certificate."""
     if certificate is not None and certificate.kind == OUT_OF_EQUILIBRIUM:
         return random_start(rbm, n, generator)
     return overdispersed_start(rbm, n, generator)
 
 
-def _steps(certificate: Diagnosis | None, sampler: Sampler, steps: int | None, warn: bool) -> int:
+def steps_for(
+    certificate: Diagnosis | None, sampler: Sampler, steps: int | None, warn: bool
+) -> int:
     """The steps given or asked for; logs a warning if these are more, or if nobody can tell."""
     if certificate is None:
         return STEPS if steps is None else steps

@@ -8,7 +8,7 @@ import torch
 
 from gibbsite.checks import check_counts
 from gibbsite.layers import Layer
-from gibbsite.testing import biases, data, draws, formulas, states
+from gibbsite.testing import biases, conditionals, data, draws, formulas, states
 from gibbsite.testing.case import LayerCase
 from gibbsite.testing.compare import naming
 
@@ -19,6 +19,7 @@ IN_DOUBLE: tuple[Check, ...] = (
     *formulas.FORMULAS,
     *biases.DOUBLE,
     *data.DOUBLE,
+    *conditionals.DOUBLE,
 )
 IN_BOTH: tuple[Check, ...] = (*draws.DRAWS_AND_FORM, *states.STATES, *data.BOTH, *biases.BOTH)
 
@@ -36,6 +37,8 @@ def check_layer(make: Callable[[int], Layer], *, n: int = 3, seed: int = 0) -> N
     - moments are expectations, statistic(mean) = d log_partition / d inputs. A moment called
       ``variance`` is one; any other is the mean of what `moments_at` gives;
     - gradient is that of autograd, of `moments` and `moments_at`, with signed weights;
+    - conditioned, the layer of some units given the others, has the energy and the statistic of
+      these, and guess gives states;
     - scaled_weight, log_prob, bias_shift, input_gradient, precondition_, rescaled, leading axes;
 
     and in float64 and float32:
