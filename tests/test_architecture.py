@@ -19,7 +19,7 @@ RANKS = [
     {"rows"},
     {"layers"},
     {"model"},
-    {"diagnosis"},
+    {"diagnosis", "observed"},
     {"exact", "energy_based", "sampling", "io"},
     {"gradients"},
     {"testing"},

@@ -19,7 +19,17 @@ from gibbsite.errors import (
     OutputError,
     TooLargeError,
 )
-from gibbsite.gradients import CD, FPCD, PCD, Batch, Centered, ExactGradient, MeanField, NoiseCD
+from gibbsite.gradients import (
+    CD,
+    FPCD,
+    PCD,
+    Batch,
+    Centered,
+    ExactGradient,
+    Marginalised,
+    MeanField,
+    NoiseCD,
+)
 from gibbsite.io import load, load_models, save, save_models
 from gibbsite.layers import (
     Bernoulli,
@@ -102,6 +112,7 @@ __all__ = [
     "Imputation",
     "LikelihoodWarning",
     "LogPartition",
+    "Marginalised",
     "MeanField",
     "Mixed",
     "ModelFileError",

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from gibbsite import observed
 from gibbsite.checks import check_counts, check_generator, check_memory
 from gibbsite.errors import TooLargeError
+from gibbsite.layers.missing import check_observed
 from gibbsite.model import RBM, check_usable
 from gibbsite.precision import in_double
 
@@ -90,8 +92,10 @@ def _log_partition(rbm: RBM) -> Tensor:
 def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
     """log p(v) = -F(v) - log Z of each row, in nats (for Gaussian units: of the density), (rows,).
 
-    Take ``.mean()`` for the log-likelihood of a data set. Raises `TooLargeError` beyond
-    `MAX_STATES` and `DataError` for unfit data. Source: Cheng's tutorial (2.6), (3.6).
+    Take ``.mean()`` for the log-likelihood of a data set. NaN in all columns of a unit is a missing
+    entry, over which is summed too: that row's value is log p(v_observed), 0 if all are missing.
+    Raises `TooLargeError` beyond `MAX_STATES` and `DataError` for unfit data. Source: Cheng's
+    tutorial (2.6), (3.6).
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2))
@@ -100,8 +104,9 @@ def log_likelihood(rbm: RBM, v: Tensor) -> Tensor:
     """
     check_usable(rbm)
     wide = in_double(rbm)
-    v = wide.visible.check_data(v)
-    return (-wide.free_energy(v) - _log_partition(wide)).to(rbm.weight.dtype)
+    v = check_observed(wide.visible, v)
+    scores = observed.log_sums(wide, v) if bool(v.isnan().any()) else -wide.free_energy(v)
+    return (scores - _log_partition(wide)).to(rbm.weight.dtype)
 
 
 @torch.no_grad()
@@ -141,7 +146,8 @@ def model_phase(rbm: RBM) -> dict[str, Tensor]:
 def gradient(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
     """Gradient of the mean log-likelihood of the rows of v, keyed by ``rbm.named_parameters()``.
 
-    Data expectation minus model expectation: Cheng's tutorial (2.14)-(2.16), (3.14)-(3.16).
+    Data expectation minus model expectation: Cheng's tutorial (2.14)-(2.16), (3.14)-(3.16). Missing
+    entries, NaN, are summed over as in `log_likelihood`.
 
     >>> import torch, gibbsite as gb
     >>> rbm = gb.RBM(gb.Bernoulli(2), gb.Bernoulli(2))
@@ -150,8 +156,10 @@ def gradient(rbm: RBM, v: Tensor) -> dict[str, Tensor]:
     """
     check_usable(rbm)
     wide = in_double(rbm)
-    v = wide.visible.check_data(v)
-    data, model = wide.data_phase(v), model_phase(wide)
+    v = check_observed(wide.visible, v)
+    holes = bool(v.isnan().any())
+    data = observed.phase(wide, v).gradient if holes else wide.data_phase(v)
+    model = model_phase(wide)
     return {name: (data[name] - model[name]).to(rbm.weight.dtype) for name in data}
 
 

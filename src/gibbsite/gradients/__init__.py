@@ -6,6 +6,7 @@ from gibbsite.gradients.contrastive import CD, PCD, NoiseCD
 from gibbsite.gradients.exact import ExactGradient
 from gibbsite.gradients.fpcd import FPCD
 from gibbsite.gradients.mean_field import MeanField
+from gibbsite.gradients.missing import Marginalised, marginalised
 
 __all__ = [
     "CD",
@@ -16,6 +17,8 @@ __all__ = [
     "ExactGradient",
     "Gradient",
     "Info",
+    "Marginalised",
     "MeanField",
     "NoiseCD",
+    "marginalised",
 ]

@@ -20,7 +20,7 @@ class Batch:
     """A minibatch of rows to estimate the gradient from.
 
     Attributes:
-        v: (rows, visible.width).
+        v: (rows, visible.width); anything where an entry is missing.
         weights: (rows,), one a row, with a mean of 1 over all of the data; None for ones. The
             gradient is that of the sum over rows of weight * log p(v) over the number of rows.
         observed: (rows, visible.width), True where an entry is known; None if all are.
@@ -36,7 +36,9 @@ class Batch:
     def shares(self) -> Tensor:
         """Weights over the number of rows, (rows,); their sum is about 1."""
         if self.observed is not None:
-            raise ArgumentError("this gradient estimator needs every entry; fill the missing ones")
+            raise ArgumentError(
+                "this gradient estimator needs every entry; wrap it in gb.Marginalised"
+            )
         rows = len(self.v)
         if self.weights is None:
             return self.v.new_full((rows,), 1 / rows)
@@ -76,6 +78,9 @@ class Gradient(Protocol):
     A state is made of tensors, scalars, None, lists, mappings and named tuples. One that comes out
     of a checkpoint has tensors of the shapes and dtypes that `init` gives; a named tuple with a
     method ``check(rbm)``, which raises `DataError`, can ask for more.
+
+    `fit` wraps an estimator in `Marginalised` where data have missing entries, unless its attribute
+    ``marginalises`` is true: then it takes batches with `Batch.observed`.
     """
 
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> Any: ...

@@ -63,6 +63,11 @@ class Centered:
 
     gradient: Gradient
 
+    @property
+    def marginalises(self) -> bool:
+        """True if the wrapped estimator takes rows with missing entries."""
+        return getattr(self.gradient, "marginalises", False)
+
     def init(self, rbm: RBM, generator: torch.Generator | None = None) -> CenteredState:
         return CenteredState(self.gradient.init(rbm, generator), None, None)
 

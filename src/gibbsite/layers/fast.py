@@ -69,9 +69,10 @@ class Form:
     ) -> Tensor:
         """`Layer.observe` of rows[index], as states to train on; undrawn rows as they are."""
         batch = self.layer.coerce(rows.at(index, self.layer.like.dtype))
-        return self._observe(batch, generator) if rows.drawn else batch
+        return self.observe(batch, generator) if rows.drawn else batch
 
-    def _observe(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+    def observe(self, batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """`Layer.observe`, which may overwrite the batch."""
         return self.layer.observe(batch, generator)
 
 
@@ -105,7 +106,7 @@ class FastBernoulli(Form):
                 return binary
         return super().minibatch(rows, index, generator)
 
-    def _observe(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+    def observe(self, batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return ops.kernels_for(batch).draw_probabilities_(batch, generator)
 
 

@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gibbsite.errors import ArgumentError, DataError, EntryError
+from gibbsite.layers import Layer
+from gibbsite.layers.missing import check_observed
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training.checkpoint import Checkpoints
@@ -70,20 +72,32 @@ def check_optimizer(rbm: RBM, optimizer: Optimizer, scheduler: LRScheduler | Non
             )
 
 
-def check_rows(rbm: RBM, data: Tensor | Rows) -> Rows:
-    """The data as `Rows`; `DataError` unless every row fits the visible units."""
+def check_rows(rbm: RBM, data: Tensor | Rows) -> tuple[Rows, bool]:
+    """The data as `Rows`, and whether entries are missing.
+
+    `DataError` unless every row fits the visible units, as far as it is observed.
+    """
     if not isinstance(data, Rows):
-        return Rows.of(rbm.visible.check_data(data).detach())
+        values, holes = _checked(rbm.visible, data)
+        return Rows.of(values.detach()), holes
     if rbm.visible.checks_extremes:
         with suppress(DataError):
             for block in data.column_extremes():
                 rbm.visible.check_data(block)
-            return data
-    start = 0
+            return data, False
+    start, holes = 0, False
     for block in data.blocks(rbm.visible.width):  # which says where
         try:
-            rbm.visible.check_data(block)
+            holes |= _checked(rbm.visible, block)[1]
         except EntryError as error:
             raise error.shifted(start) from error
         start += len(block)
-    return data
+    return data, holes
+
+
+def _checked(visible: Layer, data: Tensor) -> tuple[Tensor, bool]:
+    """Rows as a tensor, and whether entries are missing, which complete data need not be asked."""
+    try:
+        return visible.check_data(data), False
+    except EntryError:
+        return check_observed(visible, data), True

@@ -19,15 +19,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from gibbsite import ops
 from gibbsite.checks import check_counts, check_generator
 from gibbsite.errors import ArgumentError, DivergenceError, RateError
-from gibbsite.gradients import Batch, Gradient, Info
+from gibbsite.gradients import Batch, Gradient, Info, marginalised
 from gibbsite.gradients.base import layer_gradients
 from gibbsite.layers import fast
 from gibbsite.model import RBM, check_usable, fault, imprecision
 from gibbsite.rows import Rows
 from gibbsite.training.arguments import check_kinds, check_optimizer, check_rows, functions
 from gibbsite.training.checkpoint import Checkpoints
-from gibbsite.training.fused import SMALL, fused_updates
+from gibbsite.training.fused import SMALL
+from gibbsite.training.fused_holes import fused_updates
 from gibbsite.training.history import History, Record
+from gibbsite.training.holes import Holes
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.penalties import L2
 from gibbsite.training.recipe import recipe_for
@@ -91,7 +93,9 @@ def fit(
     steps along the mean, 1/n of it. With the same generator state the result is the same.
 
     Args:
-        data: (rows, visible.width), a tensor or array, or `Rows` (bytes, sparse or on disk).
+        data: (rows, visible.width), a tensor or array, or `Rows` (bytes, sparse or on disk). NaN is
+            a missing entry, in all columns of a unit, and is averaged over (`Marginalised`): what
+            is maximised is the mean of log p(v_observed).
         weights: one a row, (rows,), finite and not negative; what is maximised is then the weighted
             mean. Only their ratios count. None for equal ones.
         gradient: estimator; by default centred `PCD`, by replica exchange where columns nearly
@@ -126,7 +130,7 @@ def fit(
         set; the model stays as it is.
 
     Raises:
-        DataError: data of the wrong width, not finite, or not fit for the visible units.
+        DataError: data of the wrong width, infinite, or not fit for the visible units.
             Columns of Gaussian units far from mean 0 and standard deviation 1 only bring a warning
             by the logger "gibbsite": see `to_standard_units`.
         DivergenceError: an update became non-finite, a log-partition nan, or free energies of the
@@ -150,9 +154,11 @@ def fit(
     callbacks = functions("callbacks", callbacks)
     penalties = None if penalties is None else functions("penalties", penalties)
     projections = functions("projections", projections)
-    rows = check_rows(rbm, data)
+    rows, missing = check_rows(rbm, data)
+    holes = Holes.of(rbm.visible, rows) if missing else None
+    complete = rows if holes is None else holes.filled
     weights = None if weights is None else row_weights(weights, len(rows), rbm.weight)
-    warn_of_units(rbm, data)
+    warn_of_units(rbm, data if holes is None else complete)
     if optimizer is None and scheduler is not None:
         raise ArgumentError("scheduler without optimizer: pass the optimizer it schedules too")
     stored = None if checkpoints is None else checkpoints.read()
@@ -160,20 +166,19 @@ def fit(
         start(rbm, rows, weights, generator)
     rate = None
     if gradient is None or optimizer is None or epochs is None or batch_size is None:
-        recipe = recipe_for(
-            Traits.of(rbm.visible, rows, rbm.hidden), {"hidden": rbm.hidden.n, **given}
-        )
+        traits = Traits.of(rbm.visible, complete, rbm.hidden)._replace(rows=len(rows))
+        recipe = recipe_for(traits, {"hidden": rbm.hidden.n, **given})
         epochs, batch_size = recipe.epochs, recipe.batch_size
         if gradient is None and optimizer is None and penalties is None:
             penalties = [L2(recipe.l2)]
-        gradient = recipe.gradient(rbm, rows)[0] if gradient is None else gradient
+        gradient = recipe.gradient(rbm, complete)[0] if gradient is None else gradient
         if optimizer is None:
             rate = recipe.learning_rate
             optimizer, scheduler = sgd_with_decay(rbm, rate, epochs)
     check_optimizer(rbm, optimizer, scheduler)
-    state = gradient.init(rbm, generator) if state is None else state
+    gradient, state = marginalised(gradient, rbm, rows if missing else None, state, generator)
     run = Run(rbm, rows, weights, batch_size, gradient, optimizer, scheduler, penalties or [],
-              projections, callbacks, generator, state)  # fmt: skip
+              projections, callbacks, generator, state, holes=holes)  # fmt: skip
     if stored is not None:
         run.restore(stored)
     rbm.certificate = None  # of the parameters that now change
@@ -204,7 +209,7 @@ def _trained_at_some_rate(
 ) -> History:
     """`_trained`, from the start again at a quarter of the rate for as long as it diverges."""
     parameters = [x.detach().clone() for x in run.rbm.parameters()]
-    state, watching = run.state, copy.deepcopy(run.callback_states())
+    state, watching = copy.deepcopy(run.state), copy.deepcopy(run.callback_states())
     for _ in range(RESTARTS):
         try:
             return _trained(run, epochs, checkpoints)
@@ -213,7 +218,8 @@ def _trained_at_some_rate(
                         "again at %g", error.step, rate, rate / 4)  # fmt: skip
         rate /= 4
         optimizer, scheduler = sgd_with_decay(run.rbm, rate, epochs)
-        run = replace(run, optimizer=optimizer, scheduler=scheduler, state=state, history=History())
+        run = replace(run, optimizer=optimizer, scheduler=scheduler, history=History(),
+                      state=copy.deepcopy(state))  # fmt: skip
         run.restore_callbacks(copy.deepcopy(watching))
         with torch.no_grad():
             for parameter, value in zip(run.rbm.parameters(), parameters, strict=True):
@@ -277,7 +283,7 @@ def _epoch(run: Run) -> tuple[int, float]:
         raise
     if problem := fault(run.rbm):
         _diverged(run, before, updates, f"{NON_FINITE} ({problem})")
-    if problem := imprecision(run.rbm, run.rows[:PRECISION_ROWS]):
+    if problem := imprecision(run.rbm, run.complete_rows[:PRECISION_ROWS]):
         _diverged(run, before, updates, f"reached {problem},")
     return updates, sum(norms) / len(norms)
 
@@ -291,8 +297,7 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
     while len(order):
         if fused is not None and fused.can_run(run.state):
             index, order = order.tensor_split([fused.rows_per_call(run.batch_size)])
-            data = rbm.visible.coerce(rows.at(index, rbm.weight.dtype))
-            norms, run.state = fused(data, run.batch_size, run.state, generator)
+            norms, run.state = fused.visit(rows, index, run.batch_size, run.state, generator)
             yield from ((norm, None) for norm in norms)
         else:
             index, order = order.tensor_split([run.batch_size])
@@ -301,11 +306,14 @@ def _updates(run: Run) -> Iterator[tuple[float, Info | None]]:
 
 def _update(run: Run, index: Tensor) -> tuple[float, Info]:
     """Make one update by the rows of that index; returns the norm and info of the gradient."""
-    rbm = run.rbm
+    rbm, observed = run.rbm, None
     with torch.no_grad():  # but not around what users bring, who may want autograd
-        v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
+        if run.holes is None:
+            v = fast(rbm.visible).minibatch(run.rows, index, run.generator)
+        else:
+            v, observed = run.holes.minibatch(rbm.visible, run.rows, index, run.generator)
     weights = None if run.weights is None else run.weights[index.to(run.weights.device)]
-    batch = Batch(v, weights, index=index)
+    batch = Batch(v, weights, observed, index)
     gradient, run.state, info = run.gradient.step(rbm, batch, run.state, run.generator)
     for penalty in run.penalties:
         penalty(rbm, gradient)
@@ -344,7 +352,7 @@ def _diverged(run: Run, before: Mapping[str, Tensor], step: int, what: str) -> N
         for name, parameter in run.rbm.named_parameters():
             parameter.copy_(before[name])
     rate = run.optimizer.param_groups[0]["lr"]
-    units = units_far_from_standard(run.rbm, run.rows)
+    units = units_far_from_standard(run.rbm, run.complete_rows)
     first = f"Standardise the data ({units}) or lower" if units else "Lower"
     raise DivergenceError(
         f"training {what} at update {step}; the model is as it was after "

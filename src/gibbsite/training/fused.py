@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from gibbsite.layers.fast import is_bernoulli
 from gibbsite.model import RBM
 from gibbsite.ops import compiles, kernels_for
 from gibbsite.ops.dispatch import kernel
+from gibbsite.rows import Rows
 from gibbsite.sampling import Gibbs, GibbsState
 from gibbsite.training.sgd import SGD
 
@@ -93,6 +95,14 @@ class FusedUpdates:
             return all(kernels_for(x).is_binary(x) for x in (v, h))
 
     @torch.no_grad()
+    def visit(
+        self, rows: Rows, index: Tensor, batch_size: int, state: Any, generator: Any = None
+    ) -> tuple[list[float], Any]:
+        """Update by the rows of an index."""
+        data = self.rbm.visible.coerce(rows.at(index, self.rbm.weight.dtype))
+        return self(data, batch_size, state, generator)
+
+    @torch.no_grad()
     def __call__(
         self, data: Tensor, batch_size: int, state: Any, generator: torch.Generator | None = None
     ) -> tuple[list[float], Any]:
@@ -101,8 +111,6 @@ class FusedUpdates:
         Returns the norms of the gradients, up to one that is not finite, for which there is no
         step, and the new state; the old one is left as it was.
         """
-        from gibbsite.training import fused_kernels  # late, as Numba is slow to import
-
         persistent, group = type(self.contrast) is PCD, self.optimizer.param_groups[0]
         parameters = _parameters(self.rbm)
         inner, *means = state if self.centered else (state, *parameters[1:])  # which stay unused
@@ -112,25 +120,38 @@ class FusedUpdates:
         self.optimizer.zero_grad()
         self.optimizer.step()  # moves nothing, but schedules want to see a step
 
-        updates, draws = -(-len(data) // batch_size), self.drawn + 2 * self.contrast.steps
-        keys = torch.empty(updates, draws, dtype=torch.int64).random_(generator=generator)
-        data_keys, chain_keys = keys.tensor_split([int(self.drawn)], dim=1)
+        updates, draws = -(-len(data) // batch_size), self._draws()
+        keys = torch.empty(updates, sum(draws), dtype=torch.int64).random_(generator=generator)
         rates = (RATE if self.centered else 0.0), group["lr"], group["momentum"]
         norms = np.empty(updates)
         name = "persistent_updates" if persistent else "contrastive_updates"
-        done = kernel(name, self.rbm.weight.detach().numpy(), fused_kernels)(
+        done = self._kernel(name)(
             _arrays(parameters),
             tuple(x.reshape(-1) for x in _arrays(velocities)),
             _arrays(chains),
             _arrays(offsets),
-            data.contiguous().numpy(),
+            self._table(data),
             int(batch_size),
-            _arrays((data_keys.contiguous(), chain_keys.contiguous())),
+            _arrays(part.contiguous() for part in torch.split(keys, draws, 1)),
             tuple(map(np.float32, rates)),
             norms,
         )
         inner = GibbsState(*chains) if persistent else inner
         return norms[:done].tolist(), CenteredState(inner, *offsets) if self.centered else inner
+
+    def _draws(self) -> list[int]:
+        """Numbers of keys of an update: for the data, if drawn, and for the chains."""
+        return [int(self.drawn), 2 * self.contrast.steps]
+
+    def _table(self, data: Tensor) -> Any:
+        """Data as the kernel takes them."""
+        return data.contiguous().numpy()
+
+    def _kernel(self, name: str) -> Callable[..., int]:
+        """The kernel of that name."""
+        from gibbsite.training import fused_kernels  # late, as Numba is slow to import
+
+        return kernel(name, self.rbm.weight.detach().numpy(), fused_kernels)
 
 
 def _parameters(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:

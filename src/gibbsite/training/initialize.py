@@ -9,8 +9,10 @@ from torch import Tensor
 
 from gibbsite.checks import as_tensor, check_generator
 from gibbsite.errors import ArgumentError
+from gibbsite.layers.missing import check_observed
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
+from gibbsite.training.holes import observed_means
 
 WEIGHT_SCALE = 0.01
 
@@ -22,7 +24,8 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
     """Start afresh: weights ~ N(0, 0.01^2), hidden biases 0, visible biases from the data.
 
     The visible biases become the log-odds of each column (its mean for Gaussian units), the best
-    model without weights. `fit` does this to a model whose weights are all 0.
+    model without weights. Missing entries, NaN, are left out. `fit` does this to a model whose
+    weights are all 0.
     Source: Hinton (2010), A practical guide to training RBMs, section 8.
 
     >>> import torch, gibbsite as gb
@@ -32,7 +35,7 @@ def initialize(rbm: RBM, data: Tensor, generator: torch.Generator | None = None)
     0.0
     """
     check_generator(generator)
-    _initialize(rbm, rbm.visible.check_data(data), generator)
+    _initialize(rbm, observed_means(rbm.visible, check_observed(rbm.visible, data)), generator)
 
 
 def start(
@@ -41,8 +44,11 @@ def start(
     """`initialize` from rows spread over the data, with `row_weights` if there are any."""
     index = rows.spaced_index(SPREAD * rows.shape[1] // rbm.visible.width)
     data = rbm.visible.coerce(rows.at(index))
-    if weights is not None:  # biases depend on the rows by their mean
-        data = data * weights[index.to(weights.device), None]
+    own = None if weights is None else weights[index.to(weights.device)]
+    if bool(data.isnan().any()):
+        data = observed_means(rbm.visible, data, own)
+    if own is not None:  # biases depend on the rows by their mean
+        data = data * own[:, None]
     _initialize(rbm, data, generator)
 
 

@@ -17,6 +17,7 @@ from gibbsite.gradients import Gradient
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training.history import History, Record
+from gibbsite.training.holes import Holes
 from gibbsite.training.restore import (
     LIMIT,
     check_same,
@@ -59,6 +60,13 @@ class Run:
     state: Any
     """State of the gradient estimator."""
     history: History = field(default_factory=History)
+    holes: Holes | None = None
+    """Of rows with missing entries."""
+
+    @property
+    def complete_rows(self) -> Rows:
+        """Rows without missing entries: all of them, or some that were filled in."""
+        return self.rows if self.holes is None else self.holes.filled
 
     def work(self) -> int:
         """Multiply-adds of the largest matrix product of an update."""
@@ -101,7 +109,7 @@ class Run:
                 parameter.copy_(check_same(name, parameter, stored["parameters"][name]))
             check_state(state, model)
             optimizer = optimizer_state(self.optimizer, self.rbm, stored["optimizer"])
-            rows = self.rows[:PRECISION_ROWS]
+            rows = self.complete_rows[:PRECISION_ROWS]
             check_usable_after_step(self.optimizer, optimizer, self.rbm, model, rows)
             schedule = self._schedule(stored["scheduler"])
             pairs = list(zip(self._generators(), stored["generators"], strict=True))
