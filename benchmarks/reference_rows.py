@@ -206,6 +206,7 @@ ROWS = {
             Published("small tractable RBM", -96.74, NADE),
             Published("NADE", -84.81, NADE),
         ),
+        temperatures=20_000,
     ),
     "mushrooms": Row(
         partial(archive, "mushrooms"),
