@@ -200,12 +200,13 @@ ROWS = {
     "dna": Row(
         partial(archive, "dna"),
         "none: binary",
-        Recipe(100, epochs=600, rate=0.1, chains=((0.0, 500),), l2=2e-3, average=10),
+        Recipe(400, epochs=600, rate=0.3, chains=((0.0, 500),), l2=3e-3, average=10),
         (
             Published("mixture of Bernoullis", -98.19, NADE),
             Published("small tractable RBM", -96.74, NADE),
             Published("NADE", -84.81, NADE),
         ),
+        temperatures=20_000,
     ),
     "mushrooms": Row(
         partial(archive, "mushrooms"),
@@ -273,7 +274,7 @@ ROWS = {
     "digits": Row(
         partial(named, "digits"),
         "1 where the grey level is 8 or more of 16",
-        Recipe(100, epochs=300, rate=0.2, chains=((0.0, 500),), l2=1e-3, average=10),
+        Recipe(200, epochs=600, rate=0.4, chains=((0.0, 500),), l2=2e-3, average=10),
     ),
     "patches": Row(
         partial(named, "patches"),
@@ -283,12 +284,12 @@ ROWS = {
     "baudio": Row(
         partial(archive, "debd/baudio"),
         "none: binary",
-        Recipe(100, epochs=150, rate=0.1, chains=((0.0, 500),), l2=1e-3, average=10),
+        Recipe(300, epochs=150, rate=0.4, chains=((0.0, 500),), l2=4e-4, average=10),
     ),
     "bnetflix": Row(
         partial(archive, "debd/bnetflix"),
         "none: binary",
-        Recipe(100, epochs=100, rate=0.1, chains=((0.0, 500),), l2=2e-3, average=10),
+        Recipe(300, epochs=100, rate=0.4, chains=((0.0, 500),), l2=4e-4, average=10),
     ),
     "accidents": Row(
         partial(archive, "debd/accidents"),

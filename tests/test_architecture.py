@@ -14,7 +14,7 @@ from gibbsite.layers import LAYERS
 SOURCE = Path(gb.__file__).parent
 
 RANKS = [
-    {"errors"},
+    {"errors", "startup"},
     {"checks", "covariance", "ops", "precision"},
     {"rows"},
     {"layers"},

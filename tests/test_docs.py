@@ -293,7 +293,7 @@ def test_the_settings_page_states_the_defaults_of_the_code():
         for source, argument, value in re.findall(r"(\w[\w.]*) `(\w+)=([^`]+)`", row):
             assert value == repr(sources[source][argument]), (source, argument, value)
             checked += 1
-    assert checked == 37
+    assert checked == 36
 
 
 def test_the_likelihood_page_gives_the_coverage_that_was_measured():

@@ -10,11 +10,11 @@ from gibbsite import testing
 
 MANY_ARGUMENTS = {
     "fit": 14,  # rbm, data, and one for each slot of the loop
-    "BernoulliRBM": 19,  # hyperparameters, which scikit-learn wants flat in the constructor
-    "GaussianRBM": 21,
+    "BernoulliRBM": 20,  # hyperparameters, which scikit-learn wants flat in the constructor
+    "GaussianRBM": 22,
     "Dataset": 9,  # a record, which readers get and seldom make
     "Diagnosis": 8,
-    "HeldOut": 8,
+    "HeldOut": 9,
     "sample": 8,
     "evaluate": 8,
     "conditional_log_likelihood": 8,

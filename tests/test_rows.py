@@ -275,6 +275,13 @@ def test_a_scale_of_another_width_is_refused(name, shape):
         gb.Rows(numbers("f4"), **{name: torch.ones(shape)})
 
 
+@pytest.mark.parametrize("name", ["scale", "shift"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, torch.full((5,), -math.inf)])
+def test_a_scale_that_is_not_finite_is_refused(name, value):
+    with pytest.raises(gb.DataError, match=rf"{name}=.*: expected finite numbers"):
+        gb.Rows(numbers("f4"), **{name: value})
+
+
 def test_a_table_has_at_least_one_row():
     with pytest.raises(gb.DataError, match="no rows chosen"):
         gb.Rows(numbers("f4")).take(torch.tensor([], dtype=torch.long))
@@ -285,9 +292,7 @@ def test_a_table_has_at_least_one_row():
     [
         (gb.Rows(np.zeros((4, 5))), "5 columns"),
         (gb.Rows(np.full((4, 6), 2.0)), "2 at row 1, column 1"),
-        (gb.Rows(np.array([[0.0] * 6, [0, 0, np.nan, 0, 0, 0]])), "(?i)nan"),
-        (gb.Rows(np.zeros((4, 6)), scale=float("inf")), "(?i)nan"),
-        (gb.Rows(np.ones((4, 6)), scale=float("inf")), "inf"),
+        (gb.Rows(np.array([[0.0] * 6, [0, 0, np.inf, 0, 0, 0]])), "inf"),
         (gb.Rows(np.ones((4, 6)), shift=-2.0), "-1 at row"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gibbsite import startup  # noqa: F401  # before what takes long to import
+
+# isort: split
 from gibbsite import datasets, exact, testing
 from gibbsite.diagnosis import Diagnosis
 from gibbsite.energy_based import EnergyBasedModel

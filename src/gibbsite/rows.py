@@ -144,6 +144,8 @@ class Rows:
                 raise DataError(
                     f"{name} of shape {tuple(value.shape)}: expected a number or {shape[1:]}"
                 )
+            if not bool(torch.as_tensor(value).isfinite().all()):
+                raise DataError(f"{name}={value}: expected finite numbers")
         if self.chosen is not None:
             object.__setattr__(self, "chosen", _check_chosen(self.chosen, shape[0]))
         if sparse:  # other sparse formats cannot give single rows

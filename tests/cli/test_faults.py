@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import gibbsite as gb
+from gibbsite import startup
 from gibbsite.cli import app, main
 from gibbsite.cli.console import escape
 from gibbsite.cli.progress import WithFigures
@@ -50,6 +52,50 @@ def test_a_second_run_in_a_folder_is_refused(told):
 
 def test_output_that_cannot_be_written_is_an_error_at_the_end(told):
     assert told["full output"]["code"] == 1
+
+
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+sys.modules["torch"] = None  # never imported before the signal
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "gibbsite.datasets":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = {argv}
+import gibbsite
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [(["/bin/gibbsite", "fit"], 130), (["gibbsite.exe"], 130), (["mine.py"], -2)],
+)
+def test_ctrl_c_while_the_command_is_imported(argv, code):
+    words = [sys.executable, "-c", PROGRAM.format(argv=argv)]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == code
+    ours = code == 130
+    assert (told.stderr == "interrupted before the command began\n") == ours
+    assert ("KeyboardInterrupt" in told.stderr) != ours  # a library is no command
+
+
+def test_ctrl_c_is_an_error_again_once_the_command_begins(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        monkeypatch.setattr(sys, "argv", ["-m"])
+        monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "gibbsite"])
+        startup.end_quietly()
+        assert signal.getsignal(signal.SIGINT) is startup._end
+        startup.interrupt_again()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        startup.end_quietly()  # as in the background
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_budget_is_checked_before_it_is_said_to_change_nothing(tmp_path, monkeypatch, capsys):

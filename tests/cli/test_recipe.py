@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import gibbsite as gb
 from gibbsite.cli import app, job, prepared, settings, trials
 from gibbsite.cli.data import load_data
-from gibbsite.training import History, recipe
+from gibbsite.training import History, Traits, recipe
 
 RUNNER = CliRunner()
 ROWS = 120
@@ -179,3 +179,25 @@ def test_a_population_is_learnt_whole(tmp_path):
     kept = record(tmp_path / "run")
     assert kept["data"]["rows"] == 16
     assert (kept["settings"]["l2"], kept["settings"]["validation"]) == (0, 0)
+
+
+# few rows of many columns
+
+
+def test_noise_ends_no_worse_than_independent_columns(tmp_path, monkeypatch):
+    coins = torch.rand(48, 400, generator=torch.Generator().manual_seed(0)) < 0.5
+    np.save(tmp_path / "coins.npy", coins.numpy().astype(np.uint8))
+    result = run("fit", tmp_path / "coins.npy", "--hidden", "4", "--budget", "2",
+                 "-o", tmp_path / "run")  # fmt: skip
+    assert "no trial was better than independent columns" in result.stderr
+    test = json.loads((tmp_path / "run" / "figures.json").read_text())["sets"]["test"]
+    assert test["log_likelihood"] > test["baselines"]["independent_columns"] - 0.1
+    assert record(tmp_path / "run")["settings"]["validation"] == 0.0
+
+
+def test_wide_data_hold_a_fifth_out():
+    wide, narrow = (Traits(rows=40, columns=n, spread=0.2) for n in (401, 400))
+    given = settings.Settings("x", epochs=None)
+    assert given.completed(wide).validation == 0.2
+    assert given.completed(narrow).validation == 0.0  # fewer than 50 rows
+    assert given.completed(wide._replace(rows=24)).validation == 0.0

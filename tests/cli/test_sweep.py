@@ -167,6 +167,28 @@ def test_runs_are_processes_that_signals_are_passed_on_to(monkeypatch):
     assert stopped == signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("cores", "runs", "threads"), [(1, 3, 1), (4, 2, 2), (5, 2, 2), (8, 9, 1), (3, 0, None)]
+)
+def test_runs_share_the_cores(monkeypatch, cores, runs, threads):
+    given = set()
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, words, *, env, **_):
+            given.update(env[name] for name in sweep.THREADS)
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(sweep.subprocess, "Popen", Process)
+    monkeypatch.setattr(sweep, "POLL", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert sweep._run_all([str(i) for i in range(runs)], lambda name: [name]) == ({}, 0)
+    assert given == ({str(threads)} if threads else set())
+
+
 @pytest.fixture
 def interruptible():
     """SIGINT as a terminal gives it; what a shell runs in the background ignores it."""

@@ -17,6 +17,8 @@ X = np.hstack(
     [5 + SIGNS + RNG.normal(0, 0.5, (300, 1)), -100 + 20 * SIGNS + RNG.normal(0, 8, (300, 1))]
 )
 OPTIONS = {"n_components": 3, "n_iter": 20, "learning_rate": 0.05, "random_state": 0}
+OPTIONS |= {"whiten": False, "batch_size": 10, "momentum": 0.0, "schedule": "linear"}
+OPTIONS |= {"average": 0.0, "l2": 0.0}
 MODELS = {
     "learned sigma": {},
     "fixed sigma": {"learn_sigma": False, "sigma": 0.6},
@@ -160,6 +162,7 @@ def test_columns_as_they_are_keep_their_digits_in_training():
     """A mean of 10^8 beside a standard deviation of 2 is beyond float32."""
     X = np.random.default_rng(0).normal(0, 2, (300, 3))
     options = {"standardize": False, "sigma": 2.0, "n_iter": 5, "random_state": 0}
+    options |= {"learning_rate": 0.01}
     far, near = (gb.GaussianRBM(4, **options).fit(X + mean) for mean in (1e8, 0.0))
     assert far.score(X + 1e8) == pytest.approx(near.score(X), abs=0.05)
 

@@ -12,7 +12,7 @@ from scipy.special import gammaln, logsumexp
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 import gibbsite as gb
-from gibbsite.estimators import base, scores
+from gibbsite.estimators import fitted, scores
 from gibbsite.estimators.scores import Sample
 from gibbsite.likelihood.monitors import negative_free_energies, pseudo_log_likelihoods
 from gibbsite.rows import Rows
@@ -147,7 +147,7 @@ def test_log_z_is_found_once_a_model(monkeypatch):
         calls.append(args[1])
         return gb.log_partition(*args, **options)
 
-    monkeypatch.setattr(base, "log_partition", counted)
+    monkeypatch.setattr(fitted, "log_partition", counted)
     model = gb.BernoulliRBM(3, n_iter=2, random_state=0).fit(bits(4))
     model.score(bits(4)), model.score_samples(bits(4)[:2]), model.log_partition()
     assert calls == ["auto"]

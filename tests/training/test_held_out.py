@@ -8,7 +8,9 @@ import torch
 
 import gibbsite as gb
 from gibbsite.training import HeldOut
+from gibbsite.training.pseudo_course import PseudoCourse
 from gibbsite.training.recipe import candidates, recipe_for
+from gibbsite.training.sgd import SGD
 from gibbsite.training.traits import Traits
 from gibbsite.training.trial import Trial, averaged, measured_epochs, run_trial
 
@@ -175,3 +177,86 @@ def test_candidates_differ_in_what_is_open_and_share_the_time():
     assert all(r.epochs < recipe_for(traits, {"seconds": 30.0}).epochs for r in found)
     horizon = averaged(gb.RBM(gb.Bernoulli(50), gb.Bernoulli(7)), found[0], 1000).horizon
     assert horizon == pytest.approx(found[0].average * 10)
+
+
+# without log Z
+
+
+def without_log_z(monkeypatch, figures, train=DATA):
+    """A watch that finds no log Z, and the pseudo-likelihoods of its rows that it is given."""
+    scores = iter(figures)
+    monkeypatch.setattr(HeldOut, "_log_partition", lambda self, model: (math.nan, 0.1))
+    monkeypatch.setattr(
+        "gibbsite.training.pseudo_course.pseudo_log_likelihoods",
+        lambda model, rows: next(scores) + torch.linspace(-3, 3, len(rows)).double(),
+    )
+    return trained({"train": train}, epochs=len(figures))
+
+
+def test_without_log_z_the_pseudo_likelihood_keeps_the_best_and_ends(monkeypatch):
+    rbm, watch, history = without_log_z(monkeypatch, [-20.0, -19.0, -19.1, -19.2, -19.3])
+    assert (len(history), watch.best_epoch, watch.is_measured) == (4, 2, False)
+    assert not torch.equal(watch.model.weight, rbm.weight)
+    column = history.column("validation_pseudo_likelihood")
+    assert column == pytest.approx([-20.0, -19.0, -19.1, -19.2])
+    gaps = history.column("validation_gap")
+    found = gb.free_energy_gap(rbm, DATA[: len(VALID)], VALID)
+    assert gaps[-1] == pytest.approx(found)
+    words = watch.verdict()
+    assert words.startswith("no likelihood could be estimated; overfitting since epoch 2 by the ")
+    assert f"from {gaps[0]:.2f} to {gaps[-1]:.2f} nats since epoch 1" in words
+
+
+def test_a_gap_that_grows_alone_steers_nothing(monkeypatch):
+    rbm, watch, history = without_log_z(monkeypatch, [-20.0, -19.5, -19.0])
+    monkeypatch.setattr(watch.without, "gaps", [1.0, 5.0, 9.0])
+    assert torch.equal(watch.model.weight, rbm.weight)
+    assert watch.best_epoch == len(history) == 3
+    assert "overfitting" not in watch.verdict()
+
+
+def test_without_rows_trained_on_there_is_no_gap(monkeypatch):
+    _, watch, history = without_log_z(monkeypatch, [-20.0, -19.0], train=None)
+    assert watch.verdict() == "no likelihood could be estimated"
+    with pytest.raises(gb.ArgumentError, match="no column"):
+        history.column("validation_gap")
+
+
+def test_noise_between_the_same_rows_is_not_clearly_worse():
+    course, g = PseudoCourse(VALID, None), generator()
+    first = torch.randn(100, generator=g).double()
+    course.epochs = [1, 2]
+    course.scores = [first, first - 0.05 + torch.randn(100, generator=g)]
+    assert course.worse() == 0
+    course.scores[1] = first - 0.05 + 0.01 * torch.randn(100, generator=g)  # paired
+    assert (course.worse(), course.best_epoch) == (1, 1)
+
+
+def test_rows_learned_by_heart_are_noticed(monkeypatch):
+    """The pseudo-likelihood keeps a model whose exact log-likelihood is well above the last's."""
+    monkeypatch.setattr(HeldOut, "_log_partition", lambda self, model: (math.nan, 0.1))
+    rbm = gb.RBM(gb.Bernoulli(64), gb.Bernoulli(12))
+    watch = HeldOut(rbm, VALID, at=range(100, 1501, 100), patience=99)
+    optimizer = SGD(rbm.parameters(), lr=0.4)
+    gb.fit(rbm, DATA[:50], optimizer=optimizer, epochs=1500, batch_size=50, callbacks=[watch],
+           gradient=gb.PCD(50), generator=generator())  # fmt: skip
+    kept, last = (gb.exact.log_likelihood(m, VALID).mean().item() for m in (watch.model, rbm))
+    assert kept > last + 0.5
+
+
+def test_the_course_without_log_z_goes_on_from_a_checkpoint(monkeypatch):
+    _, watch, _ = without_log_z(monkeypatch, [-20.0, -19.0, -19.5])
+    other = HeldOut(watch.rbm, VALID, train=DATA)
+    other.load_state_dict(copy.deepcopy(watch.state_dict()))
+    assert other.verdict() == watch.verdict()
+    assert torch.equal(other.model.weight, watch.model.weight)
+    for name, value in (
+        ("scores", torch.zeros(3, 7)),
+        ("scores", torch.full((3, 100), math.nan)),
+        ("gaps", [0.0] * 4),
+        ("best", {"weight": torch.zeros(2, 2)}),
+    ):
+        state = copy.deepcopy(watch.state_dict())
+        state["without"][name] = value
+        with pytest.raises(ValueError, match=r"other rows|not finite|best"):
+            other.load_state_dict(state)

@@ -16,9 +16,10 @@ from gibbsite.cli.evaluate import evaluate
 from gibbsite.cli.fit import fit, resume
 from gibbsite.cli.info import info, list_datasets
 from gibbsite.cli.options import option_named
-from gibbsite.cli.process import INTERRUPTED, Termination, output_error, safe_output
+from gibbsite.cli.process import Termination, output_error, safe_output
 from gibbsite.cli.sample import sample, transform
 from gibbsite.errors import GibbsiteError
+from gibbsite.startup import INTERRUPTED, interrupt_again
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 an error, told in one sentence on stderr; 2 wrong usage; "
@@ -39,6 +40,7 @@ app.command("datasets")(list_datasets)
 
 def main() -> None:
     """Entry point: Gibbsite's own errors become one line on stderr and exit code 1."""
+    interrupt_again()
     with safe_output(), Termination() as termination:
         code = _run()
         if code == INTERRUPTED:

@@ -15,7 +15,6 @@ from gibbsite.cli import arguments as arg
 from gibbsite.cli.console import out, print_error, print_json, print_verdict, set_verbosity
 from gibbsite.cli.data import MONITOR_ROWS, load_as_trained
 from gibbsite.cli.options import check_free, generator_of, note_unused, refuse_both
-from gibbsite.cli.process import INTERRUPTED
 from gibbsite.cli.progress import EstimateBar
 from gibbsite.cli.samplers import sampler_of
 from gibbsite.cli.settings import check_budget, temperatures_for
@@ -23,6 +22,7 @@ from gibbsite.datasets import Dataset
 from gibbsite.likelihood.baselines import WORDS, baselines, shortfalls
 from gibbsite.likelihood.monitors import as_states
 from gibbsite.likelihood.weights import Z_95
+from gibbsite.startup import INTERRUPTED
 from gibbsite.training.named import DeviceName, make_device
 
 FIGURES = [

@@ -20,12 +20,13 @@ from gibbsite.cli.folder import restart_job, resume_job, start_job, write_figure
 from gibbsite.cli.job import Job
 from gibbsite.cli.numbers import Several
 from gibbsite.cli.options import Rule, given_options, note_unused, parse_seconds, refuse_both
-from gibbsite.cli.process import INTERRUPTED, interruptible
+from gibbsite.cli.process import interruptible
 from gibbsite.cli.settings import Settings
 from gibbsite.cli.sweep import run_sweep
 from gibbsite.cli.trials import paced, searched
 from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
+from gibbsite.startup import INTERRUPTED
 from gibbsite.training import History
 from gibbsite.training.fit import RESTARTS
 from gibbsite.training.lock import locked

@@ -106,8 +106,8 @@ class Job:
         if settings.gradient == "exact":
             exact.check_enumerable(self.rbm)
         if self.data.traits.whitened and self.data.traits.bounded and start is None:
-            start_whitened(self.rbm, self._new_generator())
-            _restart_constant(self.rbm, scaling)
+            constant = None if scaling is None else scaling.constant
+            start_whitened(self.rbm, self._new_generator(), constant)
 
     def _make_training(self) -> None:
         """Make the gradient, the optimiser and what else an update takes."""
@@ -190,6 +190,7 @@ class Job:
         return HeldOut(
             self.rbm,
             self.valid_states(),
+            train=self._train_states(),
             at=measured_epochs(self.settings.epochs, self.settings.schedule),
             model=self._current,
             log_volume=self.units.log_volume,
@@ -200,17 +201,26 @@ class Job:
     def _course(self) -> Mapping[str, Any]:
         """Figures of the rows held out, or of those of the trial."""
         watch = self.held_out
-        if watch is None or not watch.is_measured:
+        if watch is None or not watch.tried:
             return self.tried
-        return {
-            "validation_log_likelihood": watch.scores[watch.best_index],
-            "training": watch.verdict(),
-        }
+        training = {"training": watch.verdict()}
+        if not watch.is_measured:
+            return training
+        return {"validation_log_likelihood": watch.scores[watch.best_index], **training}
 
     def valid_states(self) -> Tensor:
         """The rows that steer training, as states in the units of training."""
         assert self.source.valid is not None, "only of a job that holds rows out"
-        rows = Rows.of(self.units.rows(self.source.valid)).dense()
+        return self._as_trained(self.source.valid)
+
+    def _train_states(self) -> Tensor:
+        """As many of the rows trained on, as states in the units of training."""
+        assert self.source.valid is not None, "only of a job that holds rows out"
+        return self._as_trained(self.source.rows[: len(self.source.valid)])
+
+    def _as_trained(self, rows: Tensor | Rows) -> Tensor:
+        """Rows of the data as states in the units of training."""
+        rows = Rows.of(self.units.rows(rows)).dense()
         generator = generator_of(self.settings.seed)
         return self.rbm.visible.observe(self.rbm.visible.check_data(rows).cpu(), generator)
 
@@ -284,13 +294,6 @@ class Job:
 
 
 @torch.no_grad()
-def _restart_constant(rbm: gb.RBM, scaling: Scaling | None) -> None:
-    """Put the learned sigma of constant columns, which are only shifted, back to 1."""
-    if scaling is not None:
-        for name in rbm.visible.learned_scales():
-            rbm.visible.get_parameter(name).masked_fill_(scaling.constant, 0.0)
-
-
 def _hold_constant(visible: Layer, units: Scaling | None) -> list[Penalty]:
     """Hold the learned sigma of constant columns, which training would take to 0."""
     if units is None or not bool(units.constant.any()):

@@ -16,9 +16,7 @@ from typing import Any, TextIO
 import typer
 
 from gibbsite.cli.console import print_error
-
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted, before `main` says by which signal."""
+from gibbsite.startup import INTERRUPTED
 
 TERMINATION = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that are treated as Ctrl-C; not every system has both."""

@@ -15,6 +15,7 @@ from gibbsite.errors import ArgumentError, DataError
 from gibbsite.likelihood import temperatures_within
 from gibbsite.model import RBM
 from gibbsite.training import Traits, recipe_for
+from gibbsite.training.recipe import WIDE
 from gibbsite.training.record import read_record
 
 LIMIT = 2**63
@@ -40,10 +41,12 @@ TRAINING, ESTIMATE = 0.8, 0.15
 AROUND = 12.0
 """Seconds of a budget for the rest: to start, read the data and draw the pictures."""
 
-VALIDATION = 0.1
-"""Share of the rows that steer training, and of which there must be so many at least."""
+VALIDATION, WIDE_VALIDATION = 0.1, 0.2
+"""Share of the rows that steer training, and that of rows with ten times as many columns."""
 
 FEWEST_VALID = 5
+"""Rows that steer training, at least."""
+
 FEW_ROWS = 5_000
 """Rows below which settings are tried on a part of them, and all are trained on in the end."""
 
@@ -116,13 +119,15 @@ class Settings:
         counts = "hidden", "epochs", "batch_size", "chains"
         check_counts(**{name: given[name] for name in counts if name in given})
         steered = self.epochs is None and not exact and not population and self.start is None
-        fewest = FEW_ROWS if traits.whitened else FEWEST_VALID / VALIDATION
+        wide = traits.columns > WIDE * traits.rows and not traits.whitened
+        share = WIDE_VALIDATION if wide else VALIDATION
+        fewest = FEW_ROWS if traits.whitened else FEWEST_VALID / share
         steered &= self.validation != 0 and traits.rows >= fewest
         known = {"seconds": self.training_seconds(), "sampled": not population}
         recipe = recipe_for(traits, given | known)
         defaults = {
             "steps": NOISE_STEPS if self.gradient == "noise-cd" else 1,
-            "validation": VALIDATION if steered else 0.0,
+            "validation": share if steered else 0.0,
             "checkpoint_every": max(1, recipe.epochs // AUTOMATIC_CHECKPOINTS),
         }
         chosen = {name: getattr(recipe, name) for name in recipe.reasons}

@@ -23,18 +23,19 @@ from gibbsite.cli.data import absolute, load_data
 from gibbsite.cli.folder import FIGURES, make_folder, read_json, write_json
 from gibbsite.cli.numbers import MOST, Several
 from gibbsite.cli.options import as_arguments
-from gibbsite.cli.process import INTERRUPTED, TERMINATION, Deferred
+from gibbsite.cli.process import TERMINATION, Deferred
 from gibbsite.cli.settings import Settings
 from gibbsite.errors import ArgumentError, OutputError
+from gibbsite.startup import INTERRUPTED
 from gibbsite.training.lock import locked
 
 RECORD = "sweep.json"
 """File in the folder of a sweep, with its options."""
 
 NOT_PASSED_ON = ("output", "quiet", "as_json")
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Variables that say how many threads a process may use."""
+
 POLL = 0.05
 """Seconds between looks at the runs."""
 
@@ -154,15 +155,15 @@ class Running(NamedTuple):
     errors: IO[bytes]
 
     @classmethod
-    def start(cls, words: Sequence[str]) -> Running:
-        """Start a command, on one thread and out of reach of the terminal's signals."""
+    def start(cls, words: Sequence[str], threads: int) -> Running:
+        """Start a command, on so many threads and out of reach of the terminal's signals."""
         errors = tempfile.TemporaryFile()  # noqa: SIM115  # it lasts as long as the process
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gibbsite", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
             start_new_session=True,
         )
         return cls(process, errors)
@@ -185,16 +186,18 @@ def _run_all(
 ) -> tuple[dict[str, str], int]:
     """Run the commands; errors by name, and the signal that stopped them, or 0.
 
-    A signal is passed on to the runs, which then save what they have.
+    Those that run at the same time share the cores. A signal is passed on to the runs, which then
+    save what they have.
     """
     waiting, errors = deque(names), dict[str, str]()
     running: dict[str, Running] = {}
     done, cores = 0, os.cpu_count() or 1
+    threads = max(1, cores // max(1, len(names)))
     with Deferred() as signals:
         while waiting or running:
             while waiting and len(running) < cores:
                 name = waiting.popleft()
-                running[name] = Running.start(command(name))
+                running[name] = Running.start(command(name), threads)
             time.sleep(POLL)
             for number in signals.take():
                 waiting.clear()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+
+import torch
 
 import gibbsite as gb
 from gibbsite import ops
 from gibbsite.cli.console import err
 from gibbsite.cli.job import Job
 from gibbsite.errors import DivergenceError
+from gibbsite.likelihood.baselines import INDEPENDENT, baselines
 from gibbsite.rows import Rows
 from gibbsite.training.history import Record
 from gibbsite.training.pace import timed_update
 from gibbsite.training.recipe import Recipe, candidates, seconds_an_update
 from gibbsite.training.trial import Trial, run_trial
+
+STANDSTILL = 1e-6
+"""A learning rate that leaves a model as it starts: independent columns, nearly."""
 
 
 @dataclass
@@ -46,15 +51,30 @@ def searched(job: Job) -> Job:
         trials.append(trial)
         err.print(f"trial {done} of {len(recipes)}: {_summary(trial)}", highlight=False)
     trials.sort(key=lambda trial: recipes.index(trial.recipe))  # they ended in any order
-    best = max(trials, key=lambda trial: trial.score)
+    best = max(trials, key=lambda trial: (trial.score, trial.pseudo))
+    alone = baselines(job.rbm, job.valid_states(), Rows.of(job.rows).dense())[INDEPENDENT]
+    if best.best_known <= alone and {"learning_rate", "epochs"} <= best.recipe.reasons.keys():
+        return _independent(job, best, alone)
     epochs = f"steps that sum to those of {best.epoch} of {best.recipe.epochs} epochs of its trial"
     chosen = job.again(**best.settings(), validation=0.0)
     chosen.settings = replace(chosen.settings, reasons={**best.recipe.reasons, "epochs": epochs})
-    chosen.tried = {
-        "validation_log_likelihood": best.score,
-        "training": best.verdict,
-        "trial_epochs": best.recipe.epochs,
-    }
+    measured = {} if best.score == -math.inf else {"validation_log_likelihood": best.score}
+    chosen.tried = measured | {"training": best.verdict, "trial_epochs": best.recipe.epochs}
+    return chosen
+
+
+def _independent(job: Job, best: Trial, score: float) -> Job:
+    """A job that leaves the columns independent, as no trial is better on the rows held out.
+
+    Few rows of very many columns say little of how the columns hang together.
+    """
+    found = f"no trial was better than independent columns, {score:.3f} nats on rows held out"
+    err.print(f"{found}: they are kept", highlight=False)
+    fixed = {**best.settings(), "learning_rate": STANDSTILL, "epochs": 1, "average": 0.0}
+    chosen = job.again(**fixed, validation=0.0)
+    reasons = {**best.recipe.reasons, "learning_rate": found, "epochs": found, "average": found}
+    chosen.settings = replace(chosen.settings, reasons=reasons)
+    chosen.tried = {"validation_log_likelihood": score, "training": found}
     return chosen
 
 
@@ -77,19 +97,19 @@ def _summary(trial: Trial) -> str:
     """A trial in a line."""
     recipe = trial.recipe
     if trial.score == -math.inf:
-        result = "its log-likelihood cannot be estimated"
+        result = f"no likelihood, pseudo-likelihood {trial.pseudo:.3f} nats on rows held out"
     else:
         result = f"{trial.score:.3f} nats on rows held out, {trial.verdict}"
     return f"{recipe.hidden} hidden units, L2 {recipe.l2:g}: {result}"
 
 
 def _trials(job: Job, recipes: list[Recipe]) -> Iterator[Trial]:
-    """The trials as they end, as many at a time as there are cores.
+    """The trials as they end, as many at a time as there are threads: cores, but in a sweep.
 
     Raises `DivergenceError` if all of them diverge.
     """
-    stop, failures = Stop(), []
-    with ops.fitting_threads(0), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread each
+    stop, failures, threads = Stop(), [], torch.get_num_threads()
+    with ops.fitting_threads(0), ThreadPoolExecutor(threads) as pool:  # a thread each
         futures: list[Future[Trial]] = [pool.submit(_trial, job, r, stop) for r in recipes]
         try:
             for future in as_completed(futures):

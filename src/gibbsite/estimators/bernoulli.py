@@ -6,7 +6,7 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,11 +15,13 @@ from gibbsite.errors import ArgumentError, DataError, location
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.convert import export_model, import_model
 from gibbsite.estimators.runs import import_run, read_run
+from gibbsite.estimators.settings import Settings, is_auto
 from gibbsite.estimators.tables import ROUNDING, Units, as_rows, extremes, locate
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.rows import Rows
 from gibbsite.training.initialize import WEIGHT_SCALE
+from gibbsite.training.recipe import AVERAGED
 from gibbsite.training.run import Penalty
 
 log = logging.getLogger("gibbsite")
@@ -36,9 +38,15 @@ class BernoulliRBM(BaseRBM):
 
     Replaces ``sklearn.neural_network.BernoulliRBM``: the arguments the two share mean the same.
     Defaults that differ: there are 100 chains whatever the batch, momentum is 0.5, the learning
-    rate of `fit` falls, the visible biases start at the log-odds of the columns, and the weights
-    are drawn with a standard deviation of sqrt(2 / (n_features + n_components)), at most 0.1, ten
-    times scikit-learn's in small models.
+    rate of `fit` falls, parameters are averaged, the visible biases start at the log-odds of the
+    columns, and the weights are drawn with a standard deviation of
+    sqrt(2 / (n_features + n_components)), at most 0.1, ten times scikit-learn's in small models.
+
+    Any of `n_components`, `learning_rate`, `batch_size` and `n_iter` may be "auto", for what
+    `gibbsite.training.recipe_for` chooses from the data. With ``learning_rate="auto"`` that holds
+    for all others left to "auto" too, so that ``BernoulliRBM("auto", learning_rate="auto",
+    batch_size="auto", n_iter="auto")`` trains as `gibbsite.fit` does. Beside a rate given they are
+    those in brackets, which suit scikit-learn's few short passes: the recipe's are for long runs.
 
     Values are states, 0 or 1, or, in between, probabilities of a one. Training, `transform` and
     `score_samples` put those into the formulas as they are, so that `fit` maximises the `score` of
@@ -57,16 +65,19 @@ class BernoulliRBM(BaseRBM):
         random_state: int, RandomState or None (numpy's global one); where all seeds come from.
         gradient: "pcd" (persistent chains), "fpcd" (with fast weights), "cd" (chains from the
             data), "noise-cd" (chains from noise: give it 10 steps or more), "mean-field", or
-            "exact" (enumeration, for small models).
+            "exact" (enumeration, for small models). ["pcd"; the recipe's may be by `Tempering`]
         steps: Gibbs or mean-field steps an update.
-        chains: those of "pcd", "fpcd" and "noise-cd".
+        chains: those of "pcd", "fpcd" and "noise-cd". [100]
         centered: whether to centre the gradient: the same fixed points, and over many epochs often
-            a better likelihood. Off, as hidden units that are each on about half the time, which
-            centring brings, are worse features for a linear classifier.
+            a better likelihood. [False, as hidden units that are each on about half the time, which
+            centring brings, are worse features for a linear classifier]
         momentum: of the updates, 0 up to less than 1; m multiplies the effective step by 1/(1-m).
+            [0.5]
         schedule: learning rate in `fit`: "linear" falls towards 0, "quadratic" as the square of
-            that, "constant" stays.
-        l1, l2: strengths of the penalties l1 |W|_1 and l2/2 |W|^2, in nats.
+            that, "constant" stays. ["linear"]
+        average: horizon of the exponential average of the parameters that `fit` gives, in epochs,
+            as of `Averaged`; 0 for none. [the recipe's too: 0.04 of `n_iter`]
+        l1, l2: strengths of the penalties l1 |W|_1 and l2/2 |W|^2, in nats. [l2: 0]
         likelihood: what `score_samples` returns: log p(v) by "auto", "exact", "bridge" or "ais",
             or "pseudo".
         device: "cpu", "cuda", or "auto": CUDA where there is one.
@@ -102,9 +113,17 @@ class BernoulliRBM(BaseRBM):
     1.0000
     """
 
-    momentum: float = 0.5
     data_range: str | tuple[float, float] = "auto"
     binarize: bool = False
+
+    _beside_a_rate: ClassVar[Settings] = {
+        "gradient": "pcd",
+        "chains": 100,
+        "centered": False,
+        "momentum": 0.5,
+        "schedule": "linear",
+        "l2": 0.0,
+    }
 
     @classmethod
     def from_sklearn(cls, model: Any) -> BernoulliRBM:
@@ -138,7 +157,7 @@ class BernoulliRBM(BaseRBM):
         >>> folder = pathlib.Path(tempfile.mkdtemp())  # as `gibbsite fit` leaves it, in short
         >>> settings = {"epochs": 5, "seed": 0, "gradient": "pcd", "steps": 1, "chains": 100,
         ...             "centered": True, "batch_size": 10, "learning_rate": 0.1, "momentum": 0.5,
-        ...             "schedule": "linear", "l1": 0.0, "l2": 0.0}
+        ...             "schedule": "linear", "average": 0.0, "l1": 0.0, "l2": 0.0}
         >>> record = {"format": 1, "settings": settings, "data": {"names": None}}
         >>> _ = (folder / "run.json").write_text(json.dumps(record))
         >>> gb.save(gb.RBM(gb.Bernoulli(3), gb.Bernoulli(2)), folder / "model.safetensors")
@@ -163,6 +182,13 @@ class BernoulliRBM(BaseRBM):
         """The values of the data that mean 0 and 1."""
         low, width, _ = self._training.units
         return low, low + width
+
+    def _given(self) -> Settings:
+        """The average as of the recipe, but without a look at the data."""
+        given = super()._given()
+        if "auto" in (self.learning_rate, self.n_iter) or not is_auto(self.average):
+            return given
+        return {**given, "average": AVERAGED * int(self.n_iter)}
 
     def _start(self, X: Any) -> tuple[Layer, Units, list[Penalty]]:
         automatic = isinstance(self.data_range, str) and self.data_range == "auto"

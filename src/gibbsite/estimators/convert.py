@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gibbsite.errors import ArgumentError
+from gibbsite.estimators.settings import is_auto
 from gibbsite.estimators.tables import ROUNDING, Units
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Bernoulli
@@ -48,7 +49,11 @@ def export_model(estimator: Any) -> BernoulliRBM:
             f"the model takes {low:g} for 0 and {high:g} for 1, which scikit-learn's cannot; fit "
             "one to data scaled to [0, 1]"
         )
-    model = BernoulliRBM(**{name: getattr(estimator, name) for name in SHARED})
+    settings = {name: getattr(estimator, name) for name in SHARED}
+    chosen = estimator._training.settings
+    model = BernoulliRBM(
+        **{name: chosen[name] if is_auto(value) else value for name, value in settings.items()}
+    )
     for name in ("components_", "intercept_hidden_", "intercept_visible_"):
         setattr(model, name, getattr(estimator, name).copy())
     n_components, _ = model.components_.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from gibbsite.checks import as_scales
 from gibbsite.errors import ArgumentError, DataError
 from gibbsite.estimators.base import BaseRBM
 from gibbsite.estimators.runs import import_run, read_run
+from gibbsite.estimators.settings import AUTO, is_auto
 from gibbsite.estimators.tables import Units, as_numpy, as_rows, precision_of
 from gibbsite.estimators.training import Training
 from gibbsite.layers import Gaussian, Layer
 from gibbsite.model import RBM
+from gibbsite.rows import Rows
 from gibbsite.training import (
     Held,
     SigmaFloor,
+    Traits,
     Whitening,
     scaling,
     sigma_floor,
@@ -30,6 +33,7 @@ from gibbsite.training import (
     to_data_units,
     to_standard_units,
     whitening,
+    whitens,
 )
 from gibbsite.training.run import Penalty
 from gibbsite.training.standardize import MOST_COLUMNS
@@ -42,9 +46,10 @@ class GaussianRBM(BaseRBM):
     $$E(v,h) = \sum_i \frac{(v_i-b_i)^2}{2\sigma_i^2} - c\cdot h
       - \sum_{ij} \frac{v_i}{\sigma_i} W_{ij} h_j$$
 
-    p(v) is a mixture of Gaussians of widths sigma, one for each state of h. Training sees each
-    column with mean 0 and standard deviation 1; the model is then converted, exactly, to the units
-    of the data, so `rbm_`, `score_samples` (a density, in nats) and `sample` are in those.
+    p(v) is a mixture of Gaussians of widths sigma, one for each state of h. Training sees whitened
+    columns, or each with mean 0 and standard deviation 1; the model is then converted, exactly, to
+    units of the data, so that `rbm_`, `score_samples` (a density, in nats), `sample` are in those.
+    What is "auto", as all is that could be, `gibbsite.training.recipe_for` chooses from the data.
 
     A constant column has no scale: it is only shifted, its sigma stays where it starts, and a
     warning names it. Sparse tables are densified a minibatch at a time.
@@ -58,12 +63,15 @@ class GaussianRBM(BaseRBM):
             leave a model hardly anything to explain at ``sigma=1``; choose it smaller then.
         standardize: whether to train on standardised columns.
         whiten: whether to train on whitened columns instead, from `start_whitened` (so that `sigma`
-            holds without `learn_sigma` only) and with a `SigmaFloor`. `rbm_` then has visible units
-            of the type `MultivariateGaussian`, and no pseudo-likelihood. Most often the better
-            model: without weights it is the Gaussian of the whole covariance already.
+            holds without `learn_sigma` only), with a `SigmaFloor` and a tenth of the rate for log
+            sigma. `rbm_` then has visible units of the type `MultivariateGaussian`, and no
+            pseudo-likelihood. Most often the better model: without weights it is the Gaussian of
+            the whole covariance already. "auto": for 2 to 2,000 columns, as the command does,
+            unless ``standardize=False`` or ``likelihood="pseudo"`` ask for units column by column.
         learning_rate, batch_size, n_iter, verbose, random_state, gradient, steps, chains,
-            centered, momentum, schedule, l1, l2, likelihood, device, warm_start: as in
-            `BernoulliRBM`, but smaller steps, no momentum, and centred.
+            centered, momentum, schedule, average, l1, l2, likelihood, device, warm_start: as in
+            `BernoulliRBM`, but "auto" is the recipe's always. A run that diverges at a rate of the
+            recipe starts again at a quarter of it.
 
     Attributes:
         rbm_: the model, an `RBM` in units of the data; save it with ``gb.save``.
@@ -88,9 +96,11 @@ class GaussianRBM(BaseRBM):
     sigma: Any = 1.0
     learn_sigma: bool = True
     standardize: bool = True
-    whiten: bool = False
-    learning_rate: float = 0.01
-    centered: bool = True
+    whiten: bool | str = AUTO
+    n_components: int | str = field(default=AUTO, kw_only=False)
+    learning_rate: float | str = AUTO
+    batch_size: int | str = AUTO
+    n_iter: int | str = AUTO
 
     @classmethod
     def from_run(cls, folder: str | Path) -> GaussianRBM:
@@ -147,25 +157,33 @@ class GaussianRBM(BaseRBM):
         return visible, Units(shift.numpy(), scale.numpy(), white), penalties
 
     def _whitening(self, X: Any) -> Whitening | None:
-        """That of the table, if it is asked for."""
-        if not self.whiten:
+        """That of the table, if it is asked for, or the command would whiten it too."""
+        n = X.shape[1]
+        possible = whitens(Gaussian(n), n)
+        by_default = self.standardize and self.likelihood != "pseudo" and possible
+        if not (by_default if is_auto(self.whiten) else self.whiten):
             return None
-        if not 1 < X.shape[1] <= MOST_COLUMNS:
+        if not possible:
             raise ArgumentError(
-                f"whiten=True for {X.shape[1]} columns: expected 2 to {MOST_COLUMNS}; leave it out"
+                f"whiten=True for {n} columns: expected 2 to {MOST_COLUMNS}; leave it out"
             )
         return whitening(as_rows(X, Units()))
+
+    def _traits(self, visible: Layer, rows: Rows, units: Units) -> Traits:
+        return Traits.of(visible, rows)._replace(whitened=units.whitening is not None)
 
     def _initialize(self, training: Training, X: Any, weights: Tensor | None) -> None:
         if training.units.whitening is None:
             return super()._initialize(training, X, weights)
-        start_whitened(training.rbm, training.generator())
+        constant = training.units.whitening.scaling.constant
+        start_whitened(training.rbm, training.generator(), constant)
         training.projections = [SigmaFloor(sigma_floor(as_rows(X, training.units)))]
         return None
 
     def _precision(self, X: Any) -> torch.dtype:
         """Without `standardize` that of X, as all digits of a column may matter."""
-        return torch.float32 if self.standardize or self.whiten else precision_of(X)
+        plain = not self.standardize and (is_auto(self.whiten) or not self.whiten)
+        return precision_of(X) if plain else torch.float32
 
     def _units(self) -> Units:
         return Units()
@@ -173,6 +191,6 @@ class GaussianRBM(BaseRBM):
     def _fitted(self, training: Training) -> RBM:
         white = training.units.whitening
         if white is not None:
-            return to_data_units(training.rbm, white.scaling.shift, white.factor)
+            return to_data_units(training.model, white.scaling.shift, white.factor)
         shift, scale = map(torch.as_tensor, (training.units.shift, training.units.scale))
-        return to_data_units(training.rbm, shift, scale)
+        return to_data_units(training.model, shift, scale)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from gibbsite.errors import ArgumentError, DataError, ModelFileError
+from gibbsite.estimators.settings import completed
 from gibbsite.estimators.tables import Units
 from gibbsite.estimators.training import Training
 from gibbsite.gradients import Gradient
 from gibbsite.io import load
 from gibbsite.layers import name_of
 from gibbsite.model import RBM
-from gibbsite.training import Checkpoints, Scaling
+from gibbsite.training import Checkpoints, Scaling, Traits
 from gibbsite.training.record import read_record, scaling_of
 from gibbsite.training.restore import check_state, gradient_state
 
@@ -28,6 +29,7 @@ SHARED = (
     "learning_rate",
     "momentum",
     "schedule",
+    "average",
     "l1",
     "l2",
 )
@@ -89,11 +91,16 @@ def read_run(folder: str | Path, *visible: str) -> StoredRun:
     return StoredRun(folder, record, rbm, scaling_of(record, rbm.visible.n))
 
 
+def _unknown() -> Traits:
+    raise AssertionError("a run leaves nothing to choose")  # pragma: no cover
+
+
 def import_run(estimator: Any, run: StoredRun, rbm: RBM, units: Units) -> Any:
     """The estimator, fitted: rbm is the model of the run in its units of training."""
     random = np.random.RandomState(estimator.random_state)
     training = Training(rbm, units, random)
-    training.gradient = estimator._gradient()
+    training.settings = completed(estimator._given(), _unknown)
+    training.gradient = estimator._plan(training.settings, None).gradient
     training.state = run.gradient_state(rbm, training.gradient)
     estimator._keep(training)
     estimator.n_features_in_ = rbm.visible.n

@@ -11,21 +11,28 @@ import torch
 from torch import Tensor
 
 from gibbsite.estimators.scores import Sample
+from gibbsite.estimators.settings import Settings
 from gibbsite.estimators.tables import Units
 from gibbsite.gradients import Gradient
 from gibbsite.likelihood import LogPartition, pseudo_likelihood
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
-from gibbsite.training import History, fit
+from gibbsite.sampling import Sampler
+from gibbsite.training import History, fit, sigma_groups
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import ROWS
 from gibbsite.training.named import make_optimizer, make_schedule
 from gibbsite.training.run import Penalty, Projection
+from gibbsite.training.trial import averaged
 from gibbsite.training.units import mute_units_warning
 
 
 class Plan(NamedTuple):
-    """Hyperparameters of one call, checked."""
+    """Settings of one call.
+
+    Attributes:
+        average: horizon of the average of the parameters, in epochs; 0 for none.
+    """
 
     epochs: int
     schedule: str
@@ -34,6 +41,7 @@ class Plan(NamedTuple):
     learning_rate: float
     momentum: float
     batch_size: int
+    average: float
     device: torch.device
 
 
@@ -43,10 +51,13 @@ class Training:
 
     Attributes:
         rbm: the model, in the units it is trained in.
+        averaged: that with the average of the parameters over the last call; None without one.
         units: those units.
         random: source of seeds for torch generators; numpy's, as those do not pickle.
         data_penalties: penalties that the data ask for, not the hyperparameters.
         projections: of `gibbsite.fit`, that the data ask for.
+        settings: hyperparameters with nothing left to choose; empty before there are any.
+        sampler: of the chains, where settings choose it.
         gradient, state: the gradient estimator last used and its state, such as its chains.
         momentum: buffers of the optimiser by parameter name.
         dtype: precision of training; between calls the model has that of the data. Gradients from
@@ -68,6 +79,14 @@ class Training:
     history: History = field(default_factory=History)
     sample: Sample = field(default_factory=Sample)
     log_z: tuple[object, LogPartition] | None = None
+    averaged: RBM | None = None
+    settings: Settings = field(default_factory=dict)
+    sampler: Sampler | None = None
+
+    @property
+    def model(self) -> RBM:
+        """The model to use, in the units it is trained in."""
+        return self.rbm if self.averaged is None else self.averaged
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A new generator on the device, seeded from `random`."""
@@ -86,6 +105,8 @@ class Training:
         mute_units_warning(rbm)  # standardised, or not because `standardize` says so
         state = self.state if plan.gradient == self.gradient else None
         optimizer = self._optimizer(plan)
+        averages = [averaged(rbm, plan, len(rows))] if plan.average else []
+        printed = [] if name is None else [PrintedEpoch(name, rows)]
         try:
             self.history = fit(
                 rbm,
@@ -98,12 +119,13 @@ class Training:
                 batch_size=plan.batch_size,
                 penalties=[*plan.penalties, *self.data_penalties],
                 projections=self.projections,
-                callbacks=[] if name is None else [PrintedEpoch(name, rows)],
+                callbacks=[*averages, *printed],
                 generator=self.generator(plan.device),
                 state=to_device(state, plan.device),
             )
         finally:
             rbm.zero_grad(set_to_none=True)
+            self.averaged = averages[0].model.to("cpu", dtype) if averages else None
             rbm.to("cpu", dtype)
         self.gradient, self.state = plan.gradient, to_device(self.history.state, "cpu")
         self.momentum = {
@@ -113,7 +135,10 @@ class Training:
         }
 
     def _optimizer(self, plan: Plan) -> torch.optim.Optimizer:
-        optimizer = make_optimizer("sgd", self.rbm.parameters(), plan.learning_rate, plan.momentum)
+        white = self.units.whitening is not None
+        rate, parameters = plan.learning_rate, list(self.rbm.parameters())
+        groups = sigma_groups(self.rbm, rate) if white else parameters
+        optimizer = make_optimizer("sgd", groups, rate, plan.momentum)
         for name, parameter in self.rbm.named_parameters():
             if name in self.momentum:
                 optimizer.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter)
@@ -144,4 +169,6 @@ def to_device(state: Any, device: torch.device | str) -> Any:
         return state.to(device)
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         return type(state)(*(to_device(part, device) for part in state))
+    if isinstance(state, list):
+        return [to_device(part, device) for part in state]
     return state

@@ -21,16 +21,13 @@ from gibbsite.precision import in_double
 from gibbsite.sampling import LadderSampler, replicas_in
 from gibbsite.training.history import Record
 from gibbsite.training.monitor import CHEAP_STATES
-from gibbsite.training.restore import check_same
+from gibbsite.training.pseudo_course import CLEAR, PseudoCourse, restored
 
 CHAINS, SUBSTEPS = 100, 25
 """Of the estimate of log Z, as `TrajectoryAIS` makes it in twice the time."""
 
 SWEEPS = 200
 """Sweeps of the ladders of training, for theirs."""
-
-CLEAR = 2.0
-"""Standard errors by which a later log-likelihood must be lower to be clearly worse."""
 
 
 class HeldOut:
@@ -40,15 +37,21 @@ class HeldOut:
     most 2^16 states to sum over, else with log Z estimated as by `TrajectoryAIS`, and left out
     where that fails its checks. With a ladder sampler the ladders of training estimate it (as in
     `ExchangeLikelihood`). The last model that is not clearly worse than the best, by more than two
-    standard errors, is kept, unless the last one could not be measured. Training ends after
-    `patience` figures in a row that are clearly worse.
+    standard errors, is kept. Training ends after `patience` figures in a row that are clearly
+    worse.
+
+    Where log Z fails its checks the pseudo-likelihood of at most 200 of the rows, which needs none,
+    takes the place of the log-likelihood: it falls where a model learns its rows by heart. The
+    free-energy gap is recorded too, but steers nothing: it grows long before the likelihood falls.
 
     Adds to the record of such epochs ``validation_log_likelihood`` and ``validation_stderr`` (of
-    log Z). `state_dict` is for checkpoints.
+    log Z), or ``validation_pseudo_likelihood`` and, with rows trained on, ``validation_gap``: mean
+    F of the rows less that of as many trained on. `state_dict` is for checkpoints.
 
     Args:
         rbm: the model that is trained.
         rows: states held out, (rows, visible.width), which training does not see.
+        train: states that it sees, for the gap.
         at: epochs after which they are measured; by default all.
         patience: measurements in a row that are worse than the best, after which training ends.
         model: gives the model to measure and to keep, such as that of `Averaged`; by default rbm.
@@ -71,6 +74,7 @@ class HeldOut:
         rbm: RBM,
         rows: Tensor,
         *,
+        train: Tensor | None = None,
         at: Collection[int] | None = None,
         patience: int = 2,
         model: Callable[[], RBM] | None = None,
@@ -83,6 +87,9 @@ class HeldOut:
         self.sampler, self.generator, self.log_volume = sampler, generator, log_volume
         self.current: Callable[[], RBM] = (lambda: rbm) if model is None else model
         self.rows = rbm.visible.check_data(rows)
+        train = None if train is None else rbm.visible.check_data(train)
+        self.without = PseudoCourse(self.rows, train)
+        """The course of the epochs for which there is no log Z."""
         self.epochs: list[int] = []
         """Epochs that were measured."""
         self.scores: list[float] = []
@@ -102,6 +109,8 @@ class HeldOut:
     @property
     def best_epoch(self) -> int:
         """Epoch of the best model; 0 before the first measurement."""
+        if self.without.epochs and not self.is_measured:
+            return self.without.best_epoch
         return self.epochs[self.best_index] if self.epochs else 0
 
     @property
@@ -112,22 +121,24 @@ class HeldOut:
     @property
     def finished(self) -> bool:
         """True once patience has run out."""
-        return self._worse() >= self.patience
+        worse = self._worse() if self.is_measured else self.without.worse()
+        return worse >= self.patience
 
     @property
     def model(self) -> RBM:
-        """A new model with the best parameters; the current ones where the last are unknown."""
+        """A new model with the best parameters, by pseudo-likelihood if the last has no log Z."""
         model = copy.deepcopy(self.current())
-        if not self.is_measured:
-            return model
+        best = self.best if self.is_measured else self.without.best
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                parameter.copy_(self.best.get(name, parameter))
+                parameter.copy_(best.get(name, parameter))
         return model
 
     def verdict(self) -> str:
-        """The course of the held-out log-likelihood in words, or "" with too few figures."""
-        if len(self.scores) < 2 or not self.is_measured:
+        """The course of the held-out rows in words, or "" with too few figures."""
+        if not self.is_measured:
+            return self.without.verdict()
+        if len(self.scores) < 2:
             return ""
         if self._worse():
             return f"overfitting since epoch {self.best_epoch}"
@@ -151,7 +162,7 @@ class HeldOut:
         self.tried, model = epoch, self.current()
         log_z, stderr = self._log_partition(model)
         if not math.isfinite(log_z):
-            return None
+            return self.without.measure(model, epoch)
         score = negative_free_energies(model, self.rows).mean().item()
         score -= log_z + self.log_volume
         self.epochs.append(epoch)
@@ -188,22 +199,17 @@ class HeldOut:
         """The figures, the best parameters and the generator's state, for a checkpoint."""
         figures = {"epochs": self.epochs, "scores": self.scores, "stderrs": self.stderrs}
         source = {} if self.generator is None else {"generator": self.generator.get_state()}
-        return {**copy.deepcopy(figures), "tried": self.tried, "best": dict(self.best), **source}
+        best = {"best": dict(self.best), "without": self.without.state_dict()}
+        return {**copy.deepcopy(figures), "tried": self.tried, **best, **source}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave; `ValueError` if it is of another model."""
         epochs, scores, stderrs = (list(state[x]) for x in ("epochs", "scores", "stderrs"))
         if not len(epochs) == len(scores) == len(stderrs):
             raise ValueError("held-out figures of different lengths")
-        parameters = dict(self.current().named_parameters())
-        best = state["best"]
-        if best and best.keys() != parameters.keys():
-            raise ValueError(f"a best model of {sorted(best)}")
-        self.best = {
-            name: check_same(f"the best {name}", x.detach(), best[name].to(x.device)).clone()
-            for name, x in parameters.items()
-            if best
-        }
+        model = self.current()
+        self.best = restored(state["best"], dict(model.named_parameters()))
+        self.without.load_state_dict(state["without"], model)
         if self.generator is not None:
             self.generator.set_state(state["generator"])
         self.tried, self.epochs = int(state["tried"]), [int(x) for x in epochs]

@@ -15,6 +15,9 @@ from gibbsite.training.standardize import whitens
 ROWS, COLUMNS = 5_000, 1_000
 """Rows that are looked at, at most; and columns, for how they are coupled."""
 
+ENTRIES = 2**25
+"""Entries that are looked at, about at most, of rows that are wider than that."""
+
 ROWS_A_COLUMN = 3
 """Rows a column, at least, for a regression on the other columns to say anything."""
 
@@ -47,9 +50,10 @@ class Traits(NamedTuple):
     @classmethod
     @torch.no_grad()
     def of(cls, visible: Layer, rows: Rows, hidden: Layer | None = None) -> Traits:
-        """The traits of the rows, from at most 5,000 of them, always the same ones."""
+        """The traits of the rows, from at most 5,000 of them or 2^25 entries, always the same."""
         generator = torch.Generator().manual_seed(0)
-        chosen = torch.randperm(len(rows), generator=generator)[:ROWS]
+        chosen = torch.randperm(len(rows), generator=generator)
+        chosen = chosen[: max(1, min(ROWS, ENTRIES // visible.width))]
         states = visible.observe(visible.coerce(rows.at(chosen)), generator).cpu().double()
         wide = visible.width > min(COLUMNS, len(chosen) / ROWS_A_COLUMN)
         finite = not wide and not math.isinf(max(visible.sizes))

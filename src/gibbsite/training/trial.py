@@ -43,12 +43,20 @@ class Trial(NamedTuple):
             if it could not be measured.
         epoch: the best one.
         verdict: the course of the score, in words.
+        pseudo: mean pseudo-log-likelihood of the held-out rows at that epoch, in nats, where the
+            score could not be measured.
     """
 
     recipe: Recipe
     score: float
     epoch: int
     verdict: str
+    pseudo: float = -math.inf
+
+    @property
+    def best_known(self) -> float:
+        """The score; the pseudo-log-likelihood, which is mostly higher, where there is none."""
+        return max(self.score, self.pseudo)
 
     def settings(self) -> dict[str, Any]:
         """Settings of the recipe, for a run whose rates sum to what they did up to the best epoch.
@@ -111,8 +119,8 @@ def run_trial(
         generator=generator,
     )
     score = watch.scores[watch.best_index] if watch.is_measured else -math.inf
-    best = watch.best_epoch if watch.is_measured else recipe.epochs
-    return Trial(recipe, score, best, watch.verdict())
+    pseudo = -math.inf if watch.is_measured else watch.without.best_score
+    return Trial(recipe, score, watch.best_epoch or recipe.epochs, watch.verdict(), pseudo)
 
 
 def averaged(rbm: RBM, settings: HasAverage, rows: int) -> Averaged:

@@ -54,14 +54,17 @@ def sigma_floor(rows: Tensor | Rows) -> float:
 
 
 @torch.no_grad()
-def start_whitened(rbm: RBM, generator: torch.Generator | None = None) -> None:
+def start_whitened(
+    rbm: RBM, generator: torch.Generator | None = None, constant: Tensor | None = None
+) -> None:
     r"""Start from weights that point anywhere at random, for rows of covariance I.
 
     Such rows have no correlation that could make weights near 0 grow, so these start large: each
     hidden unit has a weight vector $w_j$ of length 1 and the bias
     $c_j = \operatorname{logit} 0.05 - \lVert w_j\rVert^2/2$, with which it is on for one row in
     twenty; visible means are 0. Learned sigmas start at 0.7, to be raised by a `SigmaFloor`, and
-    hidden units find the directions in which rows have heavy tails.
+    hidden units find the directions in which rows have heavy tails. Those of `constant` columns,
+    bool (n,), which are only shifted, start at 1.
 
     Source: the biases as in Melchior, Wang, Wiskott (2017), section 3.
 
@@ -78,7 +81,10 @@ def start_whitened(rbm: RBM, generator: torch.Generator | None = None) -> None:
     weight = noise / torch.linalg.vector_norm(noise, dim=0)
     rbm.weight.copy_(weight)
     for name in rbm.visible.learned_scales():
-        rbm.visible.get_parameter(name).fill_(math.log(START_SIGMA))
+        log_sigma = rbm.visible.get_parameter(name)
+        log_sigma.fill_(math.log(START_SIGMA))
+        if constant is not None:
+            log_sigma.masked_fill_(constant.to(log_sigma.device), 0.0)
     rbm.visible.zero_biases()
     rbm.visible.shift_(-START_SHARE * weight.sum(1))
     rbm.hidden.zero_biases()
