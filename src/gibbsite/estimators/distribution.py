@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gibbsite import observed
+from gibbsite.datasets.column import Column
 from gibbsite.likelihood.monitors import centred
 from gibbsite.model import RBM
 from gibbsite.precision import in_double
 from gibbsite.sampling import impute
+
+Array = NDArray[Any]
+
+QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
 
 EXACT_STATES = 2**12
 """States of the other missing units up to which they are summed over."""
@@ -84,3 +91,30 @@ def _probabilities(
         v[:, columns] = point
         scores[:, index] = observed.log_sums(wide, v) + log_weights[index]
     return torch.softmax(scores, 1)
+
+
+def summary(found: Distribution, column: Column) -> tuple[list[str], list[Array]]:
+    """Names of what is told of a column's distribution, and its values, (rows,) each.
+
+    The probability of each category; or mean, standard deviation and quantiles of a number.
+    """
+    shares = found.probabilities.numpy()
+    if column.values:
+        return [str(x) for x in column.values], list(shares.T)
+    states = found.points[:, 0].numpy()
+    numbers = column.decode(states).values
+    mean = shares @ numbers
+    spread = np.sqrt(np.maximum(0, ((numbers - mean[:, None]) ** 2 * shares).sum(1)))
+    at = _quantiles(states, shares, column.unit == "gaussian")
+    return ["mean", "sd", *QUANTILES], [mean, spread, *(column.decode(x).values for x in at.T)]
+
+
+def _quantiles(states: Array, shares: Array, real: bool) -> Array:
+    """Quantiles of each row's distribution on ordered states, (rows, quantiles)."""
+    below = shares.cumsum(1)
+    if not real:
+        found = [(below < q - 1e-12).sum(1) for q in QUANTILES.values()]
+        at: Array = states[np.minimum(np.stack(found, 1), len(states) - 1)]
+        return at
+    middle = below - 0.5 * shares
+    return np.stack([np.interp(list(QUANTILES.values()), row, states) for row in middle])

@@ -22,12 +22,10 @@ from gibbsite.datasets import Columns
 from gibbsite.datasets.column import CONSTANT
 from gibbsite.datasets.frames import Cells, Dtype, Frame, Name, write_frame
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
-from gibbsite.estimators.distribution import Distribution, distribution
-from gibbsite.estimators.scores import SAMPLE_ROWS
-from gibbsite.estimators.table_training import START_SIGMA, train
+from gibbsite.estimators.distribution import distribution, summary
+from gibbsite.estimators.table_training import START_SIGMA, some_rows, train
 from gibbsite.io import load
 from gibbsite.layers import Layer
-from gibbsite.layers.missing import hot_deck
 from gibbsite.likelihood import LogPartition, conditional_log_likelihood, log_partition
 from gibbsite.likelihood.holes import Sums, observed_sums
 from gibbsite.model import RBM
@@ -44,8 +42,6 @@ MOST_SUMS = 2**27
 
 STEPS = 100
 """Steps of chains that fill missing cells: the known ones hold them, so that they mix fast."""
-
-QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
 
 
 @dataclass(eq=False, repr=False)
@@ -132,7 +128,7 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         rbm.schema = columns.as_record()
         self._keep(rbm, columns)
         self.history_: History = history
-        self._start: Tensor | None = _some_rows(rbm.visible, states.to(rbm.weight))
+        self._start: Tensor | None = some_rows(rbm.visible, states.to(rbm.weight))
         if history.interrupted:
             raise KeyboardInterrupt  # the model is kept; the caller must stop
         return self
@@ -330,26 +326,13 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
             v[:, self.rbm_.visible.unit_columns(other)] = torch.nan
         real = not column.values and column.unit == "gaussian"
         found = distribution(self.rbm_, v, unit, real, self._generator(random_state))
-        names, values = self._summary(found, unit)
-        made = [Cells("", Dtype(_float(table)), x, np.isnan(x)) for x in values]
+        names, values = summary(found, column)
+        number = Dtype("Float64" if table.library == "polars" else "float64")
+        made = [Cells("", number, x, np.isnan(x)) for x in values]
         rows = table.source.index if table.library == "pandas" else None
         return write_frame(table.library, None if table.names is None else names, made, rows)
 
     # parts
-
-    def _summary(self, found: Distribution, unit: int) -> tuple[list[str], list[Array]]:
-        """Names of what is told of a distribution, and its values, (rows,) each."""
-        column = self.columns_.columns[self.columns_.units[unit]]
-        shares = found.probabilities.numpy()
-        if column.values:
-            return [str(x) for x in column.values], list(shares.T)
-        states = found.points[:, 0].numpy()
-        numbers = column.decode(states).values
-        mean = shares @ numbers
-        spread = np.sqrt(np.maximum(0, ((numbers - mean[:, None]) ** 2 * shares).sum(1)))
-        at = _quantiles_of(states, shares, column.unit == "gaussian")
-        quantiles = [column.decode(x).values for x in at.T]
-        return ["mean", "sd", *QUANTILES], [mean, spread, *quantiles]
 
     def _states(self, X: Any, absent: Sequence[Name] = ()) -> tuple[Frame, Tensor]:
         """The table in the order of the columns, and its states, float64 (rows, width)."""
@@ -401,30 +384,9 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _some_rows(visible: Layer, states: Tensor) -> Tensor:
-    """Some rows, full, to start estimates of log Z from."""
-    chosen = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))[:SAMPLE_ROWS]
-    return hot_deck(visible, states[chosen.sort().values])
-
-
-def _quantiles_of(states: Array, shares: Array, real: bool) -> Array:
-    """Quantiles of each row's distribution on ordered states, (rows, quantiles)."""
-    below = shares.cumsum(1)
-    if not real:
-        found = [(below < q - 1e-12).sum(1) for q in QUANTILES.values()]
-        at: Array = states[np.minimum(np.stack(found, 1), len(states) - 1)]
-        return at
-    middle = below - 0.5 * shares
-    return np.stack([np.interp(list(QUANTILES.values()), row, states) for row in middle])
-
-
 def _listed(names: Any) -> list[Name]:
     """Names of columns as a list; one name is a list of one."""
     return [names] if isinstance(names, (str, int)) else list(names)
-
-
-def _float(table: Frame) -> str:
-    return "Float64" if table.library == "polars" else "float64"
 
 
 def _warn(what: str, problems: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gibbsite.errors import DivergenceError
+from gibbsite.estimators.scores import SAMPLE_ROWS
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.layers.missing import hot_deck
 from gibbsite.model import RBM
@@ -114,3 +115,9 @@ def start_apart(rbm: RBM, rows: Tensor, generator: torch.Generator) -> None:
     rbm.hidden.zero_biases()
     rbm.hidden.shift_(-(rbm.visible.statistic(rows.mean(0)) @ weight))
     rbm.visible.shift_(-0.5 * weight.sum(1))
+
+
+def some_rows(visible: Layer, states: Tensor) -> Tensor:
+    """Some rows, full, to start estimates of log Z from."""
+    chosen = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))[:SAMPLE_ROWS]
+    return hot_deck(visible, states[chosen.sort().values])
