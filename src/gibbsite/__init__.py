@@ -25,7 +25,9 @@ from gibbsite.gradients import (
     PCD,
     Batch,
     Centered,
+    Discriminative,
     ExactGradient,
+    Hybrid,
     Marginalised,
     MeanField,
     NoiseCD,
@@ -76,7 +78,7 @@ from gibbsite.sampling import (
 from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
-    from gibbsite.estimators import BernoulliRBM, GaussianRBM
+    from gibbsite.estimators import BernoulliRBM, GaussianRBM, RBMClassifier
 
 __version__ = "0.1.0"
 
@@ -99,6 +101,7 @@ __all__ = [
     "DReLU",
     "DataError",
     "Diagnosis",
+    "Discriminative",
     "DivergenceError",
     "EnergyBasedModel",
     "Evaluation",
@@ -109,6 +112,7 @@ __all__ = [
     "Gibbs",
     "GibbsiteError",
     "History",
+    "Hybrid",
     "Imputation",
     "LikelihoodWarning",
     "LogPartition",
@@ -122,6 +126,7 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",
+    "RBMClassifier",
     "ReLU",
     "Rows",
     "Spin",
@@ -159,7 +164,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the estimators when first asked for: they need scikit-learn, the rest does not."""
-    if name in ("BernoulliRBM", "GaussianRBM"):
+    if name in ("BernoulliRBM", "GaussianRBM", "RBMClassifier"):
         from gibbsite import estimators
 
         return getattr(estimators, name)
