@@ -1,10 +1,11 @@
 """scikit-learn estimators: the same models and the same training behind `fit` and `transform`.
 
-Needs scikit-learn, which ``import gibbsite`` alone does not load: ``gb.BernoulliRBM`` and
-``gb.GaussianRBM`` are looked up here when first asked for.
+Needs scikit-learn, which ``import gibbsite`` alone does not load: ``gb.BernoulliRBM``,
+``gb.GaussianRBM`` and ``gb.RBMClassifier`` are looked up here when first asked for.
 """
 
 from gibbsite.estimators.bernoulli import BernoulliRBM
+from gibbsite.estimators.classifier import RBMClassifier
 from gibbsite.estimators.gaussian import GaussianRBM
 
-__all__ = ["BernoulliRBM", "GaussianRBM"]
+__all__ = ["BernoulliRBM", "GaussianRBM", "RBMClassifier"]
