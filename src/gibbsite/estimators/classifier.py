@@ -59,8 +59,8 @@ SETTINGS = {
 UPDATES, FEWEST_EPOCHS, MOST_EPOCHS = 6_000, 30, 300
 """Length of training, at most: so many updates, but not fewer or more epochs than these."""
 
-MOMENTUM, DECAY = 0.9, 0.1
-"""Momentum, and weight decay times the number of rows, where labels are predicted in training."""
+MOMENTUM, DECAY, CHAINS = 0.9, 0.1, 100
+"""Momentum, weight decay times the number of rows, and chains, where training predicts labels."""
 
 LARGEST_SCALE = 0.1
 """Standard deviation of starting weights, at most."""
@@ -68,7 +68,7 @@ LARGEST_SCALE = 0.1
 AVERAGED = 1.0
 """Horizon of the average of the parameters, in epochs."""
 
-FEWEST_HELD_OUT = 10
+FEWEST_HELD_OUT = 20
 """Rows below which nothing is held out."""
 
 
@@ -101,7 +101,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2: strength of the penalty l2/2 |W|^2, in nats.
         chains: persistent chains of the generative part.
         validation_fraction: share of the rows that is held out; 0 for none, and for `n_iter` passes
-            in full, along a rate that falls to 0. Fewer than 10 rows are not held out either.
+            in full, along a rate that falls to 0. Fewer than 20 rows are not held out either.
         patience: epochs without a better score of the held-out rows after which training ends.
         verbose: whether to print a line an epoch.
         random_state: int, RandomState or None (numpy's global one); where all seeds come from.
@@ -172,7 +172,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable label of each row, (n_samples,), of the type of `classes_`."""
-        labels: NDArray[Any] = self.classes_[self.predict_log_proba(X).argmax(1)]
+        best = self.predict_log_proba(X).argmax(1)
+        labels: NDArray[Any] = self.classes_[best]
         return labels
 
     # training
@@ -277,7 +278,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         length = round(UPDATES * recipe.batch_size / len(rows))
         chosen["n_iter"] = min(max(length, FEWEST_EPOCHS), MOST_EPOCHS)
         if self.mode != "generative":
-            chosen |= {"momentum": MOMENTUM, "l2": DECAY / len(rows)}
+            chosen |= {"momentum": MOMENTUM, "l2": DECAY / len(rows), "chains": CHAINS}
         return chosen | given
 
     # checks and units
