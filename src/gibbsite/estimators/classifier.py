@@ -288,8 +288,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_choice("visible", self.visible, *VISIBLE)
         given = {name: getattr(self, name) for name in SETTINGS}
         check_given({**given, "gradient": "pcd"})
-        check_counts(patience=self.patience)
-        check_counts(**({} if is_auto(self.n_iter) else {"n_iter": self.n_iter}))
+        counts: dict[str, Any] = {"patience": self.patience, "n_iter": self.n_iter}
+        check_counts(**{name: count for name, count in counts.items() if not is_auto(count)})
         check_strength(alpha=self.alpha, validation_fraction=self.validation_fraction)
         if self.validation_fraction >= 1:
             raise ArgumentError(
@@ -314,13 +314,13 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _validated(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         check_unmasked(X)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        return X
+        valid: NDArray[Any] = validate_data(self, X, dtype=FLOATS, reset=False)
+        return valid
 
     def _layer(self, X: NDArray[Any]) -> tuple[Layer, Units]:
         """The layer of the features, and the units to train it in."""
         n, (least, most) = X.shape[1], extremes(X)
-        if self.visible == "bernoulli" or (is_auto(self.visible) and 0 <= least and most <= 1):
+        if self.visible == "bernoulli" or (is_auto(self.visible) and least >= 0 and most <= 1):
             if least < 0:
                 raise DataError(
                     f"Negative values in data: {least:g} with visible='bernoulli', which takes "
