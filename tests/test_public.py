@@ -12,6 +12,7 @@ MANY_ARGUMENTS = {
     "fit": 14,  # rbm, data, and one for each slot of the loop
     "BernoulliRBM": 20,  # hyperparameters, which scikit-learn wants flat in the constructor
     "GaussianRBM": 22,
+    "RBMClassifier": 15,
     "Dataset": 9,  # a record, which readers get and seldom make
     "Diagnosis": 8,
     "HeldOut": 9,

@@ -25,7 +25,9 @@ from gibbsite.gradients import (
     PCD,
     Batch,
     Centered,
+    Discriminative,
     ExactGradient,
+    Hybrid,
     Marginalised,
     MeanField,
     NoiseCD,
@@ -76,9 +78,17 @@ from gibbsite.sampling import (
 from gibbsite.training import L1, L2, Averaged, Checkpoints, History, Monitor, fit, initialize
 
 if TYPE_CHECKING:
-    from gibbsite.estimators import BernoulliRBM, GaussianRBM, RBMImputer, TableRBM
+    from gibbsite.estimators import (
+        BernoulliRBM,
+        GaussianRBM,
+        RBMClassifier,
+        RBMImputer,
+        TableRBM,
+    )
 
 __version__ = "0.1.0"
+
+_ESTIMATORS = ("BernoulliRBM", "GaussianRBM", "RBMClassifier", "RBMImputer", "TableRBM")
 
 __all__ = [
     "CD",
@@ -99,6 +109,7 @@ __all__ = [
     "DReLU",
     "DataError",
     "Diagnosis",
+    "Discriminative",
     "DivergenceError",
     "EnergyBasedModel",
     "Evaluation",
@@ -109,6 +120,7 @@ __all__ = [
     "Gibbs",
     "GibbsiteError",
     "History",
+    "Hybrid",
     "Imputation",
     "LikelihoodWarning",
     "LogPartition",
@@ -122,6 +134,7 @@ __all__ = [
     "NonFiniteWeightError",
     "OutputError",
     "Poisson",
+    "RBMClassifier",
     "RBMImputer",
     "ReLU",
     "Rows",
@@ -161,7 +174,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the estimators when first asked for: they need scikit-learn, the rest does not."""
-    if name in ("BernoulliRBM", "GaussianRBM", "RBMImputer", "TableRBM"):
+    if name in _ESTIMATORS:
         from gibbsite import estimators
 
         return getattr(estimators, name)

@@ -3,6 +3,7 @@
 from gibbsite.gradients.base import Batch, Gradient, Info
 from gibbsite.gradients.centered import Centered
 from gibbsite.gradients.contrastive import CD, PCD, NoiseCD
+from gibbsite.gradients.discriminative import Discriminative, Hybrid, label_log_probabilities
 from gibbsite.gradients.exact import ExactGradient
 from gibbsite.gradients.fpcd import FPCD
 from gibbsite.gradients.mean_field import MeanField
@@ -14,11 +15,14 @@ __all__ = [
     "PCD",
     "Batch",
     "Centered",
+    "Discriminative",
     "ExactGradient",
     "Gradient",
+    "Hybrid",
     "Info",
     "Marginalised",
     "MeanField",
     "NoiseCD",
+    "label_log_probabilities",
     "marginalised",
 ]
