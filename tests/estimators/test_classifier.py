@@ -27,7 +27,7 @@ SMALL = {"n_components": 3, "n_iter": 30, "random_state": 0}
 
 
 @parametrize_with_checks(
-    [gb.RBMClassifier(4, n_iter=20, learning_rate=0.2)], expected_failed_checks=lambda _: STOCHASTIC
+    [gb.RBMClassifier(4, n_iter=30, learning_rate=0.2)], expected_failed_checks=lambda _: STOCHASTIC
 )
 def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)

@@ -56,11 +56,11 @@ class Label(NamedTuple):
 
 
 def label_log_probabilities(rbm: RBM, v: Tensor, unit: int = -1) -> Tensor:
-    r"""log p(y | x) of every state y of a visible unit given the others, (rows, classes).
+    r"""Log-probability log p(y | x) of every state y of a visible unit given the others.
 
     $$p(y \mid x) = \frac{e^{-F(x, y)}}{\sum_{y'} e^{-F(x, y')}}$$
 
-    exact, with one product of x and the weights for all y. What the unit's columns of v,
+    (rows, classes), exact, with one product of x and the weights for all y. What its columns of v,
     (rows, visible.width), hold does not matter.
     Source: Larochelle, Bengio (2008), Classification using discriminative restricted Boltzmann
     machines, (2), of binary hidden units; here of any.
