@@ -1,4 +1,4 @@
-"""What missing entries cost: time of an update with 20 % of the cells missing, over that without.
+"""Cost of missing entries: time of an update with 20 % of the cells missing, over that without.
 
 Run: python holes.py [--threads 1] [--rounds 7]
 

@@ -30,7 +30,7 @@ FOREVER = 10**9
 
 
 class Task(NamedTuple):
-    """What a trainer is given.
+    """Arguments of a trainer.
 
     Attributes:
         rows: to train on, (rows, columns); between 0 and 1 for the probability of a one.

@@ -1,4 +1,4 @@
-"""What survives: runs killed at random moments, and files damaged at random, thousands of them.
+"""Survival: runs killed at random moments, and files damaged at random, thousands of them.
 
 Run: python benchmarks/robustness.py kills [--kills 100]
      python benchmarks/robustness.py mutations [--mutations 10000]
@@ -163,7 +163,7 @@ def mutations(total: int) -> None:
 
 
 def records(worker: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
-    """What the worker tells, to its end; None, the last, if it hangs."""
+    """Records of the worker, to its end; None, the last, if it hangs."""
     assert worker.stdout is not None
     pipe, told, patience = worker.stdout.fileno(), b"", START_SECONDS
     while select.select([pipe], [], [], patience)[0]:

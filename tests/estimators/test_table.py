@@ -322,7 +322,7 @@ def test_models_of_no_table_or_another_are_refused(model, tmp_path):
     other.schema = model.rbm_.schema
     with pytest.raises(gb.ArgumentError, match="are not those of the columns"):
         gb.TableRBM.from_model(other)
-    other.schema = {**other.schema, "library": "os"}
+    other.schema = {**other.schema, "package": "os"}
     with pytest.raises(gb.ModelFileError, match="damaged"):
         gb.TableRBM.from_model(other)
     gb.save(other, tmp_path / "m.safetensors")

@@ -16,7 +16,7 @@ from outcomes import outcome
 
 import gibbsite as gb
 from gibbsite.training import SGD, Traits, recipe_for
-from gibbsite.training.fit import RESTARTS
+from gibbsite.training.restarts import RESTARTS
 
 DATA = torch.tensor(
     [
@@ -378,7 +378,7 @@ def test_a_rate_of_the_recipe_that_diverges_is_lowered(monkeypatch, caplog):
         gb.fit(rbm, DATA, epochs=2, generator=generator())
     assert len(caplog.messages) == RESTARTS
     monkeypatch.setattr("gibbsite.training.recipe.RATE", 1e12)
-    monkeypatch.setattr(sys.modules["gibbsite.training.fit"], "RESTARTS", 20)
+    monkeypatch.setattr(sys.modules["gibbsite.training.restarts"], "RESTARTS", 20)
     caplog.clear()
     history = gb.fit(
         rbm,

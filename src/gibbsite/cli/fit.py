@@ -28,7 +28,6 @@ from gibbsite.datasets import Dataset
 from gibbsite.errors import DivergenceError
 from gibbsite.startup import INTERRUPTED
 from gibbsite.training import History
-from gibbsite.training.fit import RESTARTS
 from gibbsite.training.lock import locked
 from gibbsite.training.named import (
     CHAINED,
@@ -36,6 +35,7 @@ from gibbsite.training.named import (
     GradientName,
     OptimizerName,
 )
+from gibbsite.training.restarts import RESTARTS
 
 
 def fit(

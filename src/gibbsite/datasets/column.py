@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gibbsite.datasets.categories import first_words
-from gibbsite.datasets.frames import Cells, Dtype, Name, Value, check_categories
+from gibbsite.datasets.cells import Cells, Dtype, Name, Value, check_categories
 from gibbsite.errors import ArgumentError, DataError
 
 Array = NDArray[Any]

@@ -14,17 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gibbsite.checks import check_memory
+from gibbsite.datasets.cells import Cells, Dtype, Name
 from gibbsite.datasets.column import CONSTANT, KINDS, Column, column_for
-from gibbsite.datasets.frames import (
-    LIBRARIES,
-    Cells,
-    Dtype,
-    Frame,
-    Name,
-    fill_frame,
-    read_frame,
-    write_frame,
-)
+from gibbsite.datasets.frames import PACKAGES, Frame, fill_frame, read_frame, write_frame
 from gibbsite.errors import ArgumentError, DataError, ModelFileError
 from gibbsite.layers import Layer, layer_for
 
@@ -43,7 +35,7 @@ class Columns:
     of the one that the columns were made from. All of it is plain data, which a model file keeps.
 
     Attributes:
-        library: of the frame, ``pandas``, ``polars`` or ``numpy``.
+        package: of the frame, ``pandas``, ``polars`` or ``numpy``.
         columns: in the order of the frame.
         units: the index of the column of each visible unit, in order.
 
@@ -59,7 +51,7 @@ class Columns:
     True
     """
 
-    library: str
+    package: str
     columns: tuple[Column, ...]
     units: tuple[int, ...] = field(init=False, repr=False)
 
@@ -94,7 +86,7 @@ class Columns:
             if name not in names:
                 raise ArgumentError(f"columns has {name!r}, which is no column of the table")
         return cls(
-            table.library,
+            table.package,
             tuple(
                 column_for(name if table.names else None, cells, kinds.get(name), numbers)
                 for name, cells in zip(names, table.cells, strict=True)
@@ -165,7 +157,7 @@ class Columns:
             states: NaN where a cell is to be missing.
             index: of a pandas frame.
         """
-        return write_frame(self.library, self.names, self.cells(states), index)
+        return write_frame(self.package, self.names, self.cells(states), index)
 
     def cells(self, states: Tensor) -> list[Cells]:
         """Cells of every column, in order, of states."""
@@ -218,7 +210,7 @@ class Columns:
     def as_record(self) -> dict[str, Any]:
         """All of it as plain values, for JSON; `from_record` makes the columns anew."""
         records = [_record_of(column) for column in self.columns]
-        return {"version": FORMAT_VERSION, "library": self.library, "columns": records}
+        return {"version": FORMAT_VERSION, "package": self.package, "columns": records}
 
     @classmethod
     def from_record(cls, record: object) -> Columns:
@@ -235,15 +227,15 @@ class Columns:
     def _of_record(cls, record: Any) -> Columns:
         if record["version"] != FORMAT_VERSION:
             raise ValueError(f"version {record['version']!r:.20}")
-        if record["library"] not in LIBRARIES:
-            raise ValueError(f"a frame of {record['library']!r:.60}")
+        if record["package"] not in PACKAGES:
+            raise ValueError(f"a frame of {record['package']!r:.60}")
         columns = tuple(_column_of(x) for x in record["columns"])
         names = [x.name for x in columns]
         if len({*names} - {None}) != sum(x is not None for x in names):
             raise ValueError("a name twice")
         if None in names and names != [None] * len(names):
             raise ValueError("a column without a name")
-        return cls(record["library"], columns)
+        return cls(record["package"], columns)
 
     # parts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -14,7 +13,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from gibbsite.checks import check_counts, check_strength
-from gibbsite.errors import ArgumentError, DivergenceError
+from gibbsite.errors import ArgumentError
 from gibbsite.estimators.fitted import FittedRBM
 from gibbsite.estimators.settings import (
     AUTO,
@@ -32,7 +31,6 @@ from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.sampling import Sampler
 from gibbsite.training import L1, L2, Traits
-from gibbsite.training.fit import RESTARTS
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.named import (
     SamplerName,
@@ -41,9 +39,8 @@ from gibbsite.training.named import (
     make_sampler,
 )
 from gibbsite.training.recipe import base_rows
+from gibbsite.training.restarts import with_restarts
 from gibbsite.training.run import Penalty
-
-log = logging.getLogger("gibbsite")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -153,7 +150,7 @@ class BaseRBM(FittedRBM):
         return given
 
     def _plan(self, settings: Settings, sampler: Sampler | None) -> Plan:
-        """What a call of `gibbsite.fit` takes."""
+        """Arguments of a call of `gibbsite.fit`."""
         chains, centered = settings["chains"], bool(settings["centered"])
         penalties = L1(self.l1), L2(settings["l2"])
         return Plan(
@@ -182,10 +179,10 @@ class BaseRBM(FittedRBM):
             self._check_components()
             training = self._training
             training.units = self._admit(X)
-            own = {**given, "n_components": training.rbm.hidden.n}
-            rows = self._rows(X, training.units)
+            visible, units = training.rbm.visible, training.units
             training.settings = completed(
-                own, lambda: self._traits(training.rbm.visible, rows, training.units)
+                {**given, "n_components": training.rbm.hidden.n},
+                lambda: self._traits(visible, self._rows(X, units), units),
             )
         tempered = training.settings["sampler"] == SamplerName.tempering
         plan = self._plan(training.settings, training.sampler if tempered else None)
@@ -204,19 +201,17 @@ class BaseRBM(FittedRBM):
     ) -> Training:
         """The training, further on; at a rate of the recipe a quarter of it where that diverges."""
         name = type(self).__name__ if self.verbose else None
-        for _ in range(RESTARTS if is_auto(self.learning_rate) else 0):
+        if not is_auto(self.learning_rate):
+            training.advance(rows, weights, plan, name)
+            return training
+
+        def train(rate: float) -> Training:
             own = copy.deepcopy((training.rbm, training.random, training.state))
             attempt = replace(training, rbm=own[0], random=own[1], state=own[2])
-            try:
-                attempt.advance(rows, weights, plan, name)
-                return attempt
-            except DivergenceError as error:
-                rate = plan.learning_rate
-                log.warning("training diverged at update %d with a learning rate of %g; it starts "
-                            "again at %g", error.step, rate, rate / 4)  # fmt: skip
-                plan = plan._replace(learning_rate=rate / 4)
-        training.advance(rows, weights, plan, name)
-        return training
+            attempt.advance(rows, weights, plan._replace(learning_rate=rate), name)
+            return attempt
+
+        return with_restarts(train, plan.learning_rate)
 
     def _traits(self, visible: Layer, rows: Rows, units: Units) -> Traits:
         """Traits of the rows in units of training."""

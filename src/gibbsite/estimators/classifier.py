@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor
 
 from gibbsite.checks import check_counts, check_strength, check_unmasked
-from gibbsite.errors import ArgumentError, DataError, DivergenceError
+from gibbsite.errors import ArgumentError, DataError
 from gibbsite.estimators.fitted import FLOATS
 from gibbsite.estimators.labels import HeldOutLabels, posterior
 from gibbsite.estimators.settings import AUTO, Settings, check_given, is_auto
@@ -38,13 +37,11 @@ from gibbsite.training import (
     scaling,
     to_data_units,
 )
-from gibbsite.training.fit import RESTARTS
 from gibbsite.training.history import Record
 from gibbsite.training.initialize import WEIGHT_SCALE, row_weights, start
 from gibbsite.training.named import check_choice, make_device, make_optimizer, make_schedule
+from gibbsite.training.restarts import with_restarts
 from gibbsite.training.units import mute_units_warning
-
-log = logging.getLogger("gibbsite")
 
 MODES = ("hybrid", "discriminative", "generative")
 VISIBLE = (AUTO, "bernoulli", "gaussian")
@@ -213,16 +210,13 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, rbm: RBM, train: Table, held_out: Table | None, settings: Settings, seed: int
     ) -> None:
         """Train the model, at a quarter of a rate of the recipe where that diverges; keep it."""
+
+        def attempt(rate: float) -> None:
+            own = {**settings, "learning_rate": rate}
+            self._trained(copy.deepcopy(rbm), train, held_out, own, seed)
+
         rate = settings["learning_rate"]
-        for _ in range(RESTARTS if is_auto(self.learning_rate) else 0):
-            try:
-                return self._trained(copy.deepcopy(rbm), train, held_out, settings, seed)
-            except DivergenceError as error:
-                log.warning("training diverged at update %d with a learning rate of %g; it starts "
-                            "again at %g", error.step, rate, rate / 4)  # fmt: skip
-            rate /= 4
-            settings = {**settings, "learning_rate": rate}
-        return self._trained(rbm, train, held_out, settings, seed)
+        return with_restarts(attempt, rate) if is_auto(self.learning_rate) else attempt(rate)
 
     def _trained(
         self, rbm: RBM, train: Table, held_out: Table | None, settings: Settings, seed: int

@@ -79,7 +79,7 @@ class RBMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         cells = self.model_.columns_.read(X).cells
         names = self.get_feature_names_out()[self.n_features_in_ :]
         masks = [cells[index].missing for index in self.indicated_]
-        return append_columns(read_frame(X).library, filled, names.tolist(), masks)
+        return append_columns(read_frame(X).package, filled, names.tolist(), masks)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the columns that `transform` gives."""

@@ -19,8 +19,9 @@ from torch import Tensor
 from gibbsite import exact, observed
 from gibbsite.checks import check_counts, check_strength
 from gibbsite.datasets import Columns
+from gibbsite.datasets.cells import Cells, Dtype, Name
 from gibbsite.datasets.column import CONSTANT
-from gibbsite.datasets.frames import Cells, Dtype, Frame, Name, write_frame
+from gibbsite.datasets.frames import Frame, write_frame
 from gibbsite.errors import ArgumentError, DataError, LikelihoodWarning
 from gibbsite.estimators.distribution import distribution, summary
 from gibbsite.estimators.table_training import START_SIGMA, some_rows, train
@@ -327,10 +328,10 @@ class TableRBM(BaseEstimator):  # type: ignore[misc]
         real = not column.values and column.unit == "gaussian"
         found = distribution(self.rbm_, v, unit, real, self._generator(random_state))
         names, values = summary(found, column)
-        number = Dtype("Float64" if table.library == "polars" else "float64")
+        number = Dtype("Float64" if table.package == "polars" else "float64")
         made = [Cells("", number, x, np.isnan(x)) for x in values]
-        rows = table.source.index if table.library == "pandas" else None
-        return write_frame(table.library, None if table.names is None else names, made, rows)
+        rows = table.source.index if table.package == "pandas" else None
+        return write_frame(table.package, None if table.names is None else names, made, rows)
 
     # parts
 

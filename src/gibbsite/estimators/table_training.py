@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,17 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gibbsite.errors import DivergenceError
 from gibbsite.estimators.scores import SAMPLE_ROWS
 from gibbsite.layers import Bernoulli, Layer
 from gibbsite.layers.missing import hot_deck
 from gibbsite.model import RBM
 from gibbsite.rows import Rows
 from gibbsite.training import L2, History, SigmaFloor, Traits, fit, recipe_for
-from gibbsite.training.fit import RESTARTS
 from gibbsite.training.initialize import row_weights
 from gibbsite.training.named import make_optimizer, make_schedule
 from gibbsite.training.recipe import Recipe
+from gibbsite.training.restarts import with_restarts
 from gibbsite.training.trial import averaged
 from gibbsite.training.units import mute_units_warning
 
@@ -30,8 +28,6 @@ START_SIGMA, LEAST_SIGMA = 0.7, 0.2
 
 LEAST_RATE = 0.08
 """Least learning rate at the start for tables with numbers; heavy tails diverge at thrice this."""
-
-log = logging.getLogger("gibbsite")
 
 
 def train(
@@ -50,20 +46,13 @@ def train(
     complete = Rows(hot_deck(visible, states))
     traits = Traits.of(visible, complete)._replace(whitened=False)
     recipe = recipe_for(traits, {**given, "sampled": True})
-    restarts = RESTARTS if "learning_rate" in recipe.reasons else 0
-    if restarts and traits.measured:
-        recipe = replace(recipe, learning_rate=max(LEAST_RATE, recipe.learning_rate))
-    while True:
+
+    def attempt(rate: float) -> tuple[RBM, History]:
         rbm = RBM(copy.deepcopy(visible), Bernoulli(recipe.hidden))
-        try:
-            return _trained(rbm, states, complete, weights, recipe, generator)
-        except DivergenceError as error:
-            if restarts == 0:
-                raise
-            restarts -= 1
-            recipe = replace(recipe, learning_rate=recipe.learning_rate / 4)
-            log.warning("training diverged at update %d; it starts again at a learning rate of %g",
-                        error.step, recipe.learning_rate)  # fmt: skip
+        own = replace(recipe, learning_rate=rate)
+        return _trained(rbm, states, complete, weights, own, generator)
+
+    return with_restarts(attempt, max(LEAST_RATE if traits.measured else 0, recipe.learning_rate))
 
 
 def _trained(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,16 +32,12 @@ from gibbsite.training.holes import Holes
 from gibbsite.training.initialize import row_weights, start
 from gibbsite.training.penalties import L2
 from gibbsite.training.recipe import recipe_for
+from gibbsite.training.restarts import with_restarts
 from gibbsite.training.run import PRECISION_ROWS, Callback, Penalty, Projection, Run
 from gibbsite.training.schedules import polynomial_decay
 from gibbsite.training.sgd import SGD
 from gibbsite.training.traits import Traits
 from gibbsite.training.units import units_far_from_standard, warn_of_units
-
-log = logging.getLogger("gibbsite")
-
-RESTARTS = 4
-"""Times that a run which diverges at a rate of the recipe starts again at a quarter of it."""
 
 NON_FINITE = "became non-finite"
 
@@ -210,21 +205,20 @@ def _trained_at_some_rate(
     """`_trained`, from the start again at a quarter of the rate for as long as it diverges."""
     parameters = [x.detach().clone() for x in run.rbm.parameters()]
     state, watching = copy.deepcopy(run.state), copy.deepcopy(run.callback_states())
-    for _ in range(RESTARTS):
-        try:
-            return _trained(run, epochs, checkpoints)
-        except DivergenceError as error:
-            log.warning("training diverged at update %d with a learning rate of %g; it starts "
-                        "again at %g", error.step, rate, rate / 4)  # fmt: skip
-        rate /= 4
-        optimizer, scheduler = sgd_with_decay(run.rbm, rate, epochs)
-        run = replace(run, optimizer=optimizer, scheduler=scheduler, history=History(),
-                      state=copy.deepcopy(state))  # fmt: skip
+
+    @torch.no_grad()
+    def from_start(lower: float) -> Run:
+        optimizer, scheduler = sgd_with_decay(run.rbm, lower, epochs)
         run.restore_callbacks(copy.deepcopy(watching))
-        with torch.no_grad():
-            for parameter, value in zip(run.rbm.parameters(), parameters, strict=True):
-                parameter.copy_(value)
-    return _trained(run, epochs, checkpoints)
+        for parameter, value in zip(run.rbm.parameters(), parameters, strict=True):
+            parameter.copy_(value)
+        return replace(run, optimizer=optimizer, scheduler=scheduler, history=History(),
+                       state=copy.deepcopy(state))  # fmt: skip
+
+    def train(now: float) -> History:
+        return _trained(run if now == rate else from_start(now), epochs, checkpoints)
+
+    return with_restarts(train, rate)
 
 
 def _epochs(run: Run, epochs: int, checkpoints: Checkpoints | None) -> None:

@@ -36,8 +36,8 @@ def fused_updates(run: Any) -> FusedUpdates | None:
 class FusedHoles(FusedUpdates):
     """`FusedUpdates` with clamped chains on the missing entries, as `Marginalised` runs them.
 
-    The random numbers are those of separate updates where
-    every row of a minibatch has missing entries.
+    The random numbers are those of separate updates where every row of a minibatch has missing
+    entries.
     """
 
     marginalised: Marginalised = field(kw_only=True)

@@ -33,13 +33,13 @@ def read_entries(data, starts, entries, v):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def keep_entries(data, starts, v, entries):  # type: ignore[no-untyped-def]
-    """Keep what is in the place of NaN in the entries: inverse of `read_entries`."""
+def replace_entries(data, starts, drawn, v, entries):  # type: ignore[no-untyped-def]
+    """Put what is drawn where data are NaN into v, and into the entries."""
     for i in range(len(v)):
-        row, to, place = data[i], v[i], starts[i]
+        row, new, to, place = data[i], drawn[i], v[i], starts[i]
         for j in range(len(row)):
             if np.isnan(row[j]):
-                entries[place] = to[j]
+                to[j] = entries[place] = new[j]
                 place += 1
 
 
@@ -55,8 +55,7 @@ def complete(weight, b, c, v, table, first, keys):  # type: ignore[no-untyped-de
         draw_units(h, c, float32(1.0), keys[2 * step :])
         product_with_transpose(h, weight, drawn)
         draw_units(drawn, b, float32(1.0), keys[2 * step + 1 :])
-        keep_entries(data, starts, drawn, entries)
-        read_entries(data, starts, entries, v)
+        replace_entries(data, starts, drawn, v, entries)
 
 
 def persistent_updates_with_holes(  # type: ignore[no-untyped-def]
